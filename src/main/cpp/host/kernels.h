@@ -1,0 +1,76 @@
+// The boundary between host and device code: what a kernel is given, and how the host finds one.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "attn4j/attn4j.h"
+
+namespace attn4j {
+
+// Strides of a (batch, head, row, channel) tensor in elements. The layout is resolved before: kernels know no HND or
+// NHD. Channels are contiguous.
+struct Strides {
+  int64_t batch = 0, head = 0, row = 0;
+};
+
+// `causal_offset` of a request without a causal mask: larger than any key index, small enough to add a row index to.
+constexpr int32_t kNotCausal = 1 << 30;
+
+// What every attention kernel reads. Valid by construction: kernels check nothing. Passed by value.
+struct AttentionArgs {
+  const void* q = nullptr;  // [b, hq, lq, d], 16-bit
+  const void* k = nullptr;  // [b, hkv, lk, d], 16-bit; not read by kernels that take k_image
+  const void* v = nullptr;  // [b, hkv, lk, d], 16-bit; not read by kernels that take v_image
+  void* o = nullptr;        // [b, hq, lq, d], 16-bit
+  Strides q_stride, k_stride, v_stride, o_stride;
+  float* lse = nullptr;                 // [b][hq][lq] or null, natural log
+  const int32_t* kv_lengths = nullptr;  // [b] or null
+
+  int32_t batch = 0, heads_q = 0, heads_kv = 0, group = 1;  // group = heads_q / heads_kv
+  int32_t lq = 0, lk = 0, head_dim = 0;                     // head_dim as given: at most the variant's own
+  // Query i sees the keys j < min(kv_length, i + causal_offset + 1); kNotCausal takes the second bound away.
+  int32_t causal_offset = kNotCausal;
+  float scale_log2 = 0.f;  // |sm_scale| * log2(e)
+  float q_sign = 1.f;      // sign of sm_scale, applied to q: integer maxima need a positive scale
+  bool vector_io = true;   // q, k, v and o are 16-byte aligned in base and strides, and head_dim is a multiple of 8
+
+  // Quantised inputs, written by the pre-pass into the workspace.
+  int32_t q_group = 1;              // queries that share one INT8 scale: 1, 32 or 128
+  const int8_t* k_image = nullptr;  // [b, hkv][lk_padded * D] in core-matrix order (device/tile.cuh)
+  const float* k_scale = nullptr;   // [b, hkv][lk_padded / 32][4]: scale of keys {32g + 8i + 2t + e}
+  const float* k_mean = nullptr;    // [b, hkv][head_dim] or null
+  const uint8_t* v_image = nullptr; // [b, hkv][...] e4m3, transposed (quant/fp8_image.cuh)
+  const float* v_scale = nullptr;   // [b, hkv][D]
+  const int8_t* q_image = nullptr;  // [b, hq][lq_padded * D], where a kernel wants Q quantised before it
+  const float* q_scale = nullptr;   // [b, hq][lq_padded], scale_log2 folded in
+  int32_t lk_padded = 0, lq_padded = 0;
+  int32_t* work_counter = nullptr;  // zeroed by the pre-pass, for kernels that hand out work dynamically
+};
+
+enum class Family : int32_t {
+  kMmaInt8F16,    // attention/attend_mma.cuh
+  kExactMma,      // attention/exact_mma.cuh
+  kWgmmaInt8Fp8,  // attention/attend_wgmma.cuh
+  kExactWgmma,    // attention/exact_wgmma.cuh
+};
+
+// One compiled kernel variant. `launch` enqueues it on the stream and returns the launch's own error.
+struct KernelEntry {
+  Family family;
+  int32_t head_dim;  // channels the variant is compiled for; smaller ones are padded with zeros
+  DType dtype;
+  int32_t key_tile;    // keys per tile: images are padded to a multiple of it
+  int32_t query_tile;  // queries per CTA
+  const char* name;    // "mma_int8_f16/d128/bf16"
+  cudaError_t (*launch)(const AttentionArgs&, cudaStream_t);
+};
+
+// All variants of this build, generated from variants.list into the build directory.
+const KernelEntry* kernel_table(int32_t* count);
+
+// The variant with the smallest compiled head_dim >= head_dim, or null.
+const KernelEntry* find_kernel(Family family, int64_t head_dim, DType dtype);
+
+}  // namespace attn4j
