@@ -1,0 +1,137 @@
+package org.attn4j.samples;
+
+import org.attn4j.Float16;
+
+/**
+ * A noisy picture as the tokens of an attention call.
+ *
+ * <p>Non-local means replaces pixel i by the average of all pixels j, weighted by {@code exp(-|p_i - p_j|^2 / h^2)} with p =
+ * the patch around a pixel. The term {@code |p_i|^2} cancels when the weights are normalised, so the weights are {@code
+ * softmax_j(scale * (p_i . p_j - |p_j|^2 / 2))} with {@code scale = 2 / h^2}: attention with one token per pixel, the
+ * patches as queries and keys, the colours as values.
+ *
+ * <p>A patch takes 49 of the 64 channels of a head. The key's own term {@code |p_j|^2 / 2} goes into the other 15, spread
+ * evenly so that it doesn't dominate the scales of an INT8 quantisation, with its mean removed, which softmax doesn't see.
+ * The mean patch is removed too, for the same reason. All numbers are binary16 values, so that every backend, whatever its
+ * type, works on the same input.
+ */
+final class PatchTokens {
+  static final int HEAD_DIM = 64;
+
+  private static final int SPARE = HEAD_DIM - Patches.FEATURES;
+
+  private final int[] pixels; // [token]
+  private final double h;
+  private final short[] queries; // [token][HEAD_DIM], binary16
+  private final short[] keys; // [token][HEAD_DIM], binary16
+  private final short[] values; // [token][HEAD_DIM], binary16: the colour, then zeros
+
+  PatchTokens(Picture noisy, double h, TokenOrder order) {
+    this.pixels = order.pixels(noisy.width(), noisy.height());
+    this.h = h;
+    queries = new short[pixels.length * HEAD_DIM];
+    keys = new short[pixels.length * HEAD_DIM];
+    values = new short[pixels.length * HEAD_DIM];
+    fillPatches(new Patches(noisy));
+    fillKeyNorms();
+    fillColours(noisy);
+  }
+
+  /** The filter strength that suits noise of {@code sigma} per channel: 0.8 times the noise of the luminance. */
+  static double filterStrength(double sigma) {
+    return 0.8 * sigma / Math.sqrt(Picture.CHANNELS);
+  }
+
+  int count() {
+    return pixels.length;
+  }
+
+  /** What multiplies the dot product of a query and a key. */
+  float scale() {
+    return (float) (2 / (h * h));
+  }
+
+  short[] queries() {
+    return queries;
+  }
+
+  short[] keys() {
+    return keys;
+  }
+
+  short[] values() {
+    return values;
+  }
+
+  /** The picture that the output of attention, {@code [token][HEAD_DIM]} in binary16, stands for. */
+  Picture picture(short[] output, int width, int height) {
+    float[] colours = new float[pixels.length * Picture.CHANNELS];
+    for (int token = 0; token < pixels.length; token++) {
+      for (int c = 0; c < Picture.CHANNELS; c++) {
+        colours[pixels[token] * Picture.CHANNELS + c] =
+            Float16.toFloat(output[token * HEAD_DIM + c]);
+      }
+    }
+    return Picture.of(width, height, colours);
+  }
+
+  private void fillPatches(Patches patches) {
+    double[] patch = new double[Patches.FEATURES];
+    double[] mean = new double[Patches.FEATURES];
+    for (int pixel : pixels) {
+      patches.copy(pixel, patch);
+      for (int f = 0; f < patch.length; f++) {
+        mean[f] += patch[f] / pixels.length;
+      }
+    }
+    for (int token = 0; token < pixels.length; token++) {
+      patches.copy(pixels[token], patch);
+      for (int f = 0; f < patch.length; f++) {
+        short feature = Float16.fromFloat((float) (patch[f] - mean[f]));
+        queries[token * HEAD_DIM + f] = feature;
+        keys[token * HEAD_DIM + f] = feature;
+      }
+    }
+  }
+
+  private void fillKeyNorms() {
+    double[] norms = new double[pixels.length]; // |p_j|^2 / 2 of the rounded patch, less its mean
+    double mean = 0;
+    for (int token = 0; token < norms.length; token++) {
+      for (int f = 0; f < Patches.FEATURES; f++) {
+        double feature = Float16.toFloat(keys[token * HEAD_DIM + f]);
+        norms[token] += feature * feature / 2;
+      }
+      mean += norms[token] / norms.length;
+    }
+    double size = 0;
+    for (int token = 0; token < norms.length; token++) {
+      norms[token] -= mean;
+      size += Math.abs(norms[token]) / norms.length;
+    }
+    // Queries and keys carry equal parts: a query holds `share`, a key the norm divided by it.
+    short share = Float16.fromFloat((float) Math.sqrt(Math.max(size, 1e-6) / SPARE));
+    for (int token = 0; token < norms.length; token++) {
+      spreadKeyNorm(token, norms[token], share);
+    }
+  }
+
+  /** Spreads one norm so that the roundings to binary16 make up for each other. */
+  private void spreadKeyNorm(int token, double norm, short share) {
+    double left = -norm / Float16.toFloat(share);
+    for (int spare = 0; spare < SPARE; spare++) {
+      int channel = token * HEAD_DIM + Patches.FEATURES + spare;
+      queries[channel] = share;
+      keys[channel] = Float16.fromFloat((float) (left / (SPARE - spare)));
+      left -= Float16.toFloat(keys[channel]);
+    }
+  }
+
+  private void fillColours(Picture noisy) {
+    for (int token = 0; token < pixels.length; token++) {
+      for (int c = 0; c < Picture.CHANNELS; c++) {
+        values[token * HEAD_DIM + c] = Float16.fromFloat(noisy.value(pixels[token], c));
+      }
+    }
+  }
+}

@@ -1,0 +1,220 @@
+package org.attn4j.samples;
+
+import java.awt.image.BufferedImage;
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Random;
+import javax.imageio.ImageIO;
+
+/**
+ * A colour picture, immutable. Channel values run from 0 (dark) to 1 (bright); noise may push them out of that range, and
+ * they stay so until the picture is written or compared.
+ */
+final class Picture {
+  static final int CHANNELS = 3;
+
+  private final int width;
+  private final int height;
+  private final float[] values; // [height][width][channel]: red, green, blue
+
+  private Picture(int width, int height, float[] values) {
+    this.width = width;
+    this.height = height;
+    this.values = values;
+  }
+
+  /** Takes a copy of {@code values}, which are {@code [height][width][3]}. */
+  static Picture of(int width, int height, float[] values) {
+    if (width < 1 || height < 1 || values.length != width * height * CHANNELS) {
+      throw new IllegalArgumentException(
+          String.format(
+              "values has %d numbers; a %dx%d picture needs width * height * %d",
+              values.length, width, height, CHANNELS));
+    }
+    return new Picture(width, height, values.clone());
+  }
+
+  static Picture read(Path file) throws IOException {
+    try (InputStream in = Files.newInputStream(file)) {
+      return read(in, file.toString());
+    }
+  }
+
+  /** Reads any format that the JDK's ImageIO knows (PNG, JPEG, GIF, BMP, ...). */
+  static Picture read(InputStream in, String name) throws IOException {
+    BufferedImage image = ImageIO.read(in);
+    if (image == null) {
+      throw new IOException(name + " is in no picture format that this JDK reads; try PNG or JPEG");
+    }
+    int width = image.getWidth();
+    int height = image.getHeight();
+    float[] values = new float[width * height * CHANNELS];
+    for (int i = 0; i < width * height; i++) {
+      int rgb = image.getRGB(i % width, i / width);
+      for (int c = 0; c < CHANNELS; c++) {
+        values[i * CHANNELS + c] = (rgb >> 16 - 8 * c & 0xff) / 255f;
+      }
+    }
+    return new Picture(width, height, values);
+  }
+
+  int width() {
+    return width;
+  }
+
+  int height() {
+    return height;
+  }
+
+  int pixels() {
+    return width * height;
+  }
+
+  float value(int pixel, int channel) {
+    return values[pixel * CHANNELS + channel];
+  }
+
+  /** The mean of the three channels, {@code [height][width]}. */
+  float[] luminance() {
+    float[] mean = new float[pixels()];
+    for (int i = 0; i < mean.length; i++) {
+      mean[i] = (value(i, 0) + value(i, 1) + value(i, 2)) / CHANNELS;
+    }
+    return mean;
+  }
+
+  /** The largest centred square, reduced to {@code size} x {@code size} pixels by averaging areas. */
+  Picture centreSquare(int size) {
+    int side = Math.min(width, height);
+    if (size < 1 || size > side) {
+      throw new IllegalArgumentException(
+          String.format(
+              "size is %d; this %dx%d picture allows 1 to %d", size, width, height, side));
+    }
+    Picture columns = reduceRows((width - side) / 2, side, size).transpose();
+    return columns.reduceRows((height - side) / 2, side, size).transpose();
+  }
+
+  /** Averages {@code span} columns from {@code first} on down to {@code size} columns. */
+  private Picture reduceRows(int first, int span, int size) {
+    float[] reduced = new float[size * height * CHANNELS];
+    double step = (double) span / size;
+    for (int x = 0; x < size; x++) {
+      double from = x * step;
+      double to = Math.min(span, (x + 1) * step);
+      for (int s = (int) from; s < to; s++) {
+        double share = (Math.min(to, s + 1) - Math.max(from, s)) / step;
+        for (int y = 0; y < height; y++) {
+          for (int c = 0; c < CHANNELS; c++) {
+            reduced[(y * size + x) * CHANNELS + c] += share * value(y * width + first + s, c);
+          }
+        }
+      }
+    }
+    return new Picture(size, height, reduced);
+  }
+
+  private Picture transpose() {
+    float[] turned = new float[values.length];
+    for (int y = 0; y < height; y++) {
+      for (int x = 0; x < width; x++) {
+        System.arraycopy(
+            values,
+            (y * width + x) * CHANNELS,
+            turned,
+            (x * height + y) * CHANNELS,
+            CHANNELS);
+      }
+    }
+    return new Picture(height, width, turned);
+  }
+
+  /** Adds independent Gaussian noise of standard deviation {@code sigma} to every channel. */
+  Picture withNoise(double sigma, long seed) {
+    Random random = new Random(seed);
+    float[] noisy = new float[values.length];
+    for (int i = 0; i < noisy.length; i++) {
+      noisy[i] = (float) (values[i] + sigma * random.nextGaussian());
+    }
+    return new Picture(width, height, noisy);
+  }
+
+  /** How much of {@code clean} was lost, times {@code gain}, around a middle grey. */
+  Picture differenceFrom(Picture clean, double gain) {
+    requireSameSize(clean);
+    float[] difference = new float[values.length];
+    for (int i = 0; i < difference.length; i++) {
+      difference[i] = (float) (0.5 + gain * (shown(values[i]) - shown(clean.values[i])));
+    }
+    return new Picture(width, height, difference);
+  }
+
+  /** Peak signal-to-noise ratio against {@code clean} in dB, of the values as they are shown (0 to 1). */
+  double psnr(Picture clean) {
+    requireSameSize(clean);
+    double sum = 0;
+    for (int i = 0; i < values.length; i++) {
+      double d = shown(values[i]) - shown(clean.values[i]);
+      sum += d * d;
+    }
+    return -10 * Math.log10(sum / values.length);
+  }
+
+  /** These pictures, which have one height, side by side with {@code gap} white pixels between them. */
+  static Picture beside(int gap, Picture... parts) {
+    int height = parts[0].height;
+    int width = gap * (parts.length - 1);
+    for (Picture part : parts) {
+      if (part.height != height) {
+        throw new IllegalArgumentException(
+            "a part is " + part.height + " pixels high; the first one is " + height);
+      }
+      width += part.width;
+    }
+    float[] joined = new float[width * height * CHANNELS];
+    Arrays.fill(joined, 1);
+    int left = 0;
+    for (Picture part : parts) {
+      for (int y = 0; y < height; y++) {
+        System.arraycopy(
+            part.values,
+            y * part.width * CHANNELS,
+            joined,
+            (y * width + left) * CHANNELS,
+            part.width * CHANNELS);
+      }
+      left += part.width + gap;
+    }
+    return new Picture(width, height, joined);
+  }
+
+  void writePng(Path file) throws IOException {
+    BufferedImage image = new BufferedImage(width, height, BufferedImage.TYPE_INT_RGB);
+    for (int i = 0; i < pixels(); i++) {
+      int rgb = 0;
+      for (int c = 0; c < CHANNELS; c++) {
+        rgb = rgb << 8 | (int) Math.round(255 * shown(value(i, c)));
+      }
+      image.setRGB(i % width, i / width, rgb);
+    }
+    if (!ImageIO.write(image, "png", file.toFile())) {
+      throw new IOException("this JDK has no PNG writer for " + file);
+    }
+  }
+
+  private static double shown(float value) {
+    return Math.max(0, Math.min(1, value));
+  }
+
+  private void requireSameSize(Picture other) {
+    if (width != other.width || height != other.height) {
+      throw new IllegalArgumentException(
+          String.format(
+              "the other picture is %dx%d; this one is %dx%d",
+              other.width, other.height, width, height));
+    }
+  }
+}
