@@ -32,7 +32,7 @@ __device__ __forceinline__ void mbarrier_arrive_expect_tx(uint32_t barrier, uint
 __device__ __forceinline__ void mbarrier_wait(uint32_t barrier, uint32_t parity) {
   asm volatile(
       "{.reg .pred P; WAIT: mbarrier.try_wait.parity.shared::cta.b64 P, [%0], %1; "
-      "@P bra.uni DONE; bra.uni WAIT; DONE:}" ::"r"(barrier),
+      "@P bra DONE; bra WAIT; DONE:}" ::"r"(barrier),
       "r"(parity)
       : "memory");
 }
