@@ -22,16 +22,16 @@ final class PatchTokens {
 
   private final int[] pixels; // [token]
   private final double h;
-  private final short[] queries; // [token][HEAD_DIM], binary16
-  private final short[] keys; // [token][HEAD_DIM], binary16
-  private final short[] values; // [token][HEAD_DIM], binary16: the colour, then zeros
+  private final float[] queries; // [token][HEAD_DIM]
+  private final float[] keys; // [token][HEAD_DIM]
+  private final float[] values; // [token][HEAD_DIM]: the colour, then zeros
 
   PatchTokens(Picture noisy, double h, TokenOrder order) {
     this.pixels = order.pixels(noisy.width(), noisy.height());
     this.h = h;
-    queries = new short[pixels.length * HEAD_DIM];
-    keys = new short[pixels.length * HEAD_DIM];
-    values = new short[pixels.length * HEAD_DIM];
+    queries = new float[pixels.length * HEAD_DIM];
+    keys = new float[pixels.length * HEAD_DIM];
+    values = new float[pixels.length * HEAD_DIM];
     fillPatches(new Patches(noisy));
     fillKeyNorms();
     fillColours(noisy);
@@ -51,25 +51,24 @@ final class PatchTokens {
     return (float) (2 / (h * h));
   }
 
-  short[] queries() {
+  float[] queries() {
     return queries;
   }
 
-  short[] keys() {
+  float[] keys() {
     return keys;
   }
 
-  short[] values() {
+  float[] values() {
     return values;
   }
 
-  /** The picture that the output of attention, {@code [token][HEAD_DIM]} in binary16, stands for. */
-  Picture picture(short[] output, int width, int height) {
+  /** The picture that the output of attention, {@code [token][HEAD_DIM]} stands for. */
+  Picture picture(float[] output, int width, int height) {
     float[] colours = new float[pixels.length * Picture.CHANNELS];
     for (int token = 0; token < pixels.length; token++) {
       for (int c = 0; c < Picture.CHANNELS; c++) {
-        colours[pixels[token] * Picture.CHANNELS + c] =
-            Float16.toFloat(output[token * HEAD_DIM + c]);
+        colours[pixels[token] * Picture.CHANNELS + c] = output[token * HEAD_DIM + c];
       }
     }
     return Picture.of(width, height, colours);
@@ -87,7 +86,7 @@ final class PatchTokens {
     for (int token = 0; token < pixels.length; token++) {
       patches.copy(pixels[token], patch);
       for (int f = 0; f < patch.length; f++) {
-        short feature = Float16.fromFloat((float) (patch[f] - mean[f]));
+        float feature = rounded(patch[f] - mean[f]);
         queries[token * HEAD_DIM + f] = feature;
         keys[token * HEAD_DIM + f] = feature;
       }
@@ -99,7 +98,7 @@ final class PatchTokens {
     double mean = 0;
     for (int token = 0; token < norms.length; token++) {
       for (int f = 0; f < Patches.FEATURES; f++) {
-        double feature = Float16.toFloat(keys[token * HEAD_DIM + f]);
+        double feature = keys[token * HEAD_DIM + f];
         norms[token] += feature * feature / 2;
       }
       mean += norms[token] / norms.length;
@@ -110,28 +109,33 @@ final class PatchTokens {
       size += Math.abs(norms[token]) / norms.length;
     }
     // Queries and keys carry equal parts: a query holds `share`, a key the norm divided by it.
-    short share = Float16.fromFloat((float) Math.sqrt(Math.max(size, 1e-6) / SPARE));
+    float share = rounded(Math.sqrt(Math.max(size, 1e-6) / SPARE));
     for (int token = 0; token < norms.length; token++) {
       spreadKeyNorm(token, norms[token], share);
     }
   }
 
   /** Spreads one norm so that the roundings to binary16 make up for each other. */
-  private void spreadKeyNorm(int token, double norm, short share) {
-    double left = -norm / Float16.toFloat(share);
+  private void spreadKeyNorm(int token, double norm, float share) {
+    double left = -norm / share;
     for (int spare = 0; spare < SPARE; spare++) {
       int channel = token * HEAD_DIM + Patches.FEATURES + spare;
       queries[channel] = share;
-      keys[channel] = Float16.fromFloat((float) (left / (SPARE - spare)));
-      left -= Float16.toFloat(keys[channel]);
+      keys[channel] = rounded(left / (SPARE - spare));
+      left -= keys[channel];
     }
   }
 
   private void fillColours(Picture noisy) {
     for (int token = 0; token < pixels.length; token++) {
       for (int c = 0; c < Picture.CHANNELS; c++) {
-        values[token * HEAD_DIM + c] = Float16.fromFloat(noisy.value(pixels[token], c));
+        values[token * HEAD_DIM + c] = rounded(noisy.value(pixels[token], c));
       }
     }
+  }
+
+  /** The nearest binary16 value. */
+  private static float rounded(double value) {
+    return Float16.toFloat(Float16.fromFloat((float) value));
   }
 }

@@ -1,0 +1,75 @@
+package org.attn4j.samples;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import org.attn4j.Attention;
+import org.attn4j.Backend;
+import org.attn4j.BackendInfo;
+
+/**
+ * Which backends the demo runs.
+ *
+ * @param chosen in the order of the chain
+ * @param leftOut the other ones, each with the reason
+ */
+record BackendChoice(List<Backend> chosen, Map<String, String> leftOut) {
+
+  /** A backend that was asked for by name can't run here. */
+  static final class NotAvailableException extends RuntimeException {
+    private static final long serialVersionUID = 1;
+
+    NotAvailableException(String message) {
+      super(message);
+    }
+  }
+
+  /** Those in {@code asked}, or, if it is empty, all that are ready: on the GPU, or on the CPU if there is no GPU. */
+  static BackendChoice of(List<String> asked) {
+    List<BackendInfo> known = Attention.backends();
+    return asked.isEmpty() ? allReady(known) : asFound(asked, known);
+  }
+
+  private static BackendChoice allReady(List<BackendInfo> known) {
+    List<Backend> chosen = new ArrayList<>();
+    Map<String, String> leftOut = new LinkedHashMap<>();
+    for (BackendInfo info : known) {
+      if (!info.ready()) {
+        leftOut.put(info.name(), info.reason());
+      } else if (backend(info) == Backend.CPU && !chosen.isEmpty()) {
+        leftOut.put(info.name(), "the GPU serves; --backend cpu asks for it");
+      } else {
+        chosen.add(backend(info));
+      }
+    }
+    return new BackendChoice(chosen, leftOut);
+  }
+
+  private static BackendChoice asFound(List<String> asked, List<BackendInfo> known) {
+    List<Backend> chosen = new ArrayList<>();
+    for (String name : asked) {
+      BackendInfo info =
+          known.stream()
+              .filter(candidate -> candidate.name().equals(name))
+              .findFirst()
+              .orElseThrow(
+                  () ->
+                      new IllegalArgumentException(
+                          "backend is "
+                              + name
+                              + "; known are "
+                              + known.stream().map(BackendInfo::name).toList()));
+      if (!info.ready()) {
+        throw new NotAvailableException(name + " can't run here: " + info.reason());
+      }
+      chosen.add(backend(info));
+    }
+    return new BackendChoice(chosen, Map.of());
+  }
+
+  private static Backend backend(BackendInfo info) {
+    return Backend.valueOf(info.name().toUpperCase(Locale.ROOT));
+  }
+}
