@@ -1,0 +1,74 @@
+package org.attn4j.runtime;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.Properties;
+
+/**
+ * One classifier JAR on the class path, and the code that it really holds.
+ *
+ * @param name the architecture that the classifier is named after: "sm90"
+ * @param sass binary code: "90a". Code with a suffix runs on exactly that device
+ * @param ptx intermediate code, which the driver compiles for newer devices: "80"
+ * @param cudaVersion the CUDA version that it was built with: "13.0"
+ */
+public record Arch(String name, List<String> sass, List<String> ptx, String cudaVersion) {
+
+  /** How well code fits a device, best first. */
+  public enum Fit {
+    /** Compiled for this very device. */
+    EXACT,
+    /** Compiled for an older device of the same major version, which its binary code runs on. */
+    SAME_MAJOR,
+    /** The driver compiles PTX at first use: slower to start, and slower to run than tuned code. */
+    PTX,
+    /** Doesn't run. */
+    NONE
+  }
+
+  /** Creates an entry with copies of the lists. */
+  public Arch {
+    sass = List.copyOf(sass);
+    ptx = List.copyOf(ptx);
+  }
+
+  /** Reads an arch.properties, which cppbuild.sh writes beside each library. */
+  static Arch of(Properties properties) {
+    return new Arch(
+        properties.getProperty("arch"),
+        split(properties.getProperty("sass", "")),
+        split(properties.getProperty("ptx", "")),
+        properties.getProperty("cuda", ""));
+  }
+
+  private static List<String> split(String codes) {
+    return Arrays.stream(codes.split("[ ,]+")).filter(code -> !code.isEmpty()).toList();
+  }
+
+  /** The best way in which this library's code runs on a device of the given compute capability. */
+  public Fit fit(int computeCapability) {
+    if (sass.stream().anyMatch(code -> number(code) == computeCapability)) {
+      return Fit.EXACT;
+    }
+    if (sass.stream().anyMatch(code -> runsOnNewerMinor(code, computeCapability))) {
+      return Fit.SAME_MAJOR;
+    }
+    return ptx.stream().anyMatch(code -> number(code) <= computeCapability) ? Fit.PTX : Fit.NONE;
+  }
+
+  /** The newest of this library's codes: among equal fits, the newer code is the better one. */
+  int newestCode() {
+    return sass.stream().mapToInt(Arch::number).max().orElse(0);
+  }
+
+  private static boolean runsOnNewerMinor(String code, int computeCapability) {
+    boolean archSpecific = code.endsWith("a");
+    return !archSpecific
+        && number(code) / 10 == computeCapability / 10
+        && number(code) < computeCapability;
+  }
+
+  private static int number(String code) {
+    return Integer.parseInt(code.replaceAll("[af]$", ""));
+  }
+}

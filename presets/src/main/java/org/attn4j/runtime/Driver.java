@@ -1,0 +1,52 @@
+package org.attn4j.runtime;
+
+import java.util.List;
+import java.util.stream.IntStream;
+
+/**
+ * What the NVIDIA driver says about itself and its devices.
+ *
+ * @param status 0 if it works, one of the constants below, or the positive CUresult of cuInit
+ * @param version the newest CUDA version that the driver serves, as 1000 * major + 10 * minor, or 0
+ * @param devices in CUDA's order; empty unless the status is 0
+ * @param detail a sentence if the status is {@link #NOT_ASKED}, otherwise empty
+ */
+public record Driver(int status, int version, List<Device> devices, String detail) {
+  /** There is no libcuda.so.1. */
+  public static final int NOT_FOUND = -1;
+
+  /** There is a libcuda.so.1, but it is no CUDA driver. */
+  public static final int NOT_A_DRIVER = -2;
+
+  /** The probe's own library could not be loaded. */
+  public static final int NOT_ASKED = -3;
+
+  /** CUDA_ERROR_NO_DEVICE. */
+  static final int NO_DEVICE = 100;
+
+  /** Creates a snapshot with a copy of the list. */
+  public Driver {
+    devices = List.copyOf(devices);
+  }
+
+  /** "13.0", or "unknown". */
+  public String versionText() {
+    return version <= 0 ? "unknown" : version / 1000 + "." + version % 1000 / 10;
+  }
+
+  /** Asks the driver. Opens libcuda.so.1 if there is one; creates no CUDA context. */
+  static Driver probe() {
+    try {
+      int status = GpuProbe.status();
+      List<Device> devices =
+          IntStream.range(0, GpuProbe.device_count()).mapToObj(Driver::device).toList();
+      return new Driver(status, GpuProbe.driver_version(), devices, "");
+    } catch (LinkageError e) {
+      return new Driver(NOT_ASKED, 0, List.of(), String.valueOf(e.getMessage()));
+    }
+  }
+
+  private static Device device(int ordinal) {
+    return new Device(ordinal, GpuProbe.compute_capability(ordinal), GpuProbe.device_name(ordinal));
+  }
+}

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Runs nvcc, keeps what ptxas says about each kernel beside the object file (OBJECT.ptxas), and fails if a kernel spills
+# registers or if ptxas serialised wgmma instructions: both cost more speed than any bug report would reveal.
+# A generated source may allow spills with a line "// spill-bytes-allowed: N".
+set -uo pipefail
+
+object=""; source=""; previous=""
+for argument in "$@"; do
+  [[ $previous == -o ]] && object=$argument
+  [[ $argument == *.cu ]] && source=$argument
+  previous=$argument
+done
+if [[ -z $object || -z $source ]]; then exec "$@"; fi
+
+"$@" 2>"$object.log"
+status=$?
+# ptxas -v writes its statistics to stderr as "ptxas info"; all else there is for the reader.
+grep -E '^ptxas (info|warning)|^    ' "$object.log" >"$object.ptxas"
+grep -vE '^ptxas info|^    [0-9]+ bytes stack frame' "$object.log" >&2
+rm -f "$object.log"
+if (( status != 0 )); then exit "$status"; fi
+
+allowed=$(sed -n 's|^// spill-bytes-allowed: *\([0-9]*\).*|\1|p' "$source" | head -n 1)
+spilled=$(sed -n 's/.* \([0-9][0-9]*\) bytes spill stores.*/\1/p' "$object.ptxas" | sort -n | tail -n 1)
+if (( ${spilled:-0} > ${allowed:-0} )); then
+  echo "$source: a kernel spills $spilled bytes, ${allowed:-0} are allowed (see $object.ptxas)" >&2
+  rm -f "$object"
+  exit 1
+fi
+if grep -qE 'C75[0-9][0-9]|Potential Performance Loss' "$object.ptxas"; then
+  grep -E 'C75[0-9][0-9]|Potential Performance Loss' "$object.ptxas" >&2
+  echo "$source: ptxas serialised wgmma instructions" >&2
+  rm -f "$object"
+  exit 1
+fi
