@@ -6,19 +6,20 @@ import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
 import org.attn4j.Backend;
 import org.attn4j.BackendMode;
-import org.attn4j.CudaDevices;
 import org.attn4j.CudaEvent;
 import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
 import org.attn4j.HostTensor;
 import org.attn4j.Tensor;
+import org.attn4j.runtime.Arch;
+import org.attn4j.runtime.NativeLibrary;
 
 /**
  * One backend's work on one picture.
  *
  * @param backend which backend
- * @param arch what it ran on, such as {@code sm90}
+ * @param arch the native library that ran, such as {@code sm90}, or the kind of CPU
  * @param output the output of attention, {@code [token][HEAD_DIM]}
  * @param millis time of one call: the GPU's own clock, median of several; on the CPU the wall clock, once
  */
@@ -60,7 +61,7 @@ record BackendRun(Backend backend, String arch, float[] output, double millis) {
         DeviceTensor o = DeviceTensor.allocate(DEVICE, DType.FLOAT16, shape)) {
       AttentionRequest request = request(backend, tokens, q, k, v, o).stream(stream).build();
       double millis = medianMillis(request, stream);
-      String arch = "sm" + CudaDevices.computeCapability(DEVICE);
+      String arch = NativeLibrary.selection().arch().map(Arch::name).orElseThrow();
       return new BackendRun(backend, arch, o.toFloatArray(stream), millis);
     }
   }

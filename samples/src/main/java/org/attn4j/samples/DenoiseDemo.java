@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import org.attn4j.Backend;
+import org.attn4j.UnsupportedAttentionException;
 
 /**
  * Takes a photograph, adds noise, and denoises it by attention with every backend that is available: non-local means is
@@ -80,7 +81,13 @@ public final class DenoiseDemo {
     print("%nbackend  arch     tokens  head_dim          ms     TOPS  PSNR dB  error against exact");
     List<Row> rows = new ArrayList<>();
     for (Backend backend : choice.chosen()) {
-      BackendRun run = BackendRun.of(backend, tokens);
+      BackendRun run;
+      try {
+        run = BackendRun.of(backend, tokens);
+      } catch (UnsupportedAttentionException e) {
+        refused(backend, e);
+        continue;
+      }
       Picture denoised = tokens.picture(run.output(), clean.width(), clean.height());
       Row row = new Row(run, denoised.psnr(clean), exact.relativeL1(denoised));
       rows.add(row);
@@ -92,6 +99,13 @@ public final class DenoiseDemo {
         exact.count());
     print("pictures: %s", options.out().toAbsolutePath().normalize());
     return rows;
+  }
+
+  private void refused(Backend backend, UnsupportedAttentionException reason) {
+    if (!options.backends().isEmpty()) {
+      throw new BackendChoice.NotAvailableException(reason.getMessage());
+    }
+    print("%-7s  %s", backend.id(), reason.getMessage());
   }
 
   private int size(BackendChoice choice) {
