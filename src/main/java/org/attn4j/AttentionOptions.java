@@ -1,0 +1,264 @@
+package org.attn4j;
+
+import java.util.Objects;
+
+/**
+ * How a request is to be computed. Immutable; {@link #DEFAULTS} or a {@link #builder()} makes one.
+ * Reuse it: it has no part in the cost of a call.
+ */
+public final class AttentionOptions {
+  /** HND, no mask, scale 1/sqrt(head_dim), per-thread INT8 with K smoothing, the whole chain. */
+  public static final AttentionOptions DEFAULTS = builder().build();
+
+  private final TensorLayout layout;
+  private final CausalMask causalMask;
+  private final float smScale;
+  private final QuantGranularity quantGranularity;
+  private final PvAccumulator pvAccumulator;
+  private final boolean smoothK;
+  private final SageKernel sageKernel;
+  private final Backend backend;
+  private final BackendMode mode;
+
+  private AttentionOptions(Builder builder) {
+    layout = builder.layout;
+    causalMask = builder.causalMask;
+    smScale = builder.smScale;
+    quantGranularity = builder.quantGranularity;
+    pvAccumulator = builder.pvAccumulator;
+    smoothK = builder.smoothK;
+    sageKernel = builder.sageKernel;
+    backend = builder.backend;
+    mode = builder.mode;
+  }
+
+  /** A builder that starts from the defaults. */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /** A builder that starts from these options. */
+  public Builder toBuilder() {
+    return new Builder(this);
+  }
+
+  /** The order of the dimensions of q, k, v and o. */
+  public TensorLayout layout() {
+    return layout;
+  }
+
+  /** Which keys a query sees. */
+  public CausalMask causalMask() {
+    return causalMask;
+  }
+
+  /** Whether {@link #smScale} was set; if not, the scale is 1 / sqrt(head_dim). */
+  public boolean hasSmScale() {
+    return !Float.isNaN(smScale);
+  }
+
+  /** What multiplies q k^T. Meaningful only if {@link #hasSmScale}. */
+  public float smScale() {
+    return smScale;
+  }
+
+  /** How many rows of Q and K share one INT8 scale. */
+  public QuantGranularity quantGranularity() {
+    return quantGranularity;
+  }
+
+  /** The accumulator of P*V in the quantised kernels. */
+  public PvAccumulator pvAccumulator() {
+    return pvAccumulator;
+  }
+
+  /**
+   * Whether the per-head mean of K over the sequence is subtracted before INT8 (SageAttention
+   * section 3.1).
+   */
+  public boolean smoothK() {
+    return smoothK;
+  }
+
+  /** Which SageAttention kernel the sage backend runs. */
+  public SageKernel sageKernel() {
+    return sageKernel;
+  }
+
+  /**
+   * The backend to start with; AUTO leaves it to the system property {@code org.attn4j.backend},
+   * else to the chain.
+   */
+  public Backend backend() {
+    return backend;
+  }
+
+  /** How strictly {@link #backend} is meant. */
+  public BackendMode mode() {
+    return mode;
+  }
+
+  @Override
+  public boolean equals(Object other) {
+    return other instanceof AttentionOptions that
+        && layout == that.layout
+        && causalMask == that.causalMask
+        && Float.compare(smScale, that.smScale) == 0
+        && quantGranularity == that.quantGranularity
+        && pvAccumulator == that.pvAccumulator
+        && smoothK == that.smoothK
+        && sageKernel == that.sageKernel
+        && backend == that.backend
+        && mode == that.mode;
+  }
+
+  @Override
+  public int hashCode() {
+    return Objects.hash(
+        layout,
+        causalMask,
+        smScale,
+        quantGranularity,
+        pvAccumulator,
+        smoothK,
+        sageKernel,
+        backend,
+        mode);
+  }
+
+  @Override
+  public String toString() {
+    return "AttentionOptions[layout="
+        + layout
+        + ", causalMask="
+        + causalMask
+        + ", smScale="
+        + (hasSmScale() ? smScale : "1/sqrt(head_dim)")
+        + ", quantGranularity="
+        + quantGranularity
+        + ", pvAccumulator="
+        + pvAccumulator
+        + ", smoothK="
+        + smoothK
+        + ", sageKernel="
+        + sageKernel
+        + ", backend="
+        + backend
+        + ", mode="
+        + mode
+        + "]";
+  }
+
+  /** Builds {@link AttentionOptions}. No setter takes null. */
+  public static final class Builder {
+    private TensorLayout layout = TensorLayout.HND;
+    private CausalMask causalMask = CausalMask.NONE;
+    private float smScale = Float.NaN; // not set
+    private QuantGranularity quantGranularity = QuantGranularity.PER_THREAD;
+    private PvAccumulator pvAccumulator = PvAccumulator.DEFAULT;
+    private boolean smoothK = true;
+    private SageKernel sageKernel = SageKernel.AUTO;
+    private Backend backend = Backend.AUTO;
+    private BackendMode mode = BackendMode.PREFER;
+
+    private Builder() {}
+
+    private Builder(AttentionOptions start) {
+      layout = start.layout;
+      causalMask = start.causalMask;
+      smScale = start.smScale;
+      quantGranularity = start.quantGranularity;
+      pvAccumulator = start.pvAccumulator;
+      smoothK = start.smoothK;
+      sageKernel = start.sageKernel;
+      backend = start.backend;
+      mode = start.mode;
+    }
+
+    /** The order of the dimensions of q, k, v and o; HND if not set. */
+    public Builder layout(TensorLayout value) {
+      layout = require(value, "layout", "HND or NHD");
+      return this;
+    }
+
+    /** Which keys a query sees; NONE masks nothing and is the default. */
+    public Builder causalMask(CausalMask value) {
+      causalMask = require(value, "causalMask", "NONE, TOP_LEFT or BOTTOM_RIGHT");
+      return this;
+    }
+
+    /**
+     * What multiplies q k^T: any finite number, 0 and negative ones included; 1 / sqrt(head_dim) if
+     * not set.
+     */
+    public Builder smScale(float value) {
+      if (!Float.isFinite(value)) {
+        throw new InvalidAttentionArgumentException(
+            "smScale is " + value + "; a finite number is accepted");
+      }
+      smScale = value;
+      return this;
+    }
+
+    /** How many rows of Q and K share one INT8 scale; PER_THREAD if not set. */
+    public Builder quantGranularity(QuantGranularity value) {
+      quantGranularity = require(value, "quantGranularity", "PER_BLOCK, PER_WARP or PER_THREAD");
+      return this;
+    }
+
+    /**
+     * The accumulator of P*V in the quantised kernels; DEFAULT is the most accurate one of the
+     * kernel.
+     */
+    public Builder pvAccumulator(PvAccumulator value) {
+      pvAccumulator = require(value, "pvAccumulator", "a PvAccumulator");
+      return this;
+    }
+
+    /** Whether to subtract the mean of K before INT8; true if not set. */
+    public Builder smoothK(boolean value) {
+      smoothK = value;
+      return this;
+    }
+
+    /** Which SageAttention kernel the sage backend runs; AUTO if not set. */
+    public Builder sageKernel(SageKernel value) {
+      sageKernel = require(value, "sageKernel", "a SageKernel");
+      return this;
+    }
+
+    /** The backend to start with; AUTO if not set. */
+    public Builder backend(Backend value) {
+      backend = require(value, "backend", "a Backend");
+      return this;
+    }
+
+    /** How strictly the backend is meant; PREFER if not set. */
+    public Builder mode(BackendMode value) {
+      mode = require(value, "mode", "PREFER, REQUIRE or OFF");
+      return this;
+    }
+
+    /**
+     * The options.
+     *
+     * @throws InvalidAttentionArgumentException if the mode is OFF and the backend a quantised one
+     */
+    public AttentionOptions build() {
+      if (mode == BackendMode.OFF && (backend == Backend.SPARGE || backend == Backend.SAGE)) {
+        throw new InvalidAttentionArgumentException(
+            "mode is OFF, which switches the quantised backends off, and backend is "
+                + backend
+                + "; with OFF one of AUTO, EXACT, PYTORCH, CPU is accepted");
+      }
+      return new AttentionOptions(this);
+    }
+
+    private static <T> T require(T value, String name, String accepted) {
+      if (value == null) {
+        throw new InvalidAttentionArgumentException(name + " is null; " + accepted + " is needed");
+      }
+      return value;
+    }
+  }
+}

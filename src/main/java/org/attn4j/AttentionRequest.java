@@ -1,0 +1,232 @@
+package org.attn4j;
+
+import org.attn4j.backend.Plan;
+
+/**
+ * One attention call: {@code o = softmax(smScale * q k^T + mask) v} per batch entry and query head.
+ * Query head h reads key/value head {@code h / (headsQ / headsKv)}. A query that sees no key gets a
+ * zero row and an LSE of -infinity.
+ *
+ * <p>Immutable, and valid once built: {@link Builder#build} checks all that can be checked without
+ * asking a backend. A request may be run again and again, with new contents in its tensors; a
+ * request that is reused makes no garbage.
+ */
+public final class AttentionRequest {
+  private final Tensor q;
+  private final Tensor k;
+  private final Tensor v;
+  private final Tensor o;
+  private final Tensor lse;
+  private final Tensor kvLengths;
+  private final AttentionOptions options;
+  private final CudaStream stream;
+  private final DeviceMemory workspace;
+  private final AttentionDims dims;
+
+  // Which backend serves, found at the first run. A race is harmless: all plans of one request are
+  // equal.
+  private Plan plan;
+
+  private AttentionRequest(Builder builder) {
+    q = builder.q;
+    k = builder.k;
+    v = builder.v;
+    o = builder.o;
+    lse = builder.lse;
+    kvLengths = builder.kvLengths;
+    options = builder.options;
+    workspace = builder.workspace;
+    dims = RequestValidation.check(builder);
+    stream =
+        builder.stream == null && q instanceof DeviceTensor device
+            ? CudaStream.defaultStream(device.device())
+            : builder.stream;
+  }
+
+  /** A builder without tensors and with default options. */
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /**
+   * Queries: (batch, headsQ, queries, headDim) in HND, (batch, queries, headsQ, headDim) in NHD.
+   */
+  public Tensor q() {
+    return q;
+  }
+
+  /** Keys: (batch, headsKv, keys, headDim) in HND, (batch, keys, headsKv, headDim) in NHD. */
+  public Tensor k() {
+    return k;
+  }
+
+  /** Values, of the sizes of k. */
+  public Tensor v() {
+    return v;
+  }
+
+  /** The output, of the sizes of q; written. */
+  public Tensor o() {
+    return o;
+  }
+
+  /** FLOAT32 (batch, headsQ, queries), contiguous, written: ln(sum of exp(scores)); or null. */
+  public Tensor lse() {
+    return lse;
+  }
+
+  /** INT32 (batch): the keys at and after this index are ignored; or null: all keys count. */
+  public Tensor kvLengths() {
+    return kvLengths;
+  }
+
+  /** How to compute it. */
+  public AttentionOptions options() {
+    return options;
+  }
+
+  /** The stream of a request over device tensors; null for host tensors. */
+  public CudaStream stream() {
+    return stream;
+  }
+
+  /** The caller's scratch memory, or null: that of the stream. */
+  public DeviceMemory workspace() {
+    return workspace;
+  }
+
+  /** The sizes by name. */
+  public AttentionDims dims() {
+    return dims;
+  }
+
+  Plan plan() {
+    return plan;
+  }
+
+  void plan(Plan value) {
+    plan = value;
+  }
+
+  /**
+   * Throws {@link ClosedTensorException} if memory of a tensor, the workspace or the stream was
+   * closed.
+   */
+  void requireOpen() {
+    requireOpen(q, "q");
+    requireOpen(k, "k");
+    requireOpen(v, "v");
+    requireOpen(o, "o");
+    if (lse != null) {
+      requireOpen(lse, "lse");
+    }
+    if (kvLengths != null) {
+      requireOpen(kvLengths, "kvLengths");
+    }
+    if (workspace != null && workspace.isClosed()) {
+      throw new ClosedTensorException("workspace is closed; it must be open during the call");
+    }
+    if (stream != null) {
+      stream.requireOpen();
+    }
+  }
+
+  private static void requireOpen(Tensor tensor, String name) {
+    if (tensor.isClosed()) {
+      throw new ClosedTensorException(name + " is closed; it must be open during the call");
+    }
+  }
+
+  /** Builds an {@link AttentionRequest}. q, k, v and o are needed; the rest is optional. */
+  public static final class Builder {
+    Tensor q;
+    Tensor k;
+    Tensor v;
+    Tensor o;
+    Tensor lse;
+    Tensor kvLengths;
+    AttentionOptions options = AttentionOptions.DEFAULTS;
+    CudaStream stream;
+    DeviceMemory workspace;
+
+    private Builder() {}
+
+    /** The queries. */
+    public Builder q(Tensor value) {
+      q = value;
+      return this;
+    }
+
+    /** The keys. */
+    public Builder k(Tensor value) {
+      k = value;
+      return this;
+    }
+
+    /** The values. */
+    public Builder v(Tensor value) {
+      v = value;
+      return this;
+    }
+
+    /** The output; it must not overlap an input. */
+    public Builder o(Tensor value) {
+      o = value;
+      return this;
+    }
+
+    /**
+     * Where to write the log-sum-exp: FLOAT32 (batch, headsQ, queries), contiguous; null: not
+     * wanted.
+     */
+    public Builder lse(Tensor value) {
+      lse = value;
+      return this;
+    }
+
+    /**
+     * The number of keys that count, per batch entry: INT32 (batch), contiguous, in the same kind
+     * of memory as q; null: all. Values below 0 count as 0, values above the number of keys as that
+     * number.
+     */
+    public Builder kvLengths(Tensor value) {
+      kvLengths = value;
+      return this;
+    }
+
+    /** How to compute it. */
+    public Builder options(AttentionOptions value) {
+      options = value;
+      return this;
+    }
+
+    /** The stream to enqueue on; the legacy default stream of q's device if not set. */
+    public Builder stream(CudaStream value) {
+      stream = value;
+      return this;
+    }
+
+    /**
+     * Scratch memory for this request, at least {@link Attention#workspaceSize} bytes, aligned to
+     * 256 bytes; that of the stream if not set. Requests that may run at the same time need
+     * different ones.
+     */
+    public Builder workspace(DeviceMemory value) {
+      workspace = value;
+      return this;
+    }
+
+    /**
+     * The request.
+     *
+     * @throws InvalidAttentionArgumentException if an argument is missing or the arguments don't
+     *     fit together
+     * @throws ClosedTensorException if a tensor is closed
+     */
+    public AttentionRequest build() {
+      AttentionRequest request = new AttentionRequest(this);
+      request.requireOpen();
+      return request;
+    }
+  }
+}

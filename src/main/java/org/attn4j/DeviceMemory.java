@@ -1,0 +1,89 @@
+package org.attn4j;
+
+/**
+ * A block of GPU memory, aligned to 256 bytes when allocated here.
+ *
+ * <p>{@link #close} frees it; CUDA waits for the work in flight first. Nothing frees it behind the
+ * program's back: the garbage collector doesn't, because a free on its thread could break a graph
+ * capture elsewhere.
+ */
+public final class DeviceMemory extends Memory {
+  private final long address;
+  private final long byteSize;
+  private final int device;
+  private final boolean owned;
+
+  private DeviceMemory(long address, long byteSize, int device, boolean owned) {
+    this.address = address;
+    this.byteSize = byteSize;
+    this.device = device;
+    this.owned = owned;
+  }
+
+  /**
+   * Allocates memory on a device. Its contents are undefined.
+   *
+   * @throws CudaException if there is no usable GPU or not enough memory
+   */
+  public static DeviceMemory allocate(int device, long bytes) {
+    if (bytes < 0) {
+      throw new InvalidAttentionArgumentException("bytes is " + bytes + "; 0 or more are accepted");
+    }
+    checkDevice(device);
+    long address = NativeDevice.allocate(Math.max(bytes, 1), device);
+    return new DeviceMemory(address, bytes, device, true);
+  }
+
+  /**
+   * Memory that someone else owns, PyTorch for example. It has to outlive its use here; {@link
+   * #close} doesn't free it.
+   */
+  public static DeviceMemory wrap(int device, long address, long bytes) {
+    checkDevice(device);
+    if (bytes < 0) {
+      throw new InvalidAttentionArgumentException("bytes is " + bytes + "; 0 or more are accepted");
+    }
+    if (address == 0 && bytes > 0) {
+      throw new InvalidAttentionArgumentException(
+          "address is null; the address of " + bytes + " bytes of device memory is needed");
+    }
+    return new DeviceMemory(address, bytes, device, false);
+  }
+
+  private static void checkDevice(int device) {
+    if (device < 0) {
+      throw new InvalidAttentionArgumentException(
+          "device is " + device + "; CUDA device numbers start at 0");
+    }
+  }
+
+  /** The CUDA device number. */
+  public int device() {
+    return device;
+  }
+
+  /** The address on the device. */
+  public long address() {
+    if (isClosed()) {
+      throw new ClosedTensorException("the device memory is closed; use it before close()");
+    }
+    return address;
+  }
+
+  @Override
+  public long byteSize() {
+    return byteSize;
+  }
+
+  /** Enqueues a fill of the whole block with one byte value. */
+  public void fill(int byteValue, CudaStream stream) {
+    NativeDevice.fill(address(), byteValue, byteSize, stream);
+  }
+
+  @Override
+  void release() {
+    if (owned) {
+      NativeDevice.free(address);
+    }
+  }
+}

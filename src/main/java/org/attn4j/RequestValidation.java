@@ -1,0 +1,253 @@
+package org.attn4j;
+
+import java.util.Arrays;
+
+/**
+ * The checks of a request that need no backend. One sentence per failure: argument, value found,
+ * what is accepted.
+ */
+final class RequestValidation {
+  private RequestValidation() {}
+
+  static AttentionDims check(AttentionRequest.Builder request) {
+    if (request.options == null) {
+      throw invalid("options is null; AttentionOptions.DEFAULTS or options of your own are needed");
+    }
+    checkTensor(request.q, "q", request.q);
+    checkTensor(request.k, "k", request.q);
+    checkTensor(request.v, "v", request.q);
+    checkTensor(request.o, "o", request.q);
+    TensorLayout layout = request.options.layout();
+    AttentionDims dims = AttentionDims.of(layout, request.q.shape(), request.k.shape());
+    checkSizes(request, dims);
+    checkHeads(dims);
+    checkOutput(request);
+    checkLse(request, dims);
+    checkKvLengths(request, dims);
+    checkStream(request);
+    return dims;
+  }
+
+  private static void checkTensor(Tensor tensor, String name, Tensor q) {
+    if (tensor == null) {
+      throw invalid(name + " is null; a tensor of rank 4 is needed");
+    }
+    if (tensor.shape().rank() != 4) {
+      throw invalid(name + " has rank " + tensor.shape().rank() + "; rank 4 is accepted");
+    }
+    checkPlace(tensor, name, q);
+    DType dtype = tensor.dtype();
+    if (!dtype.isFloatingPoint()) {
+      throw invalid(
+          name + " is " + dtype + "; FLOAT16 and BFLOAT16 are accepted, FLOAT32 on the host");
+    }
+    if (dtype != q.dtype()) {
+      throw invalid(name + " is " + dtype + " and q is " + q.dtype() + "; they must agree");
+    }
+    if (tensor.isDevice()) {
+      checkDeviceStrides(tensor, name);
+    }
+    if (tensor.size(3) < 1) {
+      throw invalid(name + " has head_dim 0; 1 or more is accepted");
+    }
+  }
+
+  private static void checkPlace(Tensor tensor, String name, Tensor q) {
+    if (tensor.isClosed()) {
+      throw new ClosedTensorException(name + " is closed; an open tensor is needed");
+    }
+    if (tensor.isDevice() != q.isDevice()) {
+      throw invalid(
+          name
+              + " is "
+              + kind(tensor)
+              + " memory and q is "
+              + kind(q)
+              + " memory; all tensors must be in the same kind");
+    }
+    if (tensor instanceof DeviceTensor here
+        && q instanceof DeviceTensor there
+        && here.device() != there.device()) {
+      throw invalid(
+          name
+              + " is on device "
+              + here.device()
+              + " and q on device "
+              + there.device()
+              + "; all tensors must be on the same device");
+    }
+  }
+
+  private static void checkDeviceStrides(Tensor tensor, String name) {
+    if (tensor.size(3) > 1 && tensor.stride(3) != 1) {
+      throw invalid(
+          name
+              + ".stride[3] is "
+              + tensor.stride(3)
+              + "; the channels of a device tensor must be contiguous (stride 1)");
+    }
+    for (int i = 0; i < 3; i++) {
+      if (tensor.size(i) > 1 && tensor.stride(i) < 0) {
+        throw invalid(
+            name
+                + ".stride["
+                + i
+                + "] is "
+                + tensor.stride(i)
+                + "; the strides of a device tensor must not be negative");
+      }
+    }
+  }
+
+  private static void checkSizes(AttentionRequest.Builder request, AttentionDims dims) {
+    if (!request.k.shape().sameSizes(request.v.shape())) {
+      throw invalid(
+          "v has sizes " + sizes(request.v) + " and k " + sizes(request.k) + "; they must agree");
+    }
+    if (!request.o.shape().sameSizes(request.q.shape())) {
+      throw invalid(
+          "o has sizes " + sizes(request.o) + " and q " + sizes(request.q) + "; they must agree");
+    }
+    if (request.k.size(0) != dims.batch()) {
+      throw invalid(
+          "k has batch " + request.k.size(0) + " and q " + dims.batch() + "; they must agree");
+    }
+    if (request.k.size(3) != dims.headDim()) {
+      throw invalid(
+          "k has head_dim " + request.k.size(3) + " and q " + dims.headDim() + "; they must agree");
+    }
+  }
+
+  private static void checkHeads(AttentionDims dims) {
+    boolean valid = dims.headsKv() == 0 ? dims.headsQ() == 0 : dims.headsQ() % dims.headsKv() == 0;
+    if (!valid) {
+      throw invalid(
+          "q has "
+              + dims.headsQ()
+              + " heads and k has "
+              + dims.headsKv()
+              + "; the first must be a multiple of the second");
+    }
+  }
+
+  private static void checkOutput(AttentionRequest.Builder request) {
+    Tensor o = request.o;
+    for (int i = 0; i < 4; i++) {
+      if (o.size(i) > 1 && o.stride(i) == 0) {
+        throw invalid("o.stride[" + i + "] is 0; the output's elements must not share memory");
+      }
+    }
+    int sequence = request.options.layout().sequenceDimension();
+    if (Overlap.possible(o, request.q, sequence)) {
+      throw invalid(overlapMessage("q"));
+    }
+    if (Overlap.possible(o, request.k, sequence)) {
+      throw invalid(overlapMessage("k"));
+    }
+    if (Overlap.possible(o, request.v, sequence)) {
+      throw invalid(overlapMessage("v"));
+    }
+  }
+
+  private static String overlapMessage(String name) {
+    return "o overlaps " + name + "; the output needs memory of its own";
+  }
+
+  private static void checkLse(AttentionRequest.Builder request, AttentionDims dims) {
+    Tensor lse = request.lse;
+    if (lse == null) {
+      return;
+    }
+    checkPlace(lse, "lse", request.q);
+    boolean fits =
+        lse.dtype() == DType.FLOAT32
+            && lse.shape().rank() == 3
+            && lse.size(0) == dims.batch()
+            && lse.size(1) == dims.headsQ()
+            && lse.size(2) == dims.queries()
+            && lse.shape().isContiguous();
+    if (!fits) {
+      throw invalid(
+          "lse is "
+              + lse.dtype()
+              + " "
+              + lse.shape()
+              + "; contiguous FLOAT32 ["
+              + dims.batch()
+              + ", "
+              + dims.headsQ()
+              + ", "
+              + dims.queries()
+              + "] is accepted");
+    }
+    if (Overlap.sameBytes(lse, request.o)
+        || Overlap.sameBytes(lse, request.q)
+        || Overlap.sameBytes(lse, request.k)
+        || Overlap.sameBytes(lse, request.v)) {
+      throw invalid("lse overlaps q, k, v or o; it needs memory of its own");
+    }
+  }
+
+  private static void checkKvLengths(AttentionRequest.Builder request, AttentionDims dims) {
+    Tensor lengths = request.kvLengths;
+    if (lengths == null) {
+      return;
+    }
+    checkPlace(lengths, "kvLengths", request.q);
+    boolean fits =
+        lengths.dtype() == DType.INT32
+            && lengths.shape().rank() == 1
+            && lengths.size(0) == dims.batch()
+            && lengths.shape().isContiguous();
+    if (!fits) {
+      throw invalid(
+          "kvLengths is "
+              + lengths.dtype()
+              + " "
+              + lengths.shape()
+              + "; contiguous INT32 ["
+              + dims.batch()
+              + "] is accepted");
+    }
+  }
+
+  private static void checkStream(AttentionRequest.Builder request) {
+    if (!(request.q instanceof DeviceTensor q)) {
+      if (request.stream != null || request.workspace != null) {
+        throw invalid(
+            (request.stream != null ? "stream" : "workspace")
+                + " is set and q is host memory; host tensors take neither stream nor workspace");
+      }
+      return;
+    }
+    if (request.stream != null && request.stream.device() != q.device()) {
+      throw invalid(
+          "stream is on device "
+              + request.stream.device()
+              + " and q on device "
+              + q.device()
+              + "; they must agree");
+    }
+    DeviceMemory workspace = request.workspace;
+    if (workspace != null && workspace.device() != q.device()) {
+      throw invalid(
+          "workspace is on device "
+              + workspace.device()
+              + " and q on device "
+              + q.device()
+              + "; they must agree");
+    }
+  }
+
+  private static String kind(Tensor tensor) {
+    return tensor.isDevice() ? "device" : "host";
+  }
+
+  private static String sizes(Tensor tensor) {
+    return Arrays.toString(tensor.shape().sizes());
+  }
+
+  private static InvalidAttentionArgumentException invalid(String message) {
+    return new InvalidAttentionArgumentException(message);
+  }
+}

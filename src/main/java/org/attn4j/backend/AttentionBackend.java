@@ -1,0 +1,23 @@
+package org.attn4j.backend;
+
+import org.attn4j.AttentionRequest;
+import org.attn4j.Backend;
+import org.attn4j.BackendInfo;
+
+/** One place of the chain. A backend serves a request exactly as it is, or says why not. */
+interface AttentionBackend {
+  /** Which backend this is. */
+  Backend name();
+
+  /** Whether this process can use the backend at all. Never throws. */
+  BackendInfo info();
+
+  /** Whether it serves this request. Enqueues nothing and reads no device memory. */
+  Support supports(AttentionRequest request);
+
+  /**
+   * Serves a request that {@link #supports} accepted, with the workspace size that it found. Makes
+   * no garbage.
+   */
+  void run(AttentionRequest request, long workspaceBytes);
+}

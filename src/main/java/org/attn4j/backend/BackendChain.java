@@ -1,0 +1,203 @@
+package org.attn4j.backend;
+
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.stream.Collectors;
+import org.attn4j.AttentionRequest;
+import org.attn4j.Backend;
+import org.attn4j.BackendInfo;
+import org.attn4j.BackendMode;
+import org.attn4j.BackendVerdict;
+import org.attn4j.BackendVerdict.Outcome;
+import org.attn4j.UnsupportedAttentionException;
+
+/**
+ * The chain sparge, sage, exact, pytorch, cpu: the first backend that supports a request runs it.
+ * {@link Backend} gives the order. Internal: programs call {@link org.attn4j.Attention}.
+ */
+public final class BackendChain {
+  // Reasons name sizes, so that a program of many shapes has many of them; a log that nobody can
+  // read helps nobody.
+  private static final int MAX_LOGGED_REASONS = 256;
+
+  private final Settings settings;
+  private final Map<Backend, AttentionBackend> backends = new EnumMap<>(Backend.class);
+  private final System.Logger logger;
+  private final Set<Backend> announced = new HashSet<>(); // guarded by this
+  private final Set<String> loggedReasons = new HashSet<>(); // guarded by this
+  private volatile AttentionBackend lastAnnounced;
+
+  BackendChain(Settings settings, List<AttentionBackend> backends, System.Logger logger) {
+    this.settings = settings;
+    this.logger = logger;
+    for (AttentionBackend backend : backends) {
+      this.backends.put(backend.name(), backend);
+    }
+  }
+
+  /** The chain of this process. */
+  public static BackendChain ofThisProcess() {
+    return Holder.CHAIN;
+  }
+
+  private static final class Holder {
+    static final BackendChain CHAIN = create();
+
+    private static BackendChain create() {
+      Settings settings = Settings.fromSystem();
+      return new BackendChain(
+          settings,
+          List.of(new SageBackend(settings), new ExactBackend(), new CpuBackend()),
+          System.getLogger("org.attn4j"));
+    }
+  }
+
+  /**
+   * Runs a request with the first backend that supports it.
+   *
+   * @param plan what an earlier call returned for the same request, or null
+   * @return the plan, for the next call
+   */
+  public Plan run(AttentionRequest request, Plan plan) {
+    Plan known = plan == null ? plan(request) : plan;
+    AttentionBackend backend = known.implementation();
+    if (backend != lastAnnounced) {
+      announce(backend);
+    }
+    backend.run(request, known.workspaceBytes());
+    return known;
+  }
+
+  /**
+   * Finds the backend that serves a request.
+   *
+   * @throws UnsupportedAttentionException if none does
+   */
+  public Plan plan(AttentionRequest request) {
+    List<BackendVerdict> verdicts = new ArrayList<>();
+    for (Backend name : order(request)) {
+      AttentionBackend backend = backends.get(name);
+      Support support = backend == null ? Support.refused(absent(name)) : ask(backend, request);
+      if (support.supported()) {
+        logFallback(verdicts, name);
+        return new Plan(backend, support.workspaceBytes());
+      }
+      verdicts.add(new BackendVerdict(name, Outcome.REFUSES, support.reason()));
+    }
+    throw new UnsupportedAttentionException(
+        "no backend serves the request: "
+            + verdicts.stream()
+                .map(verdict -> verdict.backend().id() + ": " + verdict.reason())
+                .collect(Collectors.joining("; ")),
+        verdicts);
+  }
+
+  /** Every backend's answer, in the order of the chain. Runs, logs and throws nothing. */
+  public List<BackendVerdict> explain(AttentionRequest request) {
+    List<Backend> asked = order(request);
+    List<BackendVerdict> verdicts = new ArrayList<>();
+    for (Backend name : Backend.values()) {
+      if (name != Backend.AUTO) {
+        verdicts.add(explain(name, request, asked));
+      }
+    }
+    return List.copyOf(verdicts);
+  }
+
+  private BackendVerdict explain(Backend name, AttentionRequest request, List<Backend> asked) {
+    if (!backends.containsKey(name)) {
+      Outcome outcome = asked.contains(name) ? Outcome.REFUSES : Outcome.NOT_ASKED;
+      return new BackendVerdict(name, outcome, absent(name));
+    }
+    if (!asked.contains(name)) {
+      return new BackendVerdict(name, Outcome.NOT_ASKED, notAsked(request));
+    }
+    Support support = ask(backends.get(name), request);
+    Outcome outcome = support.supported() ? Outcome.SERVES : Outcome.REFUSES;
+    return new BackendVerdict(name, outcome, support.reason());
+  }
+
+  private String notAsked(AttentionRequest request) {
+    return "mode "
+        + request.options().mode()
+        + " with backend "
+        + chosen(request)
+        + " doesn't ask it";
+  }
+
+  /** Whether each backend of this version can be used in this process. */
+  public List<BackendInfo> backends() {
+    return backends.values().stream().map(AttentionBackend::info).toList();
+  }
+
+  private static String absent(Backend name) {
+    return "this version of attn4j has no " + name.id() + " backend";
+  }
+
+  private Support ask(AttentionBackend backend, AttentionRequest request) {
+    boolean quantised = backend.name() == Backend.SAGE || backend.name() == Backend.SPARGE;
+    if (quantised && settings.quantisedDisabled()) {
+      return Support.refused(Settings.DISABLE_VARIABLE + "=1 switches it off");
+    }
+    return backend.supports(request);
+  }
+
+  /** The backend that the options name, or the system property if they leave it open. */
+  private Backend chosen(AttentionRequest request) {
+    Backend chosen = request.options().backend();
+    return chosen == Backend.AUTO ? settings.backend() : chosen;
+  }
+
+  /**
+   * The backends to ask, best first. Those that this version lacks are asked only if they were
+   * chosen.
+   */
+  private List<Backend> order(AttentionRequest request) {
+    Backend chosen = chosen(request);
+    BackendMode mode = request.options().mode();
+    List<Backend> order = new ArrayList<>();
+    for (Backend name : Backend.values()) {
+      boolean present = backends.containsKey(name);
+      if (name != Backend.AUTO && (present || name == chosen) && asked(name, chosen, mode)) {
+        order.add(name);
+      }
+    }
+    return order;
+  }
+
+  private static boolean asked(Backend name, Backend chosen, BackendMode mode) {
+    boolean quantised = name == Backend.SAGE || name == Backend.SPARGE;
+    return switch (mode) {
+      case PREFER -> name.compareTo(chosen) >= 0;
+      case REQUIRE -> chosen == Backend.AUTO ? quantised : name == chosen;
+      case OFF -> !quantised && name.compareTo(chosen) >= 0;
+    };
+  }
+
+  private synchronized void announce(AttentionBackend backend) {
+    if (announced.add(backend.name())) {
+      logger.log(System.Logger.Level.INFO, backend.name().firstUseMessage());
+    }
+    lastAnnounced = backend;
+  }
+
+  private synchronized void logFallback(List<BackendVerdict> refusals, Backend serving) {
+    for (BackendVerdict refusal : refusals) {
+      String reason = refusal.backend().id() + ": " + refusal.reason();
+      if (loggedReasons.size() < MAX_LOGGED_REASONS && loggedReasons.add(reason)) {
+        logger.log(
+            System.Logger.Level.INFO,
+            "Falling back from "
+                + refusal.backend().id()
+                + " to "
+                + serving.id()
+                + ": "
+                + refusal.reason());
+      }
+    }
+  }
+}

@@ -1,0 +1,88 @@
+package org.attn4j.backend;
+
+import org.attn4j.AttentionRequest;
+import org.attn4j.Backend;
+import org.attn4j.BackendInfo;
+import org.attn4j.CudaStream;
+import org.attn4j.DeviceMemory;
+import org.attn4j.WorkspaceTooSmallException;
+import org.attn4j.runtime.NativeLibrary;
+
+/** What the GPU backends have in common: one native function, device tensors, scratch memory. */
+abstract class GpuBackend implements AttentionBackend {
+  private static final int WORKSPACE_ALIGNMENT = 256;
+
+  private final Backend name;
+
+  GpuBackend(Backend name) {
+    this.name = name;
+  }
+
+  /** Why no GPU kernel can run in this process, or null. Found once. */
+  private static final class Obstacle {
+    static final String SENTENCE = NativeLibrary.gpuObstacle().orElse(null);
+  }
+
+  /** The native function that serves this request. */
+  abstract NativeKernel kernel(AttentionRequest request);
+
+  @Override
+  public final Backend name() {
+    return name;
+  }
+
+  @Override
+  public BackendInfo info() {
+    String obstacle = Obstacle.SENTENCE;
+    return new BackendInfo(
+        name.id(),
+        obstacle == null,
+        obstacle == null ? NativeLibrary.selection().message() : obstacle);
+  }
+
+  @Override
+  public final Support supports(AttentionRequest request) {
+    if (!request.q().isDevice()) {
+      return Support.refused("q is host memory; device memory is accepted");
+    }
+    if (!request.q().dtype().isHalf()) {
+      return Support.refused("q is " + request.q().dtype() + "; FLOAT16 and BFLOAT16 are accepted");
+    }
+    if (Obstacle.SENTENCE != null) {
+      return Support.refused(Obstacle.SENTENCE);
+    }
+    return NativeAttention.supports(kernel(request), request);
+  }
+
+  @Override
+  public final void run(AttentionRequest request, long workspaceBytes) {
+    NativeKernel kernel = kernel(request);
+    DeviceMemory own = request.workspace();
+    if (own != null) {
+      checkWorkspace(own, workspaceBytes);
+      NativeAttention.run(kernel, request, own);
+      return;
+    }
+    CudaStream stream = request.stream();
+    if (workspaceBytes == 0) {
+      NativeAttention.run(kernel, request, null);
+      return;
+    }
+    synchronized (stream) { // the kernels of two calls must not interleave over one workspace
+      NativeAttention.run(kernel, request, stream.workspace(workspaceBytes));
+    }
+  }
+
+  private static void checkWorkspace(DeviceMemory workspace, long needed) {
+    if (workspace.byteSize() < needed) {
+      throw new WorkspaceTooSmallException(
+          "workspace has " + workspace.byteSize() + " bytes; the request needs " + needed);
+    }
+    if (workspace.address() % WORKSPACE_ALIGNMENT != 0) {
+      throw new WorkspaceTooSmallException(
+          "workspace is at address "
+              + Long.toHexString(workspace.address())
+              + "; an address aligned to 256 bytes is accepted");
+    }
+  }
+}

@@ -1,0 +1,65 @@
+package org.attn4j.backend;
+
+import java.util.Arrays;
+import java.util.Locale;
+import java.util.stream.Collectors;
+import org.attn4j.Backend;
+import org.attn4j.InvalidAttentionArgumentException;
+
+/**
+ * What system properties and the environment say. The only class that reads them.
+ *
+ * @param backend {@code -Dorg.attn4j.backend}: replaces AUTO of a request; AUTO if not set
+ * @param quantisedDisabled {@code LD_DISABLE_SAGE_ATTENTION=1} in the environment: sparge and sage
+ *     serve nothing
+ */
+public record Settings(Backend backend, boolean quantisedDisabled) {
+  /** The system property that chooses a backend for requests that don't. */
+  public static final String BACKEND_PROPERTY = "org.attn4j.backend";
+
+  /** The environment variable that switches the quantised backends off. */
+  public static final String DISABLE_VARIABLE = "LD_DISABLE_SAGE_ATTENTION";
+
+  /** The settings of this process. */
+  public static Settings fromSystem() {
+    return of(System.getProperty(BACKEND_PROPERTY), System.getenv(DISABLE_VARIABLE));
+  }
+
+  /** The settings from the two values; null means not set. */
+  static Settings of(String backend, String disabled) {
+    return new Settings(parseBackend(backend), parseDisabled(disabled));
+  }
+
+  private static Backend parseBackend(String value) {
+    if (value == null || value.isBlank()) {
+      return Backend.AUTO;
+    }
+    String wanted = value.trim().toLowerCase(Locale.ROOT);
+    for (Backend backend : Backend.values()) {
+      if (backend.id().equals(wanted)) {
+        return backend;
+      }
+    }
+    String known =
+        Arrays.stream(Backend.values()).map(Backend::id).collect(Collectors.joining(", "));
+    throw new InvalidAttentionArgumentException(
+        "the system property "
+            + BACKEND_PROPERTY
+            + " is "
+            + value
+            + "; one of "
+            + known
+            + " is accepted");
+  }
+
+  private static boolean parseDisabled(String value) {
+    if (value == null || value.isBlank() || value.trim().equals("0")) {
+      return false;
+    }
+    if (value.trim().equals("1")) {
+      return true;
+    }
+    throw new InvalidAttentionArgumentException(
+        "the environment variable " + DISABLE_VARIABLE + " is " + value + "; 0 and 1 are accepted");
+  }
+}
