@@ -1,0 +1,81 @@
+// The two 16-bit element types behind one set of names, and the constants of the softmax.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "attn4j/attn4j.h"
+#include "device/ptx/math.cuh"
+#include "device/ptx/mma.cuh"
+
+namespace attn4j {
+
+constexpr float kLn2 = 0.693147180559945f;
+constexpr float kInfinity = __builtin_huge_valf();
+constexpr uint32_t kFullWarp = 0xffffffffu;
+
+template <DType T>
+struct Element;
+
+template <>
+struct Element<DType::kFloat16> {
+  using type = __half;
+  static constexpr uint32_t kOnes = 0x3c003c00u;  // 1, 1
+  static constexpr const char* kName = "f16";
+  static __device__ __forceinline__ uint32_t pack(float low, float high) {
+    const __half2 h = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&h);
+  }
+  static __device__ __forceinline__ float2 unpack(uint32_t x) {
+    return __half22float2(*reinterpret_cast<const __half2*>(&x));
+  }
+  static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    ptx::mma_m16n8k16_f16(d, a, b0, b1);
+  }
+};
+
+template <>
+struct Element<DType::kBFloat16> {
+  using type = __nv_bfloat16;
+  static constexpr uint32_t kOnes = 0x3f803f80u;
+  static constexpr const char* kName = "bf16";
+  static __device__ __forceinline__ uint32_t pack(float low, float high) {
+    const __nv_bfloat162 h = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&h);
+  }
+  static __device__ __forceinline__ float2 unpack(uint32_t x) {
+    return make_float2(__uint_as_float(x << 16), __uint_as_float(x & 0xffff0000u));
+  }
+  static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    ptx::mma_m16n8k16_bf16(d, a, b0, b1);
+  }
+};
+
+// Eight channels that start at p as fp32, zeros from channel `valid` on. `vector` promises 16-byte alignment and
+// valid being 0 or 8.
+template <DType T>
+__device__ __forceinline__ void load8(float (&x)[8], const typename Element<T>::type* p, int valid, bool vector) {
+  uint32_t w[4] = {0u, 0u, 0u, 0u};
+  if (vector) {
+    if (valid > 0) {
+      const uint4 v = *reinterpret_cast<const uint4*>(p);
+      w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w;
+    }
+  } else {
+    const uint16_t* s = reinterpret_cast<const uint16_t*>(p);
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      if (i < valid) w[i / 2] |= static_cast<uint32_t>(s[i]) << (16 * (i % 2));
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    const float2 f = Element<T>::unpack(w[i]);
+    x[2 * i] = f.x;
+    x[2 * i + 1] = f.y;
+  }
+}
+
+}  // namespace attn4j

@@ -1,0 +1,239 @@
+#include "host/validate.h"
+
+#include <cmath>
+#include <cstddef>
+
+#include "host/status.h"
+
+namespace attn4j {
+namespace {
+
+constexpr int64_t kMaxRows = int64_t{1} << 29;  // kNotCausal plus a row index stays inside int32
+constexpr int64_t kMaxHeads = 65535;            // batch * heads: the second dimension of a CUDA grid
+constexpr int64_t kMaxHeadDim = 256;
+
+bool valid_layout(TensorLayout layout) { return layout == TensorLayout::kHND || layout == TensorLayout::kNHD; }
+
+Status require_equal(const char* what, const char* name, int64_t found, const char* other, int64_t expected) {
+  if (found == expected) return Status::kOk;
+  return fail(Status::kInvalidArgument, "%s: %s is %lld but %s has %lld; they must be equal", name, what,
+              static_cast<long long>(found), other, static_cast<long long>(expected));
+}
+
+Status validate_options(const AttentionParams& p) {
+  const int causal = static_cast<int>(p.causal_alignment), granularity = static_cast<int>(p.qk_quant_gran);
+  const int accum = static_cast<int>(p.pv_accum_dtype);
+  if (causal < 0 || causal > 1) {
+    return fail(Status::kInvalidArgument, "causal_alignment: found %d; accepted are 0 (top-left) and 1 (bottom-right)",
+                causal);
+  }
+  if (granularity < 0 || granularity > 2) {
+    return fail(Status::kInvalidArgument,
+                "qk_quant_gran: found %d; accepted are 0 (per block), 1 (per warp) and 2 (per thread)", granularity);
+  }
+  if (accum < 0 || accum > 5) {
+    return fail(Status::kInvalidArgument, "pv_accum_dtype: found %d; accepted are 0 to 5", accum);
+  }
+  if (p.has_sm_scale && !std::isfinite(p.sm_scale)) {
+    return fail(Status::kInvalidArgument, "sm_scale: found %g; it must be finite", static_cast<double>(p.sm_scale));
+  }
+  return Status::kOk;
+}
+
+Status validate_shapes(const Shape& q, const Shape& k, const Shape& v, const Shape& o) {
+  ATTN4J_RETURN_IF_ERROR(require_equal("batch", "k", k.batch, "q", q.batch));
+  ATTN4J_RETURN_IF_ERROR(require_equal("head_dim", "k", k.head_dim, "q", q.head_dim));
+  ATTN4J_RETURN_IF_ERROR(require_equal("batch", "v", v.batch, "k", k.batch));
+  ATTN4J_RETURN_IF_ERROR(require_equal("number of heads", "v", v.heads, "k", k.heads));
+  ATTN4J_RETURN_IF_ERROR(require_equal("sequence length", "v", v.rows, "k", k.rows));
+  ATTN4J_RETURN_IF_ERROR(require_equal("head_dim", "v", v.head_dim, "k", k.head_dim));
+  ATTN4J_RETURN_IF_ERROR(require_equal("batch", "o", o.batch, "q", q.batch));
+  ATTN4J_RETURN_IF_ERROR(require_equal("number of heads", "o", o.heads, "q", q.heads));
+  ATTN4J_RETURN_IF_ERROR(require_equal("sequence length", "o", o.rows, "q", q.rows));
+  ATTN4J_RETURN_IF_ERROR(require_equal("head_dim", "o", o.head_dim, "q", q.head_dim));
+  if (k.heads == 0 ? q.heads != 0 : q.heads % k.heads != 0) {
+    return fail(Status::kInvalidArgument, "q: has %lld heads, which is no multiple of the %lld heads of k",
+                static_cast<long long>(q.heads), static_cast<long long>(k.heads));
+  }
+  if (q.head_dim < 1) {
+    return fail(Status::kInvalidArgument, "q: head_dim is %lld; it must be at least 1",
+                static_cast<long long>(q.head_dim));
+  }
+  if (q.head_dim > kMaxHeadDim) {
+    return fail(Status::kUnsupported, "q: head_dim is %lld; kernels exist up to %lld",
+                static_cast<long long>(q.head_dim), static_cast<long long>(kMaxHeadDim));
+  }
+  if (q.rows > kMaxRows || k.rows > kMaxRows) {
+    return fail(Status::kUnsupported, "%s: sequence length is %lld; at most %lld is supported",
+                q.rows > kMaxRows ? "q" : "k", static_cast<long long>(q.rows > kMaxRows ? q.rows : k.rows),
+                static_cast<long long>(kMaxRows));
+  }
+  if (q.batch > 0 && q.heads > kMaxHeads / q.batch) {
+    return fail(Status::kUnsupported, "q: batch * heads is %lld; at most %lld is supported",
+                static_cast<long long>(q.batch * q.heads), static_cast<long long>(kMaxHeads));
+  }
+  return Status::kOk;
+}
+
+}  // namespace
+
+Shape shape_of(const TensorView& t, TensorLayout layout) {
+  const bool hnd = layout == TensorLayout::kHND;
+  return {t.size[0], t.size[hnd ? 1 : 2], t.size[hnd ? 2 : 1], t.size[3]};
+}
+
+Strides strides_of(const TensorView& t, TensorLayout layout) {
+  const bool hnd = layout == TensorLayout::kHND;
+  return {t.stride[0], t.stride[hnd ? 1 : 2], t.stride[hnd ? 2 : 1]};
+}
+
+RowsView rows_view(const TensorView& t, TensorLayout layout) {
+  const Shape s = shape_of(t, layout);
+  RowsView view;
+  view.data = t.data;
+  view.stride = strides_of(t, layout);
+  view.batch = static_cast<int32_t>(s.batch);
+  view.heads = static_cast<int32_t>(s.heads);
+  view.rows = static_cast<int32_t>(s.rows);
+  view.head_dim = static_cast<int32_t>(s.head_dim);
+  view.dtype = t.dtype;
+  view.vector_io = is_vector_aligned(t, layout);
+  return view;
+}
+
+bool is_vector_aligned(const TensorView& t, TensorLayout layout) {
+  const Shape s = shape_of(t, layout);
+  const Strides d = strides_of(t, layout);
+  const auto whole = [](int64_t size, int64_t stride) { return size <= 1 || stride % 8 == 0; };
+  return reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && s.head_dim % 8 == 0 && whole(s.batch, d.batch) &&
+         whole(s.heads, d.head) && whole(s.rows, d.row);
+}
+
+Status validate_tensor(const TensorView& t, TensorLayout layout, const char* name) {
+  if (!valid_layout(layout)) {
+    return fail(Status::kInvalidArgument, "tensor_layout: found %d; accepted are 0 (HND) and 1 (NHD)",
+                static_cast<int>(layout));
+  }
+  if (t.dtype != DType::kFloat16 && t.dtype != DType::kBFloat16) {
+    return fail(Status::kInvalidArgument, "%s: dtype is %d; accepted are 0 (float16) and 1 (bfloat16)", name,
+                static_cast<int>(t.dtype));
+  }
+  bool empty = false;
+  for (int i = 0; i < 4; i++) {
+    if (t.size[i] < 0) {
+      return fail(Status::kInvalidArgument, "%s: size[%d] is %lld; sizes must not be negative", name, i,
+                  static_cast<long long>(t.size[i]));
+    }
+    empty = empty || t.size[i] == 0;
+  }
+  for (int i = 0; i < 4; i++) {
+    if (t.stride[i] < 0) {
+      return fail(Status::kInvalidArgument, "%s: stride[%d] is %lld; strides must not be negative", name, i,
+                  static_cast<long long>(t.stride[i]));
+    }
+  }
+  if (t.size[3] > 1 && t.stride[3] != 1) {
+    return fail(Status::kInvalidArgument, "%s: stride[3] is %lld; channels must be contiguous (stride 1)", name,
+                static_cast<long long>(t.stride[3]));
+  }
+  if (t.data == nullptr && !empty) return fail(Status::kInvalidArgument, "%s: data is null", name);
+  if (reinterpret_cast<uintptr_t>(t.data) % 2 != 0) {
+    return fail(Status::kInvalidArgument, "%s: data is %p; 16-bit elements need an even address", name, t.data);
+  }
+  return Status::kOk;
+}
+
+Status validate_attention(const AttentionParams& p, AttentionArgs* args) {
+  const TensorLayout layout = p.tensor_layout;
+  ATTN4J_RETURN_IF_ERROR(validate_tensor(p.q, layout, "q"));
+  ATTN4J_RETURN_IF_ERROR(validate_tensor(p.k, layout, "k"));
+  ATTN4J_RETURN_IF_ERROR(validate_tensor(p.v, layout, "v"));
+  ATTN4J_RETURN_IF_ERROR(validate_tensor(p.o, layout, "o"));
+  ATTN4J_RETURN_IF_ERROR(require_equal("dtype", "k", static_cast<int>(p.k.dtype), "q", static_cast<int>(p.q.dtype)));
+  ATTN4J_RETURN_IF_ERROR(require_equal("dtype", "v", static_cast<int>(p.v.dtype), "q", static_cast<int>(p.q.dtype)));
+  ATTN4J_RETURN_IF_ERROR(require_equal("dtype", "o", static_cast<int>(p.o.dtype), "q", static_cast<int>(p.q.dtype)));
+  const Shape q = shape_of(p.q, layout), k = shape_of(p.k, layout), v = shape_of(p.v, layout);
+  ATTN4J_RETURN_IF_ERROR(validate_shapes(q, k, v, shape_of(p.o, layout)));
+  ATTN4J_RETURN_IF_ERROR(validate_options(p));
+  for (int i = 0; i < 4; i++) {
+    if (p.o.size[i] > 1 && p.o.stride[i] == 0) {
+      return fail(Status::kInvalidArgument, "o: stride[%d] is 0; an output can't be broadcast", i);
+    }
+  }
+  const bool aliased = p.o.data == p.q.data || p.o.data == p.k.data || p.o.data == p.v.data;
+  if (p.o.data != nullptr && aliased) {
+    return fail(Status::kInvalidArgument, "o: shares its address with an input; the output must not overlap an input");
+  }
+
+  AttentionArgs a;
+  a.q = p.q.data, a.k = p.k.data, a.v = p.v.data, a.o = p.o.data;
+  a.q_stride = strides_of(p.q, layout), a.k_stride = strides_of(p.k, layout);
+  a.v_stride = strides_of(p.v, layout), a.o_stride = strides_of(p.o, layout);
+  a.lse = static_cast<float*>(p.lse);
+  a.kv_lengths = static_cast<const int32_t*>(p.kv_lengths);
+  a.batch = static_cast<int32_t>(q.batch);
+  a.heads_q = static_cast<int32_t>(q.heads);
+  a.heads_kv = static_cast<int32_t>(k.heads);
+  a.group = k.heads > 0 ? static_cast<int32_t>(q.heads / k.heads) : 1;
+  a.lq = static_cast<int32_t>(q.rows);
+  a.lk = static_cast<int32_t>(k.rows);
+  a.head_dim = static_cast<int32_t>(q.head_dim);
+  if (p.is_causal) {
+    a.causal_offset = p.causal_alignment == CausalAlignment::kTopLeft ? 0 : static_cast<int32_t>(k.rows - q.rows);
+  }
+  const float scale = p.has_sm_scale ? p.sm_scale : 1.f / std::sqrt(static_cast<float>(q.head_dim));
+  a.scale_log2 = std::fabs(scale) * 1.44269504088896f;
+  a.q_sign = scale < 0.f ? -1.f : 1.f;
+  a.vector_io = is_vector_aligned(p.q, layout) && is_vector_aligned(p.o, layout);
+  *args = a;
+  return Status::kOk;
+}
+
+Status validate_workspace(const Workspace& workspace, int64_t needed) {
+  if (workspace.size < needed || (needed > 0 && workspace.data == nullptr)) {
+    return fail(Status::kWorkspaceTooSmall, "workspace: has %lld bytes; this call needs %lld",
+                static_cast<long long>(workspace.data == nullptr ? 0 : workspace.size),
+                static_cast<long long>(needed));
+  }
+  if (needed > 0 && reinterpret_cast<uintptr_t>(workspace.data) % 256 != 0) {
+    return fail(Status::kInvalidArgument, "workspace: address %p is not aligned to 256 bytes", workspace.data);
+  }
+  return Status::kOk;
+}
+
+Status validate_device(const NamedAddress* addresses, int count, int* device) {
+  int first = -1;
+  for (int i = 0; i < count; i++) {
+    if (addresses[i].address == nullptr) continue;
+    cudaPointerAttributes attributes;
+    ATTN4J_RETURN_IF_ERROR(
+        check_cuda(cudaPointerGetAttributes(&attributes, addresses[i].address), "cudaPointerGetAttributes"));
+    if (attributes.type != cudaMemoryTypeDevice && attributes.type != cudaMemoryTypeManaged) {
+      return fail(Status::kInvalidArgument, "%s: %p is host memory; GPU kernels need device memory", addresses[i].name,
+                  addresses[i].address);
+    }
+    if (first < 0) {
+      first = i;
+      *device = attributes.device;
+    } else if (attributes.device != *device) {
+      return fail(Status::kInvalidArgument, "%s: is on device %d but %s is on device %d; all must be on one device",
+                  addresses[i].name, attributes.device, addresses[first].name, *device);
+    }
+  }
+  return Status::kOk;
+}
+
+DeviceScope::DeviceScope(int device) {
+  error_ = cudaGetDevice(&previous_);
+  if (error_ != cudaSuccess || previous_ == device) {
+    previous_ = -1;
+    return;
+  }
+  error_ = cudaSetDevice(device);
+}
+
+DeviceScope::~DeviceScope() {
+  if (previous_ >= 0) cudaSetDevice(previous_);
+}
+
+}  // namespace attn4j

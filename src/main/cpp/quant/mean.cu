@@ -1,0 +1,69 @@
+// The mean of K over the sequence (K smoothing: SageAttention, arXiv:2410.02367, section 3.1), as sums of chunks.
+#include "quant/int8.cuh"
+#include "quant/quantize.h"
+
+namespace attn4j {
+namespace {
+
+constexpr int kThreads = 256;
+
+// One CTA per chunk and head. kLanes lanes hold a row.
+template <int kLanes, DType T>
+__global__ void __launch_bounds__(kThreads) mean_sums_kernel(const RowsView k, float* sums, int chunk_rows) {
+  constexpr int kPass = kThreads / kLanes;
+  __shared__ float part[kPass][8 * kLanes + 1];
+  const int c = threadIdx.x % kLanes, r0 = threadIdx.x / kLanes;
+  const int head = blockIdx.y % k.heads, batch = blockIdx.y / k.heads;
+  const int valid = valid_channels(k.head_dim, c);
+  const int rows = k.lengths != nullptr ? min(max(k.lengths[batch], 0), k.rows) : k.rows;
+  const int first = blockIdx.x * chunk_rows, last = min(first + chunk_rows, rows);
+  const auto* base = static_cast<const typename Element<T>::type*>(k.data) + batch * k.stride.batch +
+                     head * k.stride.head + 8 * c;
+  float total[8] = {};
+#pragma unroll 4
+  for (int r = first + r0; r < last; r += kPass) {
+    float x[8];
+    load8<T>(x, base + r * k.stride.row, valid, k.vector_io);
+#pragma unroll
+    for (int i = 0; i < 8; i++) total[i] += x[i];
+  }
+#pragma unroll
+  for (int i = 0; i < 8; i++) part[r0][8 * c + i] = total[i];
+  __syncthreads();
+  const int d = threadIdx.x;
+  if (d >= k.head_dim) return;
+  float sum = 0.f;
+  for (int i = 0; i < kPass; i++) sum += part[i][d];
+  sums[(static_cast<int64_t>(blockIdx.y) * gridDim.x + blockIdx.x) * k.head_dim + d] = sum;
+}
+
+__global__ void __launch_bounds__(128) mean_of_sums_kernel(const RowsView k, const float* sums, float* mean, int chunks) {
+  if (static_cast<int>(threadIdx.x) >= k.head_dim) return;
+  mean[static_cast<int64_t>(blockIdx.x) * k.head_dim + threadIdx.x] =
+      mean_channel(k, sums, chunks, blockIdx.x, threadIdx.x);
+}
+
+template <int kLanes>
+cudaError_t launch_sums(const RowsView& k, float* sums, cudaStream_t stream) {
+  const MeanChunks chunks(k.rows);
+  const dim3 grid(chunks.count, k.batch * k.heads);
+  if (k.dtype == DType::kFloat16) {
+    mean_sums_kernel<kLanes, DType::kFloat16><<<grid, kThreads, 0, stream>>>(k, sums, chunks.rows);
+  } else {
+    mean_sums_kernel<kLanes, DType::kBFloat16><<<grid, kThreads, 0, stream>>>(k, sums, chunks.rows);
+  }
+  return cudaGetLastError();
+}
+
+}  // namespace
+
+cudaError_t enqueue_mean_sums(const RowsView& k, float* sums, cudaStream_t stream) {
+  return k.head_dim <= 64 ? launch_sums<8>(k, sums, stream) : launch_sums<16>(k, sums, stream);
+}
+
+cudaError_t enqueue_mean_of_sums(const RowsView& k, const float* sums, float* mean, cudaStream_t stream) {
+  mean_of_sums_kernel<<<k.batch * k.heads, 128, 0, stream>>>(k, sums, mean, MeanChunks(k.rows).count);
+  return cudaGetLastError();
+}
+
+}  // namespace attn4j

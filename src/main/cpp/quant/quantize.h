@@ -1,0 +1,68 @@
+// The pre-pass: kernels that run before attention, as functions that the host calls. Each enqueues one kernel and returns
+// the launch's error.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "attn4j/attn4j.h"
+#include "host/kernels.h"
+
+namespace attn4j {
+
+// A (b, h, s, d) tensor as kernels see it.
+struct RowsView {
+  const void* data = nullptr;
+  Strides stride;
+  int32_t batch = 0, heads = 0, rows = 0, head_dim = 0;
+  const int32_t* lengths = nullptr;  // [b] or null: rows from lengths[b] on don't exist
+  DType dtype = DType::kFloat16;
+  bool vector_io = true;  // 16-byte aligned in base and strides, head_dim a multiple of 8
+};
+
+// The mean of K over the sequence takes two steps: sums of chunks of keys, then the sum of these. The second step is
+// part of whatever kernel needs the mean. Both run in a fixed order: results are bitwise repeatable.
+struct MeanChunks {
+  static constexpr int kMax = 16;
+  int32_t count;  // chunks per head
+  int32_t rows;   // keys per chunk
+  __host__ __device__ explicit MeanChunks(int32_t total_rows) {
+    rows = total_rows / kMax + 1 > 256 ? (total_rows + kMax - 1) / kMax : 256;
+    count = (total_rows + rows - 1) / rows;
+  }
+};
+
+// sums[b][h][chunk][d] (fp32) of each chunk of k. head_dim <= 128.
+cudaError_t enqueue_mean_sums(const RowsView& k, float* sums, cudaStream_t stream);
+
+// mean[b][h][d] from the sums.
+cudaError_t enqueue_mean_of_sums(const RowsView& k, const float* sums, float* mean, cudaStream_t stream);
+
+// How INT8 values are laid out.
+struct Int8Rows {
+  int8_t* values = nullptr;     // [b][h][s][d]
+  float* scales = nullptr;      // [b][h][s]
+  const float* mean = nullptr;  // [b][h][d] or null
+  bool is_key = false;
+  QuantGranularity granularity = QuantGranularity::kPerThread;
+};
+cudaError_t enqueue_int8_rows(const RowsView& x, const Int8Rows& out, cudaStream_t stream);
+
+// K -> the image that attend_mma.cuh reads. `sums` (of enqueue_mean_sums) may be null: no shift. `mean`, if not null, is
+// written for the LSE correction. compiled_d is the attention variant's head_dim.
+struct Int8Image {
+  int8_t* image = nullptr;
+  const float* sums = nullptr;
+  float* mean = nullptr;
+  int32_t rows_padded = 0, compiled_d = 0;
+  QuantGranularity granularity = QuantGranularity::kPerThread;
+};
+cudaError_t enqueue_int8_image(const RowsView& k, const Int8Image& out, cudaStream_t stream);
+int64_t int8_image_bytes(int64_t rows_padded, int32_t compiled_d);
+
+// A strided 16-bit tensor -> contiguous [b][h][s][packed_d], packed_d = d rounded up to a multiple of 8, zero-filled:
+// for kernels that need 16-byte alignment.
+cudaError_t enqueue_repack(const RowsView& x, void* packed, cudaStream_t stream);
+
+}  // namespace attn4j
