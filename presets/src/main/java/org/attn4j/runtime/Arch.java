@@ -3,6 +3,7 @@ package org.attn4j.runtime;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Properties;
+import java.util.stream.Stream;
 
 /**
  * One classifier JAR on the class path, and the code that it really holds.
@@ -26,10 +27,16 @@ public record Arch(String name, List<String> sass, List<String> ptx, String cuda
     NONE
   }
 
-  /** Creates an entry with copies of the lists. */
+  /**
+   * Creates an entry with copies of the lists; an IllegalArgumentException if there is anything
+   * else than code in them.
+   */
   public Arch {
     sass = List.copyOf(sass);
     ptx = List.copyOf(ptx);
+    if (name == null || !Stream.concat(sass.stream(), ptx.stream()).allMatch(Arch::isCode)) {
+      throw new IllegalArgumentException("no description of a library: " + name + sass + ptx);
+    }
   }
 
   /** Reads an arch.properties, which cppbuild.sh writes beside each library. */
@@ -66,6 +73,10 @@ public record Arch(String name, List<String> sass, List<String> ptx, String cuda
     return !archSpecific
         && number(code) / 10 == computeCapability / 10
         && number(code) < computeCapability;
+  }
+
+  private static boolean isCode(String text) {
+    return text.matches("\\d{2,3}[af]?");
   }
 
   private static int number(String code) {

@@ -1,0 +1,200 @@
+package org.attn4j.runtime;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertFalse;
+import static org.testng.Assert.assertTrue;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.IntStream;
+import org.attn4j.runtime.Arch.Fit;
+import org.attn4j.runtime.Selection.State;
+import org.testng.annotations.DataProvider;
+import org.testng.annotations.Test;
+
+/**
+ * The rule of the choice, without any native code: {@link LoaderTest} repeats it with a driver and
+ * libraries.
+ */
+public class ArchSelectorTest {
+  private static final String PLATFORM = "linux-x86_64";
+  private static final String FIVE = "80+PTX 86 89 90a 120";
+
+  @DataProvider
+  public Object[][] choices() {
+    return new Object[][] {
+      // compute capabilities, installed, state, chosen, its fit on device 0
+      {"80", FIVE, State.READY, "sm80", Fit.EXACT},
+      {"86", FIVE, State.READY, "sm86", Fit.EXACT},
+      {"89", FIVE, State.READY, "sm89", Fit.EXACT},
+      {"90", FIVE, State.READY, "sm90", Fit.EXACT},
+      {"120", FIVE, State.READY, "sm120", Fit.EXACT},
+      {"87", FIVE, State.READY, "sm86", Fit.SAME_MAJOR},
+      {"87", FIVE + " 87", State.READY, "sm87", Fit.EXACT},
+      {"121", FIVE, State.READY, "sm120", Fit.SAME_MAJOR},
+      {"100", FIVE, State.READY, "sm80", Fit.PTX},
+      {"103", FIVE, State.READY, "sm80", Fit.PTX},
+      {"100", FIVE + " 100", State.READY, "sm100", Fit.EXACT},
+      {"103", FIVE + " 100", State.READY, "sm100", Fit.SAME_MAJOR},
+      {"121", "80+PTX 120a", State.READY, "sm80", Fit.PTX},
+      {"90", "80+PTX 86 89 120", State.READY, "sm80", Fit.PTX},
+      {"89", "80+PTX 90a 120", State.READY, "sm80", Fit.SAME_MAJOR},
+      {"75", FIVE, State.NO_COMPATIBLE_ARCH, "sm80", Fit.NONE},
+      {"90", "120", State.NO_COMPATIBLE_ARCH, "sm120", Fit.NONE},
+      {"80", "86", State.NO_COMPATIBLE_ARCH, "sm86", Fit.NONE},
+      // Several devices: the first that anything runs on decides; a library that serves more of
+      // them wins.
+      {"90,86", FIVE, State.READY, "sm90", Fit.EXACT},
+      {"86,80", FIVE, State.READY, "sm80", Fit.SAME_MAJOR},
+      {"86,89", FIVE, State.READY, "sm86", Fit.EXACT},
+      {"89,89", FIVE, State.READY, "sm89", Fit.EXACT},
+      {"75,89", FIVE, State.READY, "sm89", Fit.NONE},
+    };
+  }
+
+  @Test(dataProvider = "choices")
+  public void choosesByRule(
+      String capabilities, String installed, State state, String chosen, Fit fit) {
+    Selection selection = selector(driver(capabilities), installed).select();
+    assertEquals(selection.state(), state, selection.message());
+    assertEquals(selection.arch().orElseThrow().name(), chosen, selection.message());
+    assertEquals(selection.fit(0), fit, selection.message());
+  }
+
+  @DataProvider
+  public Object[][] obstacles() {
+    return new Object[][] {
+      {
+        new Driver(Driver.NOT_FOUND, 0, List.of(), ""), State.NO_DRIVER, "install the NVIDIA driver"
+      },
+      {new Driver(Driver.NOT_A_DRIVER, 0, List.of(), ""), State.DRIVER_ERROR, "a stub"},
+      {new Driver(Driver.NOT_ASKED, 0, List.of(), "no probe"), State.DRIVER_ERROR, "no probe"},
+      {new Driver(100, 13000, List.of(), ""), State.NO_DEVICE, "CUDA_VISIBLE_DEVICES"},
+      {new Driver(0, 13000, List.of(), ""), State.NO_DEVICE, "CUDA_VISIBLE_DEVICES"},
+      {new Driver(803, 13000, List.of(), ""), State.DRIVER_ERROR, "reboot"},
+      {new Driver(0, 12080, devices("90"), ""), State.DRIVER_ERROR, "serves CUDA 12.8"},
+    };
+  }
+
+  @Test(dataProvider = "obstacles")
+  public void obstaclesAreNamedAndLeaveALibraryForHostCalls(
+      Driver driver, State state, String fragment) {
+    Selection selection = selector(driver, FIVE).select();
+    assertEquals(selection.state(), state);
+    assertTrue(selection.message().contains(fragment), selection.message());
+    assertTrue(selection.arch().isPresent());
+    assertFalse(selection.isReady());
+  }
+
+  @Test
+  public void newerMinorVersionOfTheDriverIsFine() {
+    assertEquals(
+        selector(new Driver(0, 13020, devices("90"), ""), FIVE).select().state(), State.READY);
+  }
+
+  @Test
+  public void nothingInstalledNamesTheCoordinateForTheDevice() {
+    Selection selection = selector(driver("87"), "").select();
+    assertEquals(selection.state(), State.NO_ARCH_INSTALLED);
+    assertTrue(selection.arch().isEmpty());
+    assertTrue(selection.message().contains("compute capability 8.7"), selection.message());
+    assertTrue(
+        selection.message().contains("org.attn4j:attn4j-native:linux-x86_64-sm86"),
+        selection.message());
+  }
+
+  @Test
+  public void nothingInstalledWithoutADeviceNamesThePlatformArtifact() {
+    Driver none = new Driver(Driver.NOT_FOUND, 0, List.of(), "");
+    Selection selection = selector(none, "").select();
+    assertEquals(selection.state(), State.NO_ARCH_INSTALLED);
+    assertTrue(selection.message().contains("org.attn4j:attn4j-platform"), selection.message());
+  }
+
+  @Test
+  public void otherPlatformsAreNamed() {
+    Driver none = new Driver(Driver.NOT_ASKED, 0, List.of(), "");
+    Selection selection = new ArchSelector(none, List.of(), "macosx-arm64").select();
+    assertEquals(selection.state(), State.NO_ARCH_INSTALLED);
+    assertTrue(selection.message().contains("macosx-arm64"), selection.message());
+  }
+
+  @Test
+  public void incompatibleNamesDeviceJarsAndRemedy() {
+    String message = selector(driver("90"), "120 86").select().message();
+    assertTrue(message.contains("compute capability 9.0"), message);
+    assertTrue(message.contains("sm120, sm86"), message);
+    assertTrue(message.contains("linux-x86_64-sm90"), message);
+    String old = selector(driver("75"), FIVE).select().message();
+    assertTrue(old.contains("8.0 or newer"), old);
+  }
+
+  @Test
+  public void unservedDevicesAreNamed() {
+    String message = selector(driver("90,86"), FIVE).select().message();
+    assertTrue(message.contains("not served: device 1 (8.6)"), message);
+  }
+
+  @Test
+  public void forcedIsTakenWhateverFitsBetter() {
+    Selection selection = selector(driver("90"), FIVE).selectForced("sm80");
+    assertEquals(selection.state(), State.READY);
+    assertEquals(selection.arch().orElseThrow().name(), "sm80");
+    assertEquals(selection.fit(0), Fit.PTX);
+  }
+
+  @Test
+  public void forcedButUnableSaysSo() {
+    Selection selection = selector(driver("86"), FIVE).selectForced("sm90");
+    assertEquals(selection.state(), State.NO_COMPATIBLE_ARCH);
+    assertEquals(selection.arch().orElseThrow().name(), "sm90");
+    assertTrue(selection.message().contains("forced by org.attn4j.arch"), selection.message());
+  }
+
+  @Test
+  public void forcedButAbsentSaysWhatIsThere() {
+    Selection selection = selector(driver("86"), "80 89").selectForced("sm90");
+    assertEquals(selection.state(), State.NO_ARCH_INSTALLED);
+    assertTrue(selection.arch().isEmpty());
+    assertTrue(selection.message().contains("sm80, sm89"), selection.message());
+    assertTrue(selection.message().contains("linux-x86_64-sm90"), selection.message());
+  }
+
+  @Test
+  public void everySentenceIsOneSentence() {
+    for (String capabilities : new String[] {"", "75", "90", "90,86", "103"}) {
+      for (String installed : new String[] {"", FIVE, "90a"}) {
+        String message = selector(driver(capabilities), installed).select().message();
+        assertFalse(message.contains("\n"), message);
+        assertFalse(message.contains("null"), message);
+      }
+    }
+  }
+
+  private static ArchSelector selector(Driver driver, String installed) {
+    List<Arch> archs =
+        Arrays.stream(installed.split(" "))
+            .filter(code -> !code.isEmpty())
+            .map(ArchSelectorTest::arch)
+            .toList();
+    return new ArchSelector(driver, archs, PLATFORM);
+  }
+
+  /** "80+PTX" or "90a". */
+  private static Arch arch(String text) {
+    String code = text.replace("+PTX", "");
+    List<String> ptx = text.endsWith("+PTX") ? List.of(code) : List.of();
+    return new Arch("sm" + code.replaceAll("\\D", ""), List.of(code), ptx, "13.0");
+  }
+
+  private static Driver driver(String capabilities) {
+    return new Driver(0, 13000, devices(capabilities), "");
+  }
+
+  private static List<Device> devices(String capabilities) {
+    String[] all = capabilities.isEmpty() ? new String[0] : capabilities.split(",");
+    return IntStream.range(0, all.length)
+        .mapToObj(i -> new Device(i, Integer.parseInt(all[i]), "GPU " + i))
+        .toList();
+  }
+}
