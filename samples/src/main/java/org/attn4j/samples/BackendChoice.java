@@ -26,7 +26,10 @@ record BackendChoice(List<Backend> chosen, Map<String, String> leftOut) {
     }
   }
 
-  /** Those in {@code asked}, or, if it is empty, all that are ready: on the GPU, or on the CPU if there is no GPU. */
+  /**
+   * Those in {@code asked}, or, if it is empty, all that are ready: on the GPU, or on the CPU if
+   * there is no GPU.
+   */
   static BackendChoice of(List<String> asked) {
     List<BackendInfo> known = Attention.backends();
     return asked.isEmpty() ? allReady(known) : asFound(asked, known);

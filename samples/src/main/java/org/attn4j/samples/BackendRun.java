@@ -21,7 +21,8 @@ import org.attn4j.runtime.NativeLibrary;
  * @param backend which backend
  * @param arch the native library that ran, such as {@code sm90}, or the kind of CPU
  * @param output the output of attention, {@code [token][HEAD_DIM]}
- * @param millis time of one call: the GPU's own clock, median of several; on the CPU the wall clock, once
+ * @param millis time of one call: the GPU's own clock, median of several; on the CPU the wall
+ *     clock, once
  */
 record BackendRun(Backend backend, String arch, float[] output, double millis) {
   private static final int DEVICE = 0;

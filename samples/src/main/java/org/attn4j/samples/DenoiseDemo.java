@@ -12,8 +12,9 @@ import org.attn4j.Backend;
 import org.attn4j.UnsupportedAttentionException;
 
 /**
- * Takes a photograph, adds noise, and denoises it by attention with every backend that is available: non-local means is
- * softmax attention over all pixels. Prints time, speed, picture quality and the error against exact non-local means.
+ * Takes a photograph, adds noise, and denoises it by attention with every backend that is
+ * available: non-local means is softmax attention over all pixels. Prints time, speed, picture
+ * quality and the error against exact non-local means.
  */
 public final class DenoiseDemo {
   private static final String PHOTOGRAPH = "chelsea.png";
@@ -31,7 +32,10 @@ public final class DenoiseDemo {
     this.log = log;
   }
 
-  /** See {@code --help}. Exit status 2: a wrong option. 1: the picture or a backend that was asked for can't be had. */
+  /**
+   * See {@code --help}. Exit status 2: a wrong option. 1: the picture or a backend that was asked
+   * for can't be had.
+   */
   public static void main(String... args) {
     if (List.of(args).contains("--help")) {
       System.out.println(DemoOptions.USAGE);
@@ -71,14 +75,13 @@ public final class DenoiseDemo {
 
     choice.leftOut().forEach((name, reason) -> print("%s stays out: %s", name, reason));
     print(
-        "%d x %d pixels = %d tokens in %s order; noise of sigma %.2f: PSNR %.2f dB",
+        "%d x %d pixels = %d tokens, order: %s; noise of sigma %.2f: PSNR %.2f dB",
         clean.width(),
         clean.height(),
         tokens.count(),
         options.order().label(),
         options.sigma(),
         noisy.psnr(clean));
-    print("%nbackend  arch     tokens  head_dim          ms     TOPS  PSNR dB  error against exact");
     List<Row> rows = new ArrayList<>();
     for (Backend backend : choice.chosen()) {
       BackendRun run;
@@ -91,9 +94,11 @@ public final class DenoiseDemo {
       Picture denoised = tokens.picture(run.output(), clean.width(), clean.height());
       Row row = new Row(run, denoised.psnr(clean), exact.relativeL1(denoised));
       rows.add(row);
-      print(row, tokens.count());
       writeResult(backend.id(), clean, noisy, denoised);
     }
+    print(
+        "%nbackend  arch     tokens  head_dim          ms      TOPS  PSNR dB  error against exact");
+    rows.forEach(row -> print(row, tokens.count()));
     print(
         "%nexact: non-local means in double precision, without attention, at %d of the pixels; relative L1",
         exact.count());
@@ -141,7 +146,7 @@ public final class DenoiseDemo {
 
   private void print(Row row, int tokens) {
     print(
-        "%-7s  %-6s  %7d  %8d  %10.2f  %7.2f  %7.2f  %.6f",
+        "%-7s  %-6s  %7d  %8d  %10.2f  %8.3f  %7.2f  %.6f",
         row.run().backend().id(),
         row.run().arch(),
         tokens,

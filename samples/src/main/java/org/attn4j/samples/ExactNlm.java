@@ -3,9 +3,9 @@ package org.attn4j.samples;
 import java.util.stream.IntStream;
 
 /**
- * Non-local means as its authors wrote it (Buades, Coll and Morel, 2005), in double precision and without attention:
- * pixel i becomes the average of all pixels j, weighted by exp(-|p_i - p_j|^2 / h^2). The demo holds every backend
- * against it.
+ * Non-local means as its authors wrote it (Buades, Coll and Morel, 2005), in double precision and
+ * without attention: pixel i becomes the average of all pixels j, weighted by exp(-|p_i - p_j|^2 /
+ * h^2). The demo holds every backend against it.
  */
 final class ExactNlm {
   private final Picture noisy;

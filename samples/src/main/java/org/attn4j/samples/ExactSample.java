@@ -11,8 +11,12 @@ final class ExactSample {
   private final double[][] colours; // [sampled pixel][channel]
 
   ExactSample(Picture noisy, double h) {
-    pixels = new Random(SEED).ints(0, noisy.pixels()).distinct()
-        .limit(Math.min(MOST_PIXELS, noisy.pixels())).toArray();
+    pixels =
+        new Random(SEED)
+            .ints(0, noisy.pixels())
+            .distinct()
+            .limit(Math.min(MOST_PIXELS, noisy.pixels()))
+            .toArray();
     colours = new ExactNlm(noisy, h).denoise(pixels);
   }
 

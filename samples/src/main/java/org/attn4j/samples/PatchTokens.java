@@ -5,15 +5,17 @@ import org.attn4j.Float16;
 /**
  * A noisy picture as the tokens of an attention call.
  *
- * <p>Non-local means replaces pixel i by the average of all pixels j, weighted by {@code exp(-|p_i - p_j|^2 / h^2)} with p =
- * the patch around a pixel. The term {@code |p_i|^2} cancels when the weights are normalised, so the weights are {@code
- * softmax_j(scale * (p_i . p_j - |p_j|^2 / 2))} with {@code scale = 2 / h^2}: attention with one token per pixel, the
- * patches as queries and keys, the colours as values.
+ * <p>Non-local means replaces pixel i by the average of all pixels j, weighted by {@code exp(-|p_i
+ * - p_j|^2 / h^2)} with p = the patch around a pixel. The term {@code |p_i|^2} cancels when the
+ * weights are normalised, so the weights are {@code softmax_j(scale * (p_i . p_j - |p_j|^2 / 2))}
+ * with {@code scale = 2 / h^2}: attention with one token per pixel, the patches as queries and
+ * keys, the colours as values.
  *
- * <p>A patch takes 49 of the 64 channels of a head. The key's own term {@code |p_j|^2 / 2} goes into the other 15, spread
- * evenly so that it doesn't dominate the scales of an INT8 quantisation, with its mean removed, which softmax doesn't see.
- * The mean patch is removed too, for the same reason. All numbers are binary16 values, so that every backend, whatever its
- * type, works on the same input.
+ * <p>A patch takes 49 of the 64 channels of a head. The key's own term {@code |p_j|^2 / 2} goes
+ * into the other 15, spread evenly so that it doesn't dominate the scales of an INT8 quantisation,
+ * with its mean removed, which softmax doesn't see. The mean patch is removed too, for the same
+ * reason. All numbers are binary16 values, so that every backend, whatever its type, works on the
+ * same input.
  */
 final class PatchTokens {
   static final int HEAD_DIM = 64;
@@ -37,7 +39,10 @@ final class PatchTokens {
     fillColours(noisy);
   }
 
-  /** The filter strength that suits noise of {@code sigma} per channel: 0.8 times the noise of the luminance. */
+  /**
+   * The filter strength that suits noise of {@code sigma} per channel: 0.8 times the noise of the
+   * luminance.
+   */
   static double filterStrength(double sigma) {
     return 0.8 * sigma / Math.sqrt(Picture.CHANNELS);
   }

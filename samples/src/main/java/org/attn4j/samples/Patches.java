@@ -1,8 +1,9 @@
 package org.attn4j.samples;
 
 /**
- * The patch around each pixel: 7 x 7 luminances, weighted by a Gaussian whose weights add up to 1. Pixels past the edge
- * mirror those inside it. The squared distance of two patches of pure noise is 2 sigma^2 on average, whatever their size.
+ * The patch around each pixel: 7 x 7 luminances, weighted by a Gaussian whose weights add up to 1.
+ * Pixels past the edge mirror those inside it. The squared distance of two patches of pure noise is
+ * 2 sigma^2 on average, whatever their size.
  */
 final class Patches {
   static final int SIDE = 7;
@@ -42,7 +43,10 @@ final class Patches {
     return width * height;
   }
 
-  /** Writes the patch around {@code pixel}: luminance times the root of its weight, so that a plain dot product is weighted. */
+  /**
+   * Writes the patch around {@code pixel}: luminance times the root of its weight, so that a plain
+   * dot product is weighted.
+   */
   void copy(int pixel, double[] patch) {
     int x = pixel % width - RADIUS;
     int y = pixel / width - RADIUS;

@@ -10,8 +10,8 @@ import java.util.Random;
 import javax.imageio.ImageIO;
 
 /**
- * A colour picture, immutable. Channel values run from 0 (dark) to 1 (bright); noise may push them out of that range, and
- * they stay so until the picture is written or compared.
+ * A colour picture, immutable. Channel values run from 0 (dark) to 1 (bright); noise may push them
+ * out of that range, and they stay so until the picture is written or compared.
  */
 final class Picture {
   static final int CHANNELS = 3;
@@ -86,7 +86,9 @@ final class Picture {
     return mean;
   }
 
-  /** The largest centred square, reduced to {@code size} x {@code size} pixels by averaging areas. */
+  /**
+   * The largest centred square, reduced to {@code size} x {@code size} pixels by averaging areas.
+   */
   Picture centreSquare(int size) {
     int side = Math.min(width, height);
     if (size < 1 || size > side) {
@@ -122,11 +124,7 @@ final class Picture {
     for (int y = 0; y < height; y++) {
       for (int x = 0; x < width; x++) {
         System.arraycopy(
-            values,
-            (y * width + x) * CHANNELS,
-            turned,
-            (x * height + y) * CHANNELS,
-            CHANNELS);
+            values, (y * width + x) * CHANNELS, turned, (x * height + y) * CHANNELS, CHANNELS);
       }
     }
     return new Picture(height, width, turned);
@@ -152,7 +150,10 @@ final class Picture {
     return new Picture(width, height, difference);
   }
 
-  /** Peak signal-to-noise ratio against {@code clean} in dB, of the values as they are shown (0 to 1). */
+  /**
+   * Peak signal-to-noise ratio against {@code clean} in dB, of the values as they are shown (0 to
+   * 1).
+   */
   double psnr(Picture clean) {
     requireSameSize(clean);
     double sum = 0;
@@ -163,7 +164,9 @@ final class Picture {
     return -10 * Math.log10(sum / values.length);
   }
 
-  /** These pictures, which have one height, side by side with {@code gap} white pixels between them. */
+  /**
+   * These pictures, which have one height, side by side with {@code gap} white pixels between them.
+   */
   static Picture beside(int gap, Picture... parts) {
     int height = parts[0].height;
     int width = gap * (parts.length - 1);

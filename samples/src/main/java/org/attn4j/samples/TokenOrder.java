@@ -4,8 +4,8 @@ import java.util.Arrays;
 import java.util.Locale;
 
 /**
- * The order in which the pixels of a picture become tokens. The result of exact attention doesn't depend on it; which
- * tokens share an INT8 scale or a block does.
+ * The order in which the pixels of a picture become tokens. The result of exact attention doesn't
+ * depend on it; which tokens share an INT8 scale or a block does.
  */
 enum TokenOrder {
   /** Line by line. */
@@ -15,7 +15,10 @@ enum TokenOrder {
       return tiled(width, height, width, 1);
     }
   },
-  /** In tiles 16 pixels wide and 8 high: 128 neighbours in the plane are 128 neighbours in the sequence. */
+  /**
+   * In tiles 16 pixels wide and 8 high: 128 neighbours in the plane are 128 neighbours in the
+   * sequence.
+   */
   TILES {
     @Override
     int[] pixels(int width, int height) {
@@ -31,7 +34,8 @@ enum TokenOrder {
         .filter(order -> order.label().equals(name))
         .findFirst()
         .orElseThrow(
-            () -> new IllegalArgumentException("order is " + name + "; raster and tiles are known"));
+            () ->
+                new IllegalArgumentException("order is " + name + "; raster and tiles are known"));
   }
 
   String label() {

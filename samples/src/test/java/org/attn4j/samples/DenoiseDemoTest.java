@@ -26,8 +26,10 @@ public class DenoiseDemoTest {
     return new Object[][] {{TokenOrder.RASTER}, {TokenOrder.TILES}};
   }
 
-  // binary16 rounds features below 0.5 by up to 2^-13; a logit is 2/h^2 = 938 times a sum of 49 products of two of them, so
-  // it is off by about 938 * 0.5^2 * 2^-13 / sqrt(49) = 0.004, and the output is rounded by up to 2^-12: 0.002 is twice the
+  // binary16 rounds features below 0.5 by up to 2^-13; a logit is 2/h^2 = 938 times a sum of 49
+  // products of two of them, so
+  // it is off by about 938 * 0.5^2 * 2^-13 / sqrt(49) = 0.004, and the output is rounded by up to
+  // 2^-12: 0.002 is twice the
   // sum, relative to colours around 0.4.
   private static final double ROUNDING = 2e-3;
 
@@ -62,7 +64,8 @@ public class DenoiseDemoTest {
     assertEquals(rows.size(), 1);
     double noisyPsnr = Picture.read(out.resolve("noisy.png")).psnr(clean(64));
     assertEquals(noisyPsnr, 20, 0.5); // -20 lg 0.1, a little more where the noise is cut off
-    // Measured: 5.2 dB. Non-local means gains more on larger pictures, which repeat themselves more.
+    // Measured: 5.2 dB. Non-local means gains more on larger pictures, which repeat themselves
+    // more.
     assertTrue(rows.get(0).psnr() > noisyPsnr + 5, "PSNR " + rows.get(0).psnr());
     assertTrue(rows.get(0).error() < 5e-4, "error " + rows.get(0).error());
     for (String name : List.of("clean", "denoised-cpu", "difference-cpu", "overview-cpu")) {
@@ -74,8 +77,7 @@ public class DenoiseDemoTest {
   @Test(dataProvider = "orders")
   public void everyPixelIsOneToken(TokenOrder order) {
     int[] pixels = order.pixels(37, 21);
-    assertEquals(
-        IntStream.of(pixels).sorted().toArray(), IntStream.range(0, 37 * 21).toArray());
+    assertEquals(IntStream.of(pixels).sorted().toArray(), IntStream.range(0, 37 * 21).toArray());
   }
 
   @Test
