@@ -34,8 +34,8 @@ class Driver {
   int32_t attribute(int32_t ordinal, int32_t attribute) const {
     int device = 0;
     int value = 0;
-    const bool ok = status_ == 0 && device_get_(&device, ordinal) == 0 &&
-                    device_get_attribute_(&value, attribute, device) == 0;
+    const bool ok =
+        status_ == 0 && device_get_(&device, ordinal) == 0 && device_get_attribute_(&value, attribute, device) == 0;
     return ok ? value : 0;
   }
 
