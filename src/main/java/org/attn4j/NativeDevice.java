@@ -51,27 +51,27 @@ final class NativeDevice {
   }
 
   static void free(long address) {
-    check(attn4j.device_free(new Address(address)));
+    check(attn4j.device_free(new Address(address)).value);
   }
 
   static void fill(long address, int byteValue, long bytes, CudaStream stream) {
     CudaStream.requireStream(stream);
     if (bytes > 0) {
-      check(attn4j.fill_async(new Address(address), byteValue, bytes, stream.handle()));
+      check(attn4j.fill_async(new Address(address), byteValue, bytes, stream.handle()).value);
     }
   }
 
   static void copyToDevice(long target, HostTensor source, long bytes, CudaStream stream) {
     if (bytes > 0) {
       Pointer host = hostPointer(source, "source");
-      check(attn4j.copy_async(new Address(target), host, bytes, stream.handle()));
+      check(attn4j.copy_async(new Address(target), host, bytes, stream.handle()).value);
     }
   }
 
   static void copyToHost(HostTensor target, long source, long bytes, CudaStream stream) {
     if (bytes > 0) {
       Pointer host = hostPointer(target, "target");
-      check(attn4j.copy_async(host, new Address(source), bytes, stream.handle()));
+      check(attn4j.copy_async(host, new Address(source), bytes, stream.handle()).value);
     }
   }
 
@@ -90,12 +90,12 @@ final class NativeDevice {
   }
 
   static void destroyStream(CUstream_st stream) {
-    check(attn4j.stream_destroy(stream));
+    check(attn4j.stream_destroy(stream).value);
   }
 
   static void synchronize(CUstream_st stream) {
     requireGpu();
-    check(attn4j.stream_synchronize(stream));
+    check(attn4j.stream_synchronize(stream).value);
   }
 
   static CUevent_st createEvent(int device) {
@@ -104,11 +104,11 @@ final class NativeDevice {
   }
 
   static void destroyEvent(CUevent_st event) {
-    check(attn4j.event_destroy(event));
+    check(attn4j.event_destroy(event).value);
   }
 
   static void recordEvent(CUevent_st event, CUstream_st stream) {
-    check(attn4j.event_record(event, stream));
+    check(attn4j.event_record(event, stream).value);
   }
 
   static float elapsedMillis(CUevent_st start, CUevent_st end) {
@@ -120,7 +120,7 @@ final class NativeDevice {
   }
 
   static void beginCapture(CUstream_st stream) {
-    check(attn4j.graph_begin_capture(stream));
+    check(attn4j.graph_begin_capture(stream).value);
   }
 
   static CUgraphExec_st endCapture(CUstream_st stream) {
@@ -128,11 +128,11 @@ final class NativeDevice {
   }
 
   static void launchGraph(CUgraphExec_st graph, CUstream_st stream) {
-    check(attn4j.graph_launch(graph, stream));
+    check(attn4j.graph_launch(graph, stream).value);
   }
 
   static void destroyGraph(CUgraphExec_st graph) {
-    check(attn4j.graph_destroy(graph));
+    check(attn4j.graph_destroy(graph).value);
   }
 
   private static <T extends Pointer> T require(T handle) {
@@ -143,7 +143,7 @@ final class NativeDevice {
   }
 
   private static void check(int status) {
-    if (status != attn4j.kOk) {
+    if (status != NativeStatus.OK) {
       throw NativeStatus.exception(status, lastError());
     }
   }

@@ -27,7 +27,7 @@ public final class CpuAttention {
   private final AttentionRequest request;
   private final AttentionDims dims;
   private final int headDim;
-  private final float scale;
+  private final double scale;
   private final Axes axes;
 
   private CpuAttention(AttentionRequest request) {
@@ -35,9 +35,7 @@ public final class CpuAttention {
     this.dims = request.dims();
     this.headDim = Math.toIntExact(dims.headDim());
     this.scale =
-        request.options().hasSmScale()
-            ? request.options().smScale()
-            : (float) (1.0 / Math.sqrt(headDim));
+        request.options().hasSmScale() ? request.options().smScale() : 1 / Math.sqrt(headDim);
     this.axes = new Axes(request.options().layout());
   }
 
@@ -85,7 +83,7 @@ public final class CpuAttention {
   /** Some queries of one head: reads and writes their rows, and knows how many keys each sees. */
   static final class Block {
     final int headDim;
-    final float scale;
+    final double scale;
     final int rows;
     private final CpuAttention attention;
     private final long batch;

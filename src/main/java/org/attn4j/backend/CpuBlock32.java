@@ -11,6 +11,7 @@ final class CpuBlock32 {
 
   private final CpuAttention.Block block;
   private final int headDim;
+  private final float scale;
   private final float[] queries; // [row][headDim]
   private final float[]
       keysTransposed; // [headDim][TILE], so that the loop over keys is the inner one
@@ -24,6 +25,7 @@ final class CpuBlock32 {
   CpuBlock32(CpuAttention.Block block) {
     this.block = block;
     this.headDim = block.headDim;
+    this.scale = (float) block.scale;
     queries = new float[block.rows * headDim];
     keysTransposed = new float[headDim * TILE];
     values = new float[TILE * headDim];
@@ -76,7 +78,7 @@ final class CpuBlock32 {
     score(row, count);
     float tileMax = Float.NEGATIVE_INFINITY;
     for (int j = 0; j < count; j++) {
-      scores[j] *= block.scale;
+      scores[j] *= scale;
       tileMax = Math.max(tileMax, scores[j]);
     }
     float max = Math.max(maxima[row], tileMax);

@@ -72,7 +72,7 @@ final class NativeAttention {
     }
     int status = (int) -bytes;
     String reason = lastError();
-    if (status == attn4j.kUnsupported) {
+    if (status == NativeStatus.UNSUPPORTED) {
       return Support.refused(reason);
     }
     throw NativeStatus.exception(status, reason);
@@ -85,7 +85,7 @@ final class NativeAttention {
     frame.workspace.data(frame.address.at(scratch == null ? 0 : scratch.address()));
     frame.workspace.size(scratch == null ? 0 : scratch.byteSize());
     int status = frame.enqueue(kernel, request.stream().handle());
-    if (status != attn4j.kOk) {
+    if (status != NativeStatus.OK) {
       throw NativeStatus.exception(status, lastError());
     }
   }
@@ -102,11 +102,12 @@ final class NativeAttention {
 
   private int enqueue(NativeKernel kernel, CUstream_st stream) {
     return switch (kernel) {
-      case SAGE -> attn4j.sageattn(params, workspace, stream);
-      case SAGE_QK_INT8_PV_FP16 -> attn4j.sageattn_qk_int8_pv_fp16_cuda(params, workspace, stream);
+      case SAGE -> attn4j.sageattn(params, workspace, stream).value;
+      case SAGE_QK_INT8_PV_FP16 ->
+          attn4j.sageattn_qk_int8_pv_fp16_cuda(params, workspace, stream).value;
       case SAGE_QK_INT8_PV_FP8_SM90 ->
-          attn4j.sageattn_qk_int8_pv_fp8_cuda_sm90(params, workspace, stream);
-      case EXACT -> attn4j.exact_attn(params, workspace, stream);
+          attn4j.sageattn_qk_int8_pv_fp8_cuda_sm90(params, workspace, stream).value;
+      case EXACT -> attn4j.exact_attn(params, workspace, stream).value;
     };
   }
 

@@ -1,0 +1,284 @@
+package org.attn4j.backend;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertSame;
+import static org.testng.Assert.expectThrows;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.ResourceBundle;
+import org.attn4j.AttentionOptions;
+import org.attn4j.AttentionRequest;
+import org.attn4j.Backend;
+import org.attn4j.BackendInfo;
+import org.attn4j.BackendMode;
+import org.attn4j.BackendVerdict;
+import org.attn4j.BackendVerdict.Outcome;
+import org.attn4j.DType;
+import org.attn4j.HostTensor;
+import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.UnsupportedAttentionException;
+import org.testng.annotations.BeforeMethod;
+import org.testng.annotations.DataProvider;
+import org.testng.annotations.Test;
+
+/**
+ * Order, modes, settings, explain and log lines of the chain, with backends that only say yes or
+ * no.
+ */
+public class BackendChainTest {
+  private static final Settings NO_SETTINGS = new Settings(Backend.AUTO, false);
+
+  private final List<String> log = new ArrayList<>();
+  private final List<Backend> ran = new ArrayList<>();
+
+  private final System.Logger logger =
+      new System.Logger() {
+        @Override
+        public String getName() {
+          return "test";
+        }
+
+        @Override
+        public boolean isLoggable(Level level) {
+          return true;
+        }
+
+        @Override
+        public void log(Level level, ResourceBundle bundle, String message, Throwable thrown) {
+          log.add(message);
+        }
+
+        @Override
+        public void log(Level level, ResourceBundle bundle, String format, Object... params) {
+          log.add(format);
+        }
+      };
+
+  private final class Fake implements AttentionBackend {
+    private final Backend name;
+    private String refusal;
+
+    Fake(Backend name, String refusal) {
+      this.name = name;
+      this.refusal = refusal;
+    }
+
+    @Override
+    public Backend name() {
+      return name;
+    }
+
+    @Override
+    public BackendInfo info() {
+      return new BackendInfo(name.id(), refusal == null, refusal == null ? "yes" : refusal);
+    }
+
+    @Override
+    public Support supports(AttentionRequest request) {
+      return refusal == null ? Support.served("kernel x", 42) : Support.refused(refusal);
+    }
+
+    @Override
+    public void run(AttentionRequest request, long workspaceBytes) {
+      assertEquals(workspaceBytes, 42);
+      ran.add(name);
+    }
+  }
+
+  private final Fake sparge = new Fake(Backend.SPARGE, null);
+  private final Fake sage = new Fake(Backend.SAGE, null);
+  private final Fake exact = new Fake(Backend.EXACT, null);
+  private final Fake cpu = new Fake(Backend.CPU, null);
+
+  @BeforeMethod
+  public void reset() {
+    log.clear();
+    ran.clear();
+    sparge.refusal = null;
+    sage.refusal = null;
+    exact.refusal = null;
+    cpu.refusal = null;
+  }
+
+  private BackendChain chain(Settings settings) {
+    // In the wrong order on purpose: the names decide.
+    return new BackendChain(settings, List.of(cpu, exact, sparge, sage), logger);
+  }
+
+  private static AttentionRequest request(Backend backend, BackendMode mode) {
+    HostTensor tensor = HostTensor.allocate(DType.FLOAT32, 1, 1, 1, 1);
+    return AttentionRequest.builder()
+        .q(tensor)
+        .k(tensor)
+        .v(tensor)
+        .o(HostTensor.allocate(DType.FLOAT32, 1, 1, 1, 1))
+        .options(AttentionOptions.builder().backend(backend).mode(mode).build())
+        .build();
+  }
+
+  private static AttentionRequest auto() {
+    return request(Backend.AUTO, BackendMode.PREFER);
+  }
+
+  @DataProvider
+  public Object[][] choices() {
+    return new Object[][] {
+      // chosen, mode, which backends refuse, which serves (null: none)
+      {Backend.AUTO, BackendMode.PREFER, "", Backend.SPARGE},
+      {Backend.AUTO, BackendMode.PREFER, "sparge", Backend.SAGE},
+      {Backend.AUTO, BackendMode.PREFER, "sparge sage", Backend.EXACT},
+      {Backend.AUTO, BackendMode.PREFER, "sparge sage exact", Backend.CPU},
+      {Backend.AUTO, BackendMode.PREFER, "sparge sage exact cpu", null},
+      {Backend.SAGE, BackendMode.PREFER, "", Backend.SAGE},
+      {Backend.SAGE, BackendMode.PREFER, "sage", Backend.EXACT},
+      {Backend.EXACT, BackendMode.PREFER, "exact", Backend.CPU},
+      {Backend.PYTORCH, BackendMode.PREFER, "", Backend.CPU},
+      {Backend.CPU, BackendMode.PREFER, "cpu", null},
+      {Backend.SAGE, BackendMode.REQUIRE, "", Backend.SAGE},
+      {Backend.SAGE, BackendMode.REQUIRE, "sage", null},
+      {Backend.PYTORCH, BackendMode.REQUIRE, "", null},
+      {Backend.AUTO, BackendMode.REQUIRE, "sparge", Backend.SAGE},
+      {Backend.AUTO, BackendMode.REQUIRE, "sparge sage", null},
+      {Backend.AUTO, BackendMode.OFF, "", Backend.EXACT},
+      {Backend.AUTO, BackendMode.OFF, "exact", Backend.CPU},
+      {Backend.CPU, BackendMode.OFF, "", Backend.CPU},
+    };
+  }
+
+  @Test(dataProvider = "choices")
+  public void firstBackendThatSupportsServes(
+      Backend chosen, BackendMode mode, String refusing, Backend expected) {
+    for (Fake backend : List.of(sparge, sage, exact, cpu)) {
+      backend.refusal = List.of(refusing.split(" ")).contains(backend.name.id()) ? "no" : null;
+    }
+    BackendChain chain = chain(NO_SETTINGS);
+    AttentionRequest request = request(chosen, mode);
+    if (expected == null) {
+      expectThrows(UnsupportedAttentionException.class, () -> chain.run(request, null));
+      assertEquals(ran, List.of());
+    } else {
+      assertSame(chain.run(request, null).backend(), expected);
+      assertEquals(ran, List.of(expected));
+    }
+  }
+
+  @Test
+  public void refusalNamesEveryReason() {
+    sparge.refusal = "a; b";
+    sage.refusal = "c; d";
+    UnsupportedAttentionException refusal =
+        expectThrows(
+            UnsupportedAttentionException.class,
+            () -> chain(NO_SETTINGS).run(request(Backend.AUTO, BackendMode.REQUIRE), null));
+    assertEquals(refusal.getMessage(), "no backend serves the request: sparge: a; b; sage: c; d");
+    assertEquals(
+        refusal.verdicts(),
+        List.of(
+            new BackendVerdict(Backend.SPARGE, Outcome.REFUSES, "a; b"),
+            new BackendVerdict(Backend.SAGE, Outcome.REFUSES, "c; d")));
+  }
+
+  @Test
+  public void systemPropertyReplacesAutoButNotAChoice() {
+    BackendChain chain = chain(Settings.of("exact", null));
+    assertSame(chain.run(auto(), null).backend(), Backend.EXACT);
+    assertSame(chain.run(request(Backend.SAGE, BackendMode.PREFER), null).backend(), Backend.SAGE);
+    assertSame(chain(Settings.of("cpu", null)).run(auto(), null).backend(), Backend.CPU);
+  }
+
+  @Test
+  public void environmentSwitchesTheQuantisedBackendsOff() {
+    BackendChain chain = chain(Settings.of(null, "1"));
+    assertSame(chain.run(auto(), null).backend(), Backend.EXACT);
+    UnsupportedAttentionException refusal =
+        expectThrows(
+            UnsupportedAttentionException.class,
+            () -> chain.run(request(Backend.SAGE, BackendMode.REQUIRE), null));
+    assertEquals(
+        refusal.getMessage(),
+        "no backend serves the request: sage: LD_DISABLE_SAGE_ATTENTION=1 switches it off");
+  }
+
+  @Test
+  public void settingsAreReadStrictly() {
+    assertEquals(Settings.of(null, null), NO_SETTINGS);
+    assertEquals(Settings.of(" AUTO ", "0"), NO_SETTINGS);
+    assertEquals(Settings.of("PyTorch", ""), new Settings(Backend.PYTORCH, false));
+    assertEquals(Settings.of("", "1"), new Settings(Backend.AUTO, true));
+    assertEquals(
+        expectThrows(InvalidAttentionArgumentException.class, () -> Settings.of("saeg", null))
+            .getMessage(),
+        "the system property org.attn4j.backend is saeg; one of auto, sparge, sage, exact,"
+            + " pytorch, cpu is accepted");
+    assertEquals(
+        expectThrows(InvalidAttentionArgumentException.class, () -> Settings.of(null, "yes"))
+            .getMessage(),
+        "the environment variable LD_DISABLE_SAGE_ATTENTION is yes; 0 and 1 are accepted");
+  }
+
+  @Test
+  public void planIsReusedWithoutAskingAgain() {
+    BackendChain chain = chain(NO_SETTINGS);
+    AttentionRequest request = auto();
+    Plan plan = chain.run(request, null);
+    sparge.refusal = "would refuse now";
+    assertSame(chain.run(request, plan), plan);
+    assertEquals(ran, List.of(Backend.SPARGE, Backend.SPARGE));
+  }
+
+  @Test
+  public void eachBackendIsAnnouncedOnceAndEachReasonLoggedOnce() {
+    BackendChain chain = chain(NO_SETTINGS);
+    chain.run(auto(), null);
+    chain.run(auto(), null);
+    sparge.refusal = "no masks; lengths are accepted";
+    chain.run(auto(), null);
+    chain.run(auto(), null);
+    sparge.refusal = null;
+    chain.run(auto(), null);
+    assertEquals(
+        log,
+        List.of(
+            "Using SpargeAttn (Sparse + SageAttention) cross attention",
+            "Falling back from sparge to sage: no masks; lengths are accepted",
+            "Using SageAttention cross attention"));
+  }
+
+  @Test
+  public void logLinesOfAllBackends() {
+    assertEquals(Backend.EXACT.firstUseMessage(), "Using fused cross attention");
+    assertEquals(Backend.PYTORCH.firstUseMessage(), "Using pytorch cross attention");
+    assertEquals(Backend.CPU.firstUseMessage(), "Using cpu cross attention");
+  }
+
+  @Test
+  public void fallbackLogIsBounded() {
+    BackendChain chain = chain(NO_SETTINGS);
+    for (int i = 0; i < 1000; i++) {
+      sparge.refusal = "length " + i;
+      chain.run(auto(), null);
+    }
+    assertEquals(log.size(), 256 + 1);
+  }
+
+  @Test
+  public void explainAsksAllAndRunsNothing() {
+    sparge.refusal = "too short";
+    List<BackendVerdict> verdicts = chain(NO_SETTINGS).explain(auto());
+    assertEquals(
+        verdicts.stream().map(BackendVerdict::toString).toList(),
+        List.of(
+            "sparge REFUSES: too short",
+            "sage SERVES: kernel x",
+            "exact SERVES: kernel x",
+            "pytorch NOT_ASKED: this version of attn4j has no pytorch backend",
+            "cpu SERVES: kernel x"));
+    assertEquals(log, List.of());
+    assertEquals(ran, List.of());
+    verdicts = chain(NO_SETTINGS).explain(request(Backend.SAGE, BackendMode.REQUIRE));
+    assertEquals(
+        verdicts.get(2).toString(),
+        "exact NOT_ASKED: mode REQUIRE with backend SAGE doesn't ask it");
+  }
+}
