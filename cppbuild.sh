@@ -77,8 +77,8 @@ translate_archs() {
 
 # Sets BUILD.
 translate_entry() {
-  local entry="$1" nvcc_codes="$2" arch suffix ptx known family code number
-  local accepted="known: $(known_archs); +PTX may follow any but 9.0"
+  local entry="$1" nvcc_codes="$2" accepted arch suffix ptx known family code number
+  accepted="known: $(known_archs); +PTX may follow any but 9.0"
   [[ $entry =~ ^([0-9]+\.[0-9])([af]?)(\+PTX)?$ ]] ||
     fail "TORCH_CUDA_ARCH_LIST entry '$entry' is misspelt; $accepted"
   arch="${BASH_REMATCH[1]}" suffix="${BASH_REMATCH[2]}" ptx="${BASH_REMATCH[3]}"
@@ -186,10 +186,25 @@ verify() {
   done
 }
 
-# OUTPUT/natives/smNN becomes the classifier JAR linux-x86_64-smNN.
+# OUTPUT/natives/NAME becomes a JAR of its own. The base and the released architectures always get theirs, so that the
+# platform artifact resolves; what was not built holds the licence alone.
+stage_licences() {
+  local entry name names=(base)
+  for entry in $DEFAULT_ARCHS; do
+    entry="${entry%+PTX}"
+    names+=("sm${entry/./}")
+  done
+  for entry in ${BUILDS[@]+"${BUILDS[@]}"}; do names+=("${entry%%,*}"); done
+  rm -rf "$OUTPUT/natives" "$OUTPUT/jni"
+  for name in "${names[@]}"; do
+    mkdir -p "$OUTPUT/natives/$name/META-INF"
+    cp "$ROOT/LICENSE" "$OUTPUT/natives/$name/META-INF/"
+  done
+}
+
 stage() {
   local build fields library classifier_dir field sass ptx
-  rm -rf "$OUTPUT/natives"
+  stage_licences
   mkdir -p "$OUTPUT/natives/link"
   for build in "${BUILDS[@]}"; do
     IFS=, read -r -a fields <<<"$build"
@@ -220,11 +235,16 @@ report_registers() {
   done)
 }
 
+java_side_alone() {  # why
+  BUILDS=()
+  stage_licences
+  write_properties true
+  say "no native build, the Java side alone: $1"
+}
+
 install_natives() {
   if [[ $NATIVES == skip ]]; then
-    rm -rf "$OUTPUT/natives"
-    write_properties true
-    say "natives=skip: the Java side alone is built"
+    java_side_alone "natives=skip"
     return
   fi
   if [[ $NATIVES == prebuilt ]]; then
@@ -237,9 +257,7 @@ install_natives() {
   missing="$(missing_tools | paste -sd ';' | sed 's/;/; /g')"
   if [[ -n "$missing" ]]; then
     if [[ $NATIVES == required ]]; then fail "natives=required, but this machine has no $missing"; fi
-    rm -rf "$OUTPUT/natives"
-    write_properties true
-    say "no native build, the Java side alone: this machine has no $missing"
+    java_side_alone "this machine has no $missing"
     return
   fi
   mkdir -p "$OUTPUT"

@@ -146,7 +146,7 @@ public class CppBuildTest {
     Path folder = Files.createTempDirectory("attn4j-no-tools");
     Path bin = Files.createDirectory(folder.resolve("bin"));
     for (String tool :
-        new String[] {"bash", "awk", "dirname", "paste", "sed", "rm", "mkdir", "tr", "nproc"}) {
+        new String[] {"bash", "awk", "dirname", "paste", "sed", "rm", "mkdir", "tr", "nproc", "cp"}) {
       Path real = Path.of("/usr/bin", tool);
       Files.createSymbolicLink(
           bin.resolve(tool), Files.exists(real) ? real : Path.of("/bin", tool));
@@ -156,7 +156,7 @@ public class CppBuildTest {
         Build.run(
             List.of("/bin/bash", SCRIPT, "-natives=" + natives, "-output=" + output, "install"),
             Map.of("PATH", bin.toString(), "CUDACXX", "", "CUDA_HOME", "", "CUDA_PATH", ""));
-    assertFalse(Files.exists(output.resolve("natives")), "something was built");
+    assertFalse(Files.exists(output.resolve("natives/link")), "something was built");
     return outcome;
   }
 

@@ -1,0 +1,62 @@
+// The memory layout that other languages, and programs compiled against an older header, rely on. A change here is a
+// change of ATTN4J_ABI_VERSION.
+#include <cstddef>
+#include <type_traits>
+
+#include "attn4j/attn4j.h"
+
+namespace attn4j {
+
+static_assert(ATTN4J_ABI_VERSION == 1, "the layouts below are those of version 1");
+
+static_assert(sizeof(TensorView) == 80);
+static_assert(offsetof(TensorView, data) == 0);
+static_assert(offsetof(TensorView, size) == 8);
+static_assert(offsetof(TensorView, stride) == 40);
+static_assert(offsetof(TensorView, dtype) == 72);
+
+static_assert(sizeof(Workspace) == 16);
+static_assert(offsetof(Workspace, data) == 0);
+static_assert(offsetof(Workspace, size) == 8);
+
+static_assert(sizeof(AttentionParams) == 368);
+static_assert(offsetof(AttentionParams, q) == 0);
+static_assert(offsetof(AttentionParams, k) == 80);
+static_assert(offsetof(AttentionParams, v) == 160);
+static_assert(offsetof(AttentionParams, o) == 240);
+static_assert(offsetof(AttentionParams, lse) == 320);
+static_assert(offsetof(AttentionParams, kv_lengths) == 328);
+static_assert(offsetof(AttentionParams, tensor_layout) == 336);
+static_assert(offsetof(AttentionParams, is_causal) == 340);
+static_assert(offsetof(AttentionParams, causal_alignment) == 344);
+static_assert(offsetof(AttentionParams, sm_scale) == 348);
+static_assert(offsetof(AttentionParams, has_sm_scale) == 352);
+static_assert(offsetof(AttentionParams, qk_quant_gran) == 356);
+static_assert(offsetof(AttentionParams, pv_accum_dtype) == 360);
+static_assert(offsetof(AttentionParams, smooth_k) == 364);
+
+static_assert(sizeof(KMeanParams) == 96);
+static_assert(offsetof(KMeanParams, tensor_layout) == 80);
+static_assert(offsetof(KMeanParams, mean) == 88);
+
+static_assert(sizeof(QuantInt8Params) == 120);
+static_assert(offsetof(QuantInt8Params, tensor_layout) == 80);
+static_assert(offsetof(QuantInt8Params, granularity) == 84);
+static_assert(offsetof(QuantInt8Params, is_key) == 88);
+static_assert(offsetof(QuantInt8Params, mean) == 96);
+static_assert(offsetof(QuantInt8Params, values) == 104);
+static_assert(offsetof(QuantInt8Params, scales) == 112);
+
+static_assert(std::is_standard_layout_v<AttentionParams> && std::is_trivially_copyable_v<AttentionParams>);
+static_assert(std::is_standard_layout_v<KMeanParams> && std::is_trivially_copyable_v<KMeanParams>);
+static_assert(std::is_standard_layout_v<QuantInt8Params> && std::is_trivially_copyable_v<QuantInt8Params>);
+
+static_assert(static_cast<int>(Status::kInvalidArgument) == 1 && static_cast<int>(Status::kUnsupported) == 2);
+static_assert(static_cast<int>(Status::kWorkspaceTooSmall) == 3 && static_cast<int>(Status::kCudaError) == 4);
+static_assert(static_cast<int>(DType::kFloat16) == 0 && static_cast<int>(DType::kBFloat16) == 1);
+static_assert(static_cast<int>(TensorLayout::kHND) == 0 && static_cast<int>(TensorLayout::kNHD) == 1);
+static_assert(static_cast<int>(QuantGranularity::kPerBlock) == 0 &&
+              static_cast<int>(QuantGranularity::kPerThread) == 2);
+static_assert(static_cast<int>(PvAccumDType::kDefault) == 0 && static_cast<int>(PvAccumDType::kFp32Fp16) == 5);
+
+}  // namespace attn4j
