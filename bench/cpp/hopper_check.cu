@@ -1,0 +1,205 @@
+// Stand-alone check and benchmark of the Hopper path, without the library's host layer.
+//
+//   hopper_check check [filter]           against the reference, sampled rows
+//   hopper_check repeat N [filter]        N bitwise repeats
+//   hopper_check time L,L,.. [filter]     TOPS, kernel alone and with quantisation
+//   hopper_check once L [filter]          one launch, for profilers
+//   hopper_check tiny [filter]            small shapes for compute-sanitizer
+#include "hopper_support.cuh"
+
+#include <cstring>
+#include <string>
+
+namespace hopper {
+
+std::vector<KernelEntry>& registry() {
+  static std::vector<KernelEntry> entries;
+  return entries;
+}
+
+bool matches(const KernelEntry& e, const char* filter) {
+  if (filter == nullptr || *filter == 0) return true;
+  std::string all = filter;
+  for (size_t i = 0; i < all.size();) {
+    const size_t j = std::min(all.find(',', i), all.size());
+    if (std::strstr(e.name, all.substr(i, j - i).c_str())) return true;
+    i = j + 1;
+  }
+  return false;
+}
+
+template <DType T>
+bool compare(const KernelEntry& kernel, const Shape& shape, bool quiet) {
+  Problem p(shape, kernel);
+  p.run();
+  check(cudaDeviceSynchronize(), shape.name);
+  if (shape.lq == 0 || quiet) return true;
+  std::vector<Sampled> rows;
+  for (int i = 0; i < 192; i++) {
+    const int last = shape.lq - 1;
+    const int row = i < 32 ? std::min(i, last) : i < 64 ? std::max(last - (i - 32), 0) : static_cast<int>((i * 2654435761u) % shape.lq);
+    rows.push_back({i % shape.b, static_cast<int>((i * 7u) % shape.hq), row});
+  }
+  Sampled* d_rows;
+  float *d_out, *d_lse;
+  check(cudaMalloc(&d_rows, rows.size() * sizeof(Sampled)), "malloc");
+  check(cudaMalloc(&d_out, rows.size() * shape.d * 4), "malloc");
+  check(cudaMalloc(&d_lse, rows.size() * 4), "malloc");
+  check(cudaMemcpy(d_rows, rows.data(), rows.size() * sizeof(Sampled), cudaMemcpyHostToDevice), "copy");
+  check(cudaFuncSetAttribute(reference<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, 200 * 1024), "smem");
+  reference<T><<<rows.size(), 256, std::max(shape.lk, 1) * 4>>>(p.args, kernel.head_dim, d_rows, shape.from_images, d_out, d_lse);
+  check(cudaDeviceSynchronize(), "reference");
+  std::vector<float> want(rows.size() * shape.d), want_lse(rows.size());
+  check(cudaMemcpy(want.data(), d_out, want.size() * 4, cudaMemcpyDeviceToHost), "copy");
+  check(cudaMemcpy(want_lse.data(), d_lse, want_lse.size() * 4, cudaMemcpyDeviceToHost), "copy");
+  double ab = 0, aa = 0, bb = 0, difference = 0, size = 0, lse_error = 0;
+  int bad = 0;
+  std::vector<typename Element<T>::type> got(shape.d);
+  for (size_t i = 0; i < rows.size(); i++) {
+    const Strides& s = p.args.o_stride;
+    const auto* o = static_cast<const typename Element<T>::type*>(p.args.o) + rows[i].batch * s.batch + rows[i].head * s.head + rows[i].row * s.row;
+    check(cudaMemcpy(got.data(), o, shape.d * 2, cudaMemcpyDeviceToHost), "copy");
+    for (int c = 0; c < shape.d; c++) {
+      const double x = static_cast<float>(got[c]), y = want[i * shape.d + c];
+      if (!std::isfinite(x)) {
+        bad++;
+        continue;
+      }
+      ab += x * y, aa += x * x, bb += y * y, difference += std::fabs(x - y), size += std::fabs(y);
+    }
+    if (shape.lse) {
+      float lse;
+      check(cudaMemcpy(&lse, p.args.lse + (static_cast<int64_t>(rows[i].batch) * shape.hq + rows[i].head) * shape.lq + rows[i].row, 4, cudaMemcpyDeviceToHost), "copy");
+      if (std::isinf(want_lse[i]) ? lse != want_lse[i] : !(std::fabs(lse - want_lse[i]) < 1e30)) bad++;
+      if (std::isfinite(want_lse[i])) lse_error = std::max(lse_error, static_cast<double>(std::fabs(lse - want_lse[i])));
+    }
+  }
+  cudaFree(d_rows);
+  cudaFree(d_out);
+  cudaFree(d_lse);
+  const double cosine = aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : (aa == bb ? 1.0 : 0.0), l1 = size > 0 ? difference / size : difference;
+  const bool ok = bad == 0 && cosine >= 0.999 && l1 <= 0.045 && lse_error < 0.1;
+  std::printf("CHECK %-16s %-22s cos %.6f L1 %.5f lse %.4f bad %d %s\n", kernel.name, shape.name, cosine, l1, lse_error, bad, ok ? "ok" : "FAIL");
+  return ok;
+}
+
+bool compare(const KernelEntry& kernel, const Shape& shape, bool quiet) {
+  return kernel.dtype == DType::kFloat16 ? compare<DType::kFloat16>(kernel, shape, quiet) : compare<DType::kBFloat16>(kernel, shape, quiet);
+}
+
+int check_all(const char* filter) {
+  int failures = 0;
+  for (const KernelEntry& e : registry()) {
+    if (!matches(e, filter)) continue;
+    const int d = e.head_dim, t = e.key_tile;
+    const Shape shapes[] = {
+        {"randn 1024", 2, 4, 4, 1024, 1024, d},
+        {"randn 1000", 2, 4, 4, 1000, 1000, d},
+        {"randn 4096", 1, 4, 4, 4096, 4096, d},
+        {"randn 16384", 1, 2, 2, 512, 16384, d},
+        {"randn 32768", 1, 2, 2, 256, 32768, d},
+        {"outlier 4096", 1, 4, 4, 4096, 4096, d, 0, false, false, true, true, Data::kOutlier},
+        {"gqa nhd lengths", 4, 8, 2, 300, 777, d, 0, true, true},
+        {"d-8 pad", 2, 3, 3, 200, 500, d - 8, 0, true},
+        {"d-24 pad causal", 1, 3, 3, 200, 500, d - 24, 1},
+        {"causal 2048", 1, 4, 4, 2048, 2048, d, 1},
+        {"causal 1000 br", 1, 4, 2, 333, 1000, d, 2},
+        {"causal lq>lk br", 1, 4, 2, 700, 333, d, 2},
+        {"causal lengths", 3, 4, 2, 700, 700, d, 1, false, true},
+        {"causal tiny", 1, 4, 4, 600, 600, d, 1, false, false, true, true, Data::kTiny},
+        {"lk 1", 1, 2, 2, 65, 1, d},
+        {"lk 77", 1, 2, 2, 200, 77, d},
+        {"lq 1", 2, 2, 2, 1, t + 1, d, 2},
+        {"negative scale", 1, 2, 2, 200, 500, d, 0, false, false, true, true, Data::kNormal, -0.1f},
+        {"no smoothing", 1, 2, 2, 200, 500, d, 1, false, false, true, false},
+        {"no lse", 1, 2, 2, 200, 500, d, 0, false, false, false},
+        {"jumps", 1, 4, 4, 512, 2048, d, 0, false, false, true, true, Data::kJumps, 0.f, true},
+        {"jumps x20", 1, 4, 4, 512, 2048, d, 0, false, false, true, true, Data::kJumps, 2.f, true},
+        {"peaks", 1, 4, 4, 512, 2048, d, 0, false, false, true, true, Data::kFlatThenPeak, 0.f, true},
+        {"peaks x50", 1, 4, 4, 512, 2048, d, 1, false, false, true, true, Data::kFlatThenPeak, 5.f, true},
+        {"lk 0", 1, 2, 2, 65, 0, d},
+    };
+    for (const Shape& s : shapes) failures += !compare(e, s, false);
+  }
+  std::printf("%d failures\n", failures);
+  return failures;
+}
+
+void repeat_all(int repeats, const char* filter) {
+  for (const KernelEntry& e : registry()) {
+    if (!matches(e, filter)) continue;
+    for (int causal = 0; causal < 2; causal++) {
+      Shape s = {"repeat", 1, 32, 32, 2048 - 64, 2048 - 64, e.head_dim, causal};
+      Problem p(s, e);
+      p.run();
+      uint32_t* first;
+      int *count, different = 0, elements = 0;
+      check(cudaMalloc(&first, p.o_words * 4), "malloc");
+      check(cudaMalloc(&count, 4), "malloc");
+      check(cudaMemcpy(first, p.args.o, p.o_words * 4, cudaMemcpyDeviceToDevice), "copy");
+      for (int i = 0; i < repeats; i++) {
+        check(cudaMemsetAsync(p.args.o, 0xff, p.o_words * 4), "poison");
+        check(cudaMemsetAsync(count, 0, 4), "zero");
+        p.attend_again();
+        count_differences<<<512, 256>>>(first, static_cast<uint32_t*>(p.args.o), p.o_words, count);
+        int n;
+        check(cudaMemcpy(&n, count, 4, cudaMemcpyDeviceToHost), "copy");
+        different += n > 0, elements += n;
+      }
+      std::printf("REPEAT %-16s causal %d: %d of %d differ (%d words) %s\n", e.name, causal, different, repeats, elements, different ? "FAIL" : "ok");
+      cudaFree(first);
+      cudaFree(count);
+    }
+  }
+}
+
+void time_all(const char* lengths, const char* filter) {
+  const int reps = std::getenv("REPS") ? std::atoi(std::getenv("REPS")) : 10;
+  const bool with_causal = std::getenv("CAUSAL") != nullptr;
+  for (int i = 0, next = 0; lengths[i]; i = next) {
+    const int l = std::atoi(lengths + i);
+    for (next = i; lengths[next] && lengths[next] != ','; next++) {}
+    if (lengths[next]) next++;
+    for (const KernelEntry& e : registry()) {
+      if (!matches(e, filter)) continue;
+      for (int causal = 0; causal <= (with_causal ? 1 : 0); causal++) {
+        const int b = l > 8192 ? 2 : 4;
+        Shape s = {"time", b, 32, 32, l, l, e.head_dim, causal, false, false, false};
+        Problem p(s, e);
+        p.run();
+        const double work = 4.0 * b * 32 * static_cast<double>(l) * l * e.head_dim * (causal ? 0.5 : 1.0) * 1e-9;
+        const float kernel = median_ms([&] { p.attend_again(); }, 2, reps);
+        const float prepass = median_ms([&] { p.prepass(); }, 2, reps);
+        const float both = median_ms([&] { p.run(); }, 2, reps);
+        std::printf("TIME %-16s B=%d H=32 L=%5d causal %d kernel %8.4f ms %7.1f TOPS  prepass %7.4f ms  e2e %8.4f ms %7.1f TOPS\n",
+                    e.name, b, l, causal, kernel, work / kernel, prepass, both, work / both);
+      }
+    }
+  }
+}
+
+int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  const std::string mode = argc > 1 ? argv[1] : "check";
+  if (mode == "check") return check_all(argc > 2 ? argv[2] : "");
+  if (mode == "repeat") repeat_all(std::atoi(argv[2]), argc > 3 ? argv[3] : "");
+  if (mode == "time") time_all(argv[2], argc > 3 ? argv[3] : "");
+  for (const KernelEntry& e : registry()) {
+    if (!matches(e, argv[argc - 1])) continue;
+    if (mode == "tiny") {
+      compare(e, {"tiny", 1, 2, 1, 200, 2 * e.key_tile + 40, e.head_dim, 2, true}, false);
+      compare(e, {"tiny lengths", 2, 2, 2, 130, 3 * e.key_tile, e.head_dim - 8, 0, false, true}, false);
+    }
+    if (mode == "once") {
+      const int l = std::atoi(argv[2]);
+      Problem p({"once", 1, 32, 32, l, l, e.head_dim, 0, false, false, false}, e);
+      p.run();
+      check(cudaDeviceSynchronize(), "once");
+    }
+  }
+  return 0;
+}
+
+}  // namespace hopper
+
+int main(int argc, char** argv) { return hopper::main(argc, argv); }

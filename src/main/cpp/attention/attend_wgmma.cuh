@@ -1,0 +1,228 @@
+// INT8 Q K^T, FP8 P V attention on Hopper's warpgroup instructions. docs/hopper.md explains it with a figure.
+//
+// One persistent CTA per SM: a producer thread that copies ready-made shared-memory images, and two consumer warpgroups
+// of 64 query rows each. The images are written by quant/fp8_prepass.cuh.
+#pragma once
+
+#include "attention/attend_wgmma_consumer.cuh"
+#include "device/ptx/bulk_copy.cuh"
+#include "host/kernels.h"
+
+namespace attn4j {
+
+struct WgmmaParams {
+  AttentionArgs a;
+  int32_t query_blocks;   // per head
+  int32_t items;          // (batch, head, query block)
+  int32_t section_heads;  // heads whose K and V images share the L2 cache
+};
+
+struct WgmmaItem {
+  int32_t batch, head, first_row, tiles;
+};
+
+// Keys that an item sees, and its place in the order of work: sections of heads that fit the L2 cache, and within a
+// section the longest items first, so that the last ones to finish are short.
+template <class P>
+__device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int index) {
+  const AttentionArgs& a = p.a;
+  const bool causal = a.causal_offset != kNotCausal;
+  const int heads = a.batch * a.heads_q, section = index / (p.section_heads * p.query_blocks);
+  const int first = section * p.section_heads, count = min(p.section_heads, heads - first);
+  const int rest = index - first * p.query_blocks;
+  const int block = causal ? p.query_blocks - 1 - rest / count : rest % p.query_blocks;
+  const int head = first + (causal ? rest % count : rest / p.query_blocks);
+  WgmmaItem item;
+  item.batch = head / a.heads_q;
+  item.head = head - item.batch * a.heads_q;
+  item.first_row = block * P::kRows;
+  int keys = a.kv_lengths ? min(a.kv_lengths[item.batch], a.lk) : a.lk;
+  keys = min(keys, min(item.first_row + P::kRows, a.lq) + a.causal_offset);
+  item.tiles = keys > 0 ? (keys + P::kKeys - 1) / P::kKeys : 0;
+  return item;
+}
+
+template <class P>
+__device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned char* shared, uint32_t smem,
+                                              WgmmaBarriers<P> barrier) {
+  const AttentionArgs& a = p.a;
+  int* slots = reinterpret_cast<int*>(shared + P::kItemAt);
+  RingPosition<P::kStages> at;
+  RingPosition<2> q_at;
+  ptx::griddepcontrol_wait();  // the pre-pass writes the images and zeroes the counter
+  int index = atomicAdd(a.work_counter, 1);
+  while (true) {
+    ptx::mbarrier_wait(barrier.q_empty(q_at.stage), q_at.parity ^ 1);
+    slots[q_at.stage] = index < p.items ? index : -1;
+    if (index >= p.items) {
+      ptx::mbarrier_arrive(barrier.q_full(q_at.stage));
+      return;
+    }
+    const WgmmaItem item = wgmma_item<P>(p, index);
+    const int64_t q_row = static_cast<int64_t>(item.batch * a.heads_q + item.head) * a.lq_padded + item.first_row;
+    ptx::mbarrier_arrive_expect_tx(barrier.q_full(q_at.stage), P::kQBytes + P::kQScaleBytes);
+    ptx::bulk_copy_to_shared(smem + P::kQAt + q_at.stage * P::kQBytes, a.q_image + q_row * P::kHeadDim, P::kQBytes,
+                             barrier.q_full(q_at.stage));
+    ptx::bulk_copy_to_shared(smem + P::kQScaleAt + q_at.stage * P::kQScaleBytes, a.q_scale + q_row, P::kQScaleBytes,
+                             barrier.q_full(q_at.stage));
+    q_at.advance();
+    index = atomicAdd(a.work_counter, 1);  // its latency hides behind this item's tiles
+
+    const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
+    const int8_t* k = a.k_image + kv_head * a.lk_padded * P::kHeadDim;
+    const uint8_t* v = a.v_image + kv_head * a.lk_padded * P::kVRows;
+    const float* scales = a.k_scale + kv_head * (a.lk_padded / 8);
+#pragma unroll 1
+    for (int64_t tile = item.tiles - 1; tile >= 0; tile--) {
+      if constexpr (P::kT.random_delay) random_delay();
+      ptx::mbarrier_wait(barrier.k_empty(at.stage), at.parity ^ 1);
+      ptx::mbarrier_arrive_expect_tx(barrier.k_full(at.stage), P::kKBytes + P::kScaleBytes);
+      ptx::bulk_copy_to_shared(smem + P::kKAt + at.stage * P::kKBytes, k + tile * P::kKBytes, P::kKBytes,
+                               barrier.k_full(at.stage));
+      ptx::bulk_copy_to_shared(smem + P::kScaleAt + at.stage * P::kScaleBytes, scales + tile * (P::kKeys / 8),
+                               P::kScaleBytes, barrier.k_full(at.stage));
+      ptx::mbarrier_wait(barrier.v_empty(at.stage), at.parity ^ 1);
+      ptx::mbarrier_arrive_expect_tx(barrier.v_full(at.stage), P::kVBytes);
+      ptx::bulk_copy_to_shared(smem + P::kVAt + at.stage * P::kVBytes, v + tile * P::kVBytes, P::kVBytes,
+                               barrier.v_full(at.stage));
+      at.advance();
+    }
+  }
+}
+
+// Normalises and writes a thread's two rows. Rows without a key are zeros with an LSE of -inf.
+template <class P, DType T>
+__device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaItem& item, WgmmaConsumer<P>& c) {
+  const AttentionArgs& a = p.a;
+  using E = Element<T>;
+  const int quad_lane = c.lane & 3;
+  const int64_t head = static_cast<int64_t>(item.batch) * a.heads_q + item.head;
+  const float* v_scale = a.v_scale + (static_cast<int64_t>(item.batch) * a.heads_kv + item.head / a.group) * P::kHeadDim;
+  auto* o = static_cast<typename E::type*>(a.o) + item.batch * a.o_stride.batch + item.head * a.o_stride.head;
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    // The ones column is channel D: quad lane 0, first of its two values.
+    const float sum = __shfl_sync(kFullWarp, c.out[P::kVRows / 2 - 4 + 2 * r], c.lane & 28);
+    const int row = item.first_row + c.row + 8 * r;
+    if (row >= a.lq) continue;
+    const float inverse = sum > 0.f ? 1.f / sum : 0.f;
+    auto* target = o + row * a.o_stride.row + 2 * quad_lane;
+#pragma unroll
+    for (int i = 0; i < P::kHeadDim / 8; i++) {
+      if (8 * i < a.head_dim) {
+        const float2 s = __ldg(reinterpret_cast<const float2*>(v_scale + 8 * i) + quad_lane);
+        *reinterpret_cast<uint32_t*>(target + 8 * i) =
+            E::pack(c.out[4 * i + 2 * r] * inverse * s.x, c.out[4 * i + 2 * r + 1] * inverse * s.y);
+      }
+    }
+    if (a.lse != nullptr && quad_lane == 0) {
+      // The second half of q_scale holds q . mean(k), which the shifted scores lack.
+      const int64_t padded = head * a.lq_padded + row;
+      const float shift = a.k_mean ? a.q_scale[padded + static_cast<int64_t>(a.batch) * a.heads_q * a.lq_padded] : 0.f;
+      a.lse[head * a.lq + row] = sum > 0.f ? kLn2 * (c.reference[r] + log2f(sum) + shift) : -kInfinity;
+    }
+  }
+}
+
+template <class P, DType T>
+__device__ __forceinline__ void wgmma_consume(const WgmmaParams& p, unsigned char* shared, uint32_t smem,
+                                              WgmmaBarriers<P> barrier, int warpgroup) {
+  const AttentionArgs& a = p.a;
+  const int* slots = reinterpret_cast<const int*>(shared + P::kItemAt);
+  WgmmaConsumer<P> c;
+  c.smem = smem;
+  c.barrier = barrier;
+  c.lane = threadIdx.x & 31;
+  const int warp_row = warpgroup * 64 + (threadIdx.x >> 5 & 3) * 16;
+  c.row = warp_row + (c.lane >> 2);
+  c.opaque_zero = static_cast<uint32_t>(p.items) >> 31;
+  RingPosition<2> q_at;
+  while (true) {
+    ptx::mbarrier_wait(barrier.q_full(q_at.stage), q_at.parity);
+    const int index = *reinterpret_cast<const volatile int*>(slots + q_at.stage);
+    if (index < 0) return;
+    const WgmmaItem item = wgmma_item<P>(p, index);
+    const float* q_scale = reinterpret_cast<const float*>(shared + P::kQScaleAt + q_at.stage * P::kQScaleBytes);
+    c.q_scale[0] = q_scale[c.row];
+    c.q_scale[1] = q_scale[c.row + 8];
+    c.limit = item.first_row + c.row + a.causal_offset;
+    c.warp_limit = item.first_row + warp_row + a.causal_offset;
+    if (item.tiles > 0) {
+      c.attend(smem + P::kQAt + q_at.stage * P::kQBytes + warpgroup * 64 * P::kHeadDim, item.tiles);
+    } else {
+#pragma unroll
+      for (int i = 0; i < P::kVRows / 2; i++) c.out[i] = 0.f;
+    }
+    c.release(barrier.q_empty(q_at.stage));
+    q_at.advance();
+    wgmma_store<P, T>(p, item, c);
+  }
+}
+
+template <class P, DType T>
+__global__ void __launch_bounds__(P::kThreads, 1) wgmma_attention(const __grid_constant__ WgmmaParams p) {
+  extern __shared__ __align__(128) unsigned char shared[];
+  const uint32_t smem = ptx::shared_address(shared);
+  const WgmmaBarriers<P> barrier{smem + P::kBarrierAt};
+  // The shuffle tells the compiler that the warpgroup's number is the same in all lanes.
+  const int warpgroup = __shfl_sync(kFullWarp, threadIdx.x / 128, 0);
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < P::kStages; s++) {
+      ptx::mbarrier_init(barrier.k_full(s), 1);
+      ptx::mbarrier_init(barrier.v_full(s), 1);
+      ptx::mbarrier_init(barrier.k_empty(s), 4 * P::kConsumers);  // one arrival per consumer warp
+      ptx::mbarrier_init(barrier.v_empty(s), 4 * P::kConsumers);
+    }
+    for (int s = 0; s < 2; s++) {
+      ptx::mbarrier_init(barrier.q_full(s), 1);
+      ptx::mbarrier_init(barrier.q_empty(s), 4 * P::kConsumers);
+    }
+    ptx::fence_mbarrier_init();
+  }
+  __syncthreads();
+  if (warpgroup == 0) {
+    ptx::setmaxnreg_dec<P::kProducerRegs>();
+    if (threadIdx.x == 0) wgmma_produce<P>(p, shared, smem, barrier);
+  } else {
+    ptx::setmaxnreg_inc<P::kConsumerRegs>();
+    ptx::griddepcontrol_wait();  // for the V scales and K means, read with ordinary loads
+    wgmma_consume<P, T>(p, shared, smem, barrier, warpgroup - 1);
+  }
+}
+
+template <class P, DType T>
+cudaError_t wgmma_launch(const AttentionArgs& a, cudaStream_t stream) {
+  int device = 0, multiprocessors = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
+  }
+  if (error == cudaSuccess) {
+    error = cudaFuncSetAttribute(wgmma_attention<P, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, P::kSmemBytes);
+  }
+  if (error != cudaSuccess) return error;
+  // Half of the smallest Hopper L2 (50 MB): K and V of one section stay there beside what streams through.
+  constexpr int64_t kSectionBytes = 24 << 20;
+  const int64_t kv_bytes = static_cast<int64_t>(a.lk_padded) * (2 * P::kHeadDim + 8) / a.group;
+  const int heads = a.batch * a.heads_q;
+  const int64_t fitting = kv_bytes > 0 ? kSectionBytes / kv_bytes : heads;
+  WgmmaParams p;
+  p.a = a;
+  p.query_blocks = (a.lq + P::kRows - 1) / P::kRows;
+  p.items = heads * p.query_blocks;
+  p.section_heads = static_cast<int>(fitting < 1 ? 1 : fitting < heads ? fitting : heads);
+
+  cudaLaunchAttribute attribute;
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(p.items < multiprocessors ? p.items : multiprocessors);
+  config.blockDim = dim3(P::kThreads);
+  config.dynamicSmemBytes = P::kSmemBytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, wgmma_attention<P, T>, p);
+}
+
+}  // namespace attn4j

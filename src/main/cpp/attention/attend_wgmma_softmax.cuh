@@ -1,0 +1,94 @@
+// Softmax pieces of the Hopper kernel: from s32 scores in wgmma accumulators to e4m3 probabilities in A-operand registers.
+//
+// Accumulator layout: thread t of a quad holds, for 8-key block i, keys 8i+2t and 8i+2t+1 of rows r (elements 4i, 4i+1)
+// and r+8 (elements 4i+2, 4i+3). V's image permutes keys within 16 so that packed register x of a 32-key group takes the
+// elements b, b+1, b+4, b+5 with b = 16*group + 8*(x>>1) + 2*(x&1): no shuffle. Registers 0 and 2 belong to row r.
+#pragma once
+
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "attention/attend_wgmma_policy.cuh"
+#include "device/numeric.cuh"
+#include "device/ptx/fp8.cuh"
+#include "device/ptx/math.cuh"
+
+namespace attn4j {
+
+constexpr float kMaxExponent = 8.807354922f;  // log2(448), the largest e4m3
+constexpr float kHeadroom = 2.f;              // log2 units between a new row reference and that, before rounding up
+// 2^x < 2^-10 rounds to zero in e4m3: a score this far below the reference contributes nothing.
+constexpr float kMinExponent = -10.f;
+constexpr float kMagic = 12582912.f;          // 1.5 * 2^23: its bits plus s are the bits of kMagic + s, |s| < 2^22
+constexpr int32_t kMagicBits = 0x4b400000;
+constexpr float kNoKeyYet = -1e30f;           // reference of a row that has seen no key; finite, so that differences are
+constexpr uint32_t kMinusInfinityBits = 0xff800000u;
+
+template <ScoreConvert kConvert>
+__device__ __forceinline__ int32_t masked_score() {
+  if constexpr (kConvert == ScoreConvert::kPreset) return static_cast<int32_t>(kMinusInfinityBits);
+  if constexpr (kConvert == ScoreConvert::kAddMagic) return static_cast<int32_t>(kMinusInfinityBits - kMagicBits);
+  return -(1 << 30);
+}
+
+// The float that enters the FFMA: the score, or kMagic + score.
+template <ScoreConvert kConvert>
+__device__ __forceinline__ float score_float(int32_t s) {
+  if constexpr (kConvert == ScoreConvert::kI2f) return __int2float_rn(s);
+  if constexpr (kConvert == ScoreConvert::kPreset) return __int_as_float(s);
+  return __int_as_float(s + kMagicBits);
+}
+
+template <ScoreConvert kConvert>
+__device__ __forceinline__ float score_value(int32_t s) {
+  return score_float<kConvert>(s) - (kConvert == ScoreConvert::kI2f ? 0.f : kMagic);
+}
+
+// p = 2^(score * scale + addend)
+struct ExpTerms {
+  float scale, addend;
+};
+
+template <ScoreConvert kConvert>
+__device__ __forceinline__ ExpTerms exp_terms(float scale, float reference) {
+  return {scale, kConvert == ScoreConvert::kI2f ? -reference : fmaf(-kMagic, scale, -reference)};
+}
+
+// Four e4m3 codes from t = 8 * (log2(p) + 7), the e4m3 code of 2^x if mantissas were linear, without the
+// special-function unit: half of a quadratic turns the linear mantissa f into 8 * (2^(f/8) - 1). p < 2^-7 becomes 0.
+__device__ __forceinline__ uint32_t exp_codes(float t0, float t1, float t2, float t3) {
+  const __half2 round8 = __float2half2_rn(12288.f);  // fp16 spacing 8: adding it rounds to a multiple of 8
+  uint32_t code[2];
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const uint32_t bits = h ? ptx::pack_f16x2_relu(t2, t3) : ptx::pack_f16x2_relu(t0, t1);
+    const __half2 x = *reinterpret_cast<const __half2*>(&bits);
+    const __half2 floor8 = __hsub2(__hadd2(__hsub2(x, __float2half2_rn(3.996f)), round8), round8);
+    const __half2 f = __hsub2(x, floor8);
+    __half2 u = __hfma2(__hfma2(__float2half2_rn(0.043f), f, __float2half2_rn(-0.344f)), f, x);
+    u = __hadd2(u, __float2half2_rn(1024.f));  // fp16 spacing 1: the rounded code in the low byte
+    code[h] = *reinterpret_cast<const uint32_t*>(&u);
+  }
+  return __byte_perm(code[0], code[1], 0x6420);
+}
+
+// e4m3 times a power of two, for packed probabilities whose row reference rose after they were made.
+__device__ __forceinline__ uint32_t scale_packed(uint32_t p, float factor) {
+  const __half2 f = __float2half2_rn(factor);
+  uint32_t out = 0;
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    uint32_t x = ptx::unpack_e4m3x2(static_cast<uint16_t>(p >> (16 * h)));
+    const __half2 y = __hmul2(*reinterpret_cast<const __half2*>(&x), f);
+    out |= static_cast<uint32_t>(ptx::pack_e4m3x2(*reinterpret_cast<const uint32_t*>(&y))) << (16 * h);
+  }
+  return out;
+}
+
+__device__ __forceinline__ float quad_max(float x) {
+  x = fmaxf(x, __shfl_xor_sync(kFullWarp, x, 1));
+  return fmaxf(x, __shfl_xor_sync(kFullWarp, x, 2));
+}
+
+}  // namespace attn4j
