@@ -146,7 +146,9 @@ public class CppBuildTest {
     Path folder = Files.createTempDirectory("attn4j-no-tools");
     Path bin = Files.createDirectory(folder.resolve("bin"));
     for (String tool :
-        new String[] {"bash", "awk", "dirname", "paste", "sed", "rm", "mkdir", "tr", "nproc", "cp"}) {
+        new String[] {
+          "bash", "awk", "dirname", "paste", "sed", "rm", "mkdir", "tr", "nproc", "cp"
+        }) {
       Path real = Path.of("/usr/bin", tool);
       Files.createSymbolicLink(
           bin.resolve(tool), Files.exists(real) ? real : Path.of("/bin", tool));
