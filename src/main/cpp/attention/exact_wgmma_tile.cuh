@@ -1,0 +1,116 @@
+// Shapes, shared memory and barriers of the exact Hopper kernel.
+#pragma once
+
+#include "attention/exact_wgmma_schedule.cuh"
+#include "device/numeric.cuh"
+#include "device/ptx/ldmatrix.cuh"
+#include "device/ptx/mbarrier.cuh"
+#include "device/ptx/tma.cuh"
+#include "device/ptx/wgmma.cuh"
+#include "device/ptx/wgmma_bf16.cuh"
+#include "device/ptx/wgmma_f16.cuh"
+
+namespace attn4j {
+
+template <DType T, int N>
+using Wgmma16 = std::conditional_t<T == DType::kFloat16, ptx::WgmmaF16<N>, ptx::WgmmaBf16<N>>;
+
+template <int kD_, DType kType_, int kWarpgroups_, int kKeys_, int kStages_, int kQueryBuffers_, int kFlags_ = 0>
+struct ExactTile {
+  static constexpr int kD = kD_, kWarpgroups = kWarpgroups_, kKeys = kKeys_, kStages = kStages_;
+  static constexpr int kQueryBuffers = kQueryBuffers_, kFlags = kFlags_;
+  static constexpr DType kType = kType_;
+  static constexpr int kRows = 64 * kWarpgroups;
+  static constexpr int kThreads = 128 * (kWarpgroups + 1);
+  // 65536 registers: the producer's warpgroup gives its share to the consumers.
+  static constexpr int kProducerRegisters = kWarpgroups == 3 ? 32 : kWarpgroups == 2 ? 24 : 56;
+  static constexpr int kConsumerRegisters = kWarpgroups == 3 ? 160 : 240;
+
+  // A tile is a row of boxes of kBoxChannels channels; a box is its rows one after another, swizzled in groups of 8.
+  static constexpr int kSwizzleBytes = kD % 64 == 0 ? 128 : 64;
+  static constexpr int kBoxChannels = kSwizzleBytes / 2;
+  static constexpr int kBoxes = kD / kBoxChannels;
+  static_assert(kBoxes * kBoxChannels == kD);
+
+  static constexpr int kQBytes = kRows * kD * 2;
+  static constexpr int kKvBytes = kKeys * kD * 2;
+  static constexpr int kBarriers = 4 * kStages + 2 * kQueryBuffers + 1;
+  static constexpr int kSmemBytes = kQueryBuffers * kQBytes + 2 * kStages * kKvBytes + 8 * kBarriers;
+  static_assert(kSmemBytes <= 227 * 1024);
+
+  // Descriptor of rows `first_row..` of box-tiled memory, multiplied along channels (Q, K) or along rows (V).
+  static __device__ __forceinline__ uint64_t descriptor(uint32_t address, int rows) {
+    constexpr uint64_t kMode = kSwizzleBytes == 128 ? 1 : 2;
+    return ptx::wgmma_descriptor(address, rows * kSwizzleBytes, 8 * kSwizzleBytes) | kMode << 62;
+  }
+};
+
+// A ring position and the parity of its current phase.
+template <int kStages>
+struct RingIndex {
+  int slot = 0;
+  uint32_t parity = 0;
+  __device__ __forceinline__ void advance() {
+    if (++slot == kStages) slot = 0, parity ^= 1;
+  }
+};
+
+// Addresses of everything in shared memory.
+template <class Tile>
+struct ExactShared {
+  unsigned char* memory;
+  uint32_t base;  // the same as a shared-memory address
+
+  __device__ __forceinline__ explicit ExactShared(unsigned char* m) : memory(m), base(ptx::shared_address(m)) {}
+
+  // 16 bytes for ordinary accesses.
+  __device__ __forceinline__ uint4* piece(uint32_t address) const {
+    return reinterpret_cast<uint4*>(memory + (address - base));
+  }
+
+  __device__ __forceinline__ uint32_t q(int buffer) const { return base + buffer * Tile::kQBytes; }
+  __device__ __forceinline__ uint32_t k(int stage) const {
+    return base + Tile::kQueryBuffers * Tile::kQBytes + stage * Tile::kKvBytes;
+  }
+  __device__ __forceinline__ uint32_t v(int stage) const { return k(Tile::kStages + stage); }
+  __device__ __forceinline__ uint32_t k_full(int stage) const { return barrier(stage); }
+  __device__ __forceinline__ uint32_t k_empty(int stage) const { return barrier(Tile::kStages + stage); }
+  __device__ __forceinline__ uint32_t v_full(int stage) const { return barrier(2 * Tile::kStages + stage); }
+  __device__ __forceinline__ uint32_t v_empty(int stage) const { return barrier(3 * Tile::kStages + stage); }
+  __device__ __forceinline__ uint32_t q_full(int buffer) const { return barrier(4 * Tile::kStages + buffer); }
+  __device__ __forceinline__ uint32_t q_empty(int buffer) const {
+    return barrier(4 * Tile::kStages + Tile::kQueryBuffers + buffer);
+  }
+  // V tiles that the producer has to clean before it hands them on.
+  __device__ __forceinline__ uint32_t v_raw() const { return barrier(4 * Tile::kStages + 2 * Tile::kQueryBuffers); }
+
+  // Full barriers expect the producer, empty ones every consumer warp.
+  __device__ __forceinline__ void init_barriers() const {
+    for (int i = 0; i < Tile::kStages; i++) {
+      ptx::mbarrier_init(k_full(i), 1);
+      ptx::mbarrier_init(k_empty(i), 4 * Tile::kWarpgroups);
+      ptx::mbarrier_init(v_full(i), 1);
+      ptx::mbarrier_init(v_empty(i), 4 * Tile::kWarpgroups);
+    }
+    for (int i = 0; i < Tile::kQueryBuffers; i++) {
+      ptx::mbarrier_init(q_full(i), 1);
+      ptx::mbarrier_init(q_empty(i), 4 * Tile::kWarpgroups);
+    }
+    ptx::mbarrier_init(v_raw(), 1);
+    ptx::fence_mbarrier_init();
+  }
+
+ private:
+  __device__ __forceinline__ uint32_t barrier(int i) const {
+    return base + Tile::kQueryBuffers * Tile::kQBytes + 2 * Tile::kStages * Tile::kKvBytes + 8 * i;
+  }
+};
+
+// What the kernel is given. The maps must be 64-byte aligned in parameter memory.
+struct ExactParams {
+  CUtensorMap q_map, k_map, v_map;
+  AttentionArgs args;
+  WorkPlan plan;
+};
+
+}  // namespace attn4j
