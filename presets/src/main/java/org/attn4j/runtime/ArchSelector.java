@@ -182,7 +182,7 @@ final class ArchSelector {
         driver.devices().isEmpty()
             ? "org.attn4j:attn4j-platform"
             : classifier("sm" + bestReleased(driver.devices().get(0).computeCapability()));
-    return "no native library of attn4j is on the class path%s; add %s"
+    return "no native library of attn4j is on the class path%s; add %s, or build it with nvcc"
         .formatted(deviceList().isEmpty() ? "" : " (found " + deviceList() + ")", wanted);
   }
 
