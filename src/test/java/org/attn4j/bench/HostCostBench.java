@@ -1,0 +1,122 @@
+package org.attn4j.bench;
+
+import java.lang.management.ManagementFactory;
+import java.util.Locale;
+import java.util.Random;
+import org.attn4j.Attention;
+import org.attn4j.AttentionOptions;
+import org.attn4j.AttentionRequest;
+import org.attn4j.Backend;
+import org.attn4j.BackendMode;
+import org.attn4j.CudaDevices;
+import org.attn4j.CudaStream;
+import org.attn4j.DType;
+import org.attn4j.DeviceTensor;
+import org.attn4j.SageKernel;
+import org.attn4j.testing.Gaussian;
+
+/**
+ * What one call of {@link Attention#sdpa(AttentionRequest)} costs the host: microseconds with all
+ * launches, and bytes of Java heap. The problem is small, so that the GPU keeps up and the queue of
+ * launches never fills; every 64 calls the stream is drained outside the clock. Prints one JSON
+ * object per line.
+ *
+ * <p>Arguments: calls per measurement (20000).
+ */
+public final class HostCostBench {
+  private static final int DRAIN = 64;
+
+  private HostCostBench() {}
+
+  /** Runs the measurements. */
+  public static void main(String[] args) {
+    int calls = args.length > 0 ? Integer.parseInt(args[0]) : 20000;
+    if (CudaDevices.count() == 0) {
+      System.out.println("{\"bench\": \"host_cost\", \"skipped\": \"no GPU\"}");
+      return;
+    }
+    try (CudaStream stream = CudaStream.create(0)) {
+      for (SageKernel kernel : SageKernel.values()) {
+        measure("sage/" + kernel, options(Backend.SAGE, kernel), stream, calls);
+      }
+      measure("exact", options(Backend.EXACT, SageKernel.AUTO), stream, calls);
+    }
+  }
+
+  private static AttentionOptions options(Backend backend, SageKernel kernel) {
+    return AttentionOptions.builder()
+        .backend(backend)
+        .sageKernel(kernel)
+        .mode(BackendMode.REQUIRE)
+        .build();
+  }
+
+  private static void measure(String name, AttentionOptions options, CudaStream stream, int calls) {
+    Random random = new Random(1);
+    try (DeviceTensor q = tensor(random);
+        DeviceTensor k = tensor(random);
+        DeviceTensor v = tensor(random);
+        DeviceTensor o = tensor(random)) {
+      AttentionRequest.Builder builder =
+          AttentionRequest.builder().q(q).k(k).v(v).o(o).options(options).stream(stream);
+      AttentionRequest reused = builder.build();
+      try {
+        Attention.sdpa(reused);
+      } catch (UnsupportedOperationException e) {
+        System.out.printf(
+            "{\"bench\": \"host_cost\", \"backend\": \"%s\", \"skipped\": \"%s\"}%n",
+            name, e.getMessage().replace('"', '\''));
+        return;
+      }
+      Runnable same = () -> Attention.sdpa(reused);
+      Runnable fresh = () -> Attention.sdpa(builder.build());
+      loop(same, stream, calls); // warms up
+      loop(fresh, stream, calls);
+      print(name, "reused request", loop(same, stream, calls));
+      print(name, "fresh request", loop(fresh, stream, calls));
+    }
+  }
+
+  private static DeviceTensor tensor(Random random) {
+    return DeviceTensor.copyOf(Gaussian.tensor(random, DType.FLOAT16, 1, 8, 128, 64), 0);
+  }
+
+  /** Cost of one call. */
+  private record Cost(double meanMicros, double medianMicros, double bytes) {}
+
+  private static Cost loop(Runnable call, CudaStream stream, int calls) {
+    com.sun.management.ThreadMXBean threads =
+        (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
+    long thread = Thread.currentThread().getId();
+    int batches = Math.max(1, calls / DRAIN);
+    double[] micros = new double[batches];
+    long allocated = 0;
+    for (int batch = 0; batch < batches; batch++) {
+      stream.synchronize();
+      long bytes = threads.getThreadAllocatedBytes(thread);
+      long start = System.nanoTime();
+      for (int i = 0; i < DRAIN; i++) {
+        call.run();
+      }
+      micros[batch] = (System.nanoTime() - start) / 1e3 / DRAIN;
+      allocated += threads.getThreadAllocatedBytes(thread) - bytes;
+    }
+    stream.synchronize();
+    double mean = java.util.Arrays.stream(micros).average().orElse(0);
+    java.util.Arrays.sort(micros);
+    return new Cost(mean, micros[batches / 2], (double) allocated / batches / DRAIN);
+  }
+
+  private static void print(String name, String what, Cost cost) {
+    System.out.printf(
+        Locale.ROOT,
+        "{\"bench\": \"host_cost\", \"backend\": \"%s\", \"request\": \"%s\","
+            + " \"median_us_per_call\": %.2f, \"mean_us_per_call\": %.2f,"
+            + " \"heap_bytes_per_call\": %.2f}%n",
+        name,
+        what,
+        cost.medianMicros(),
+        cost.meanMicros(),
+        cost.bytes());
+  }
+}

@@ -1,0 +1,93 @@
+package org.attn4j.gpu;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.attn4j.Attention;
+import org.attn4j.AttentionOptions;
+import org.attn4j.AttentionRequest;
+import org.attn4j.Backend;
+import org.attn4j.BackendMode;
+import org.attn4j.BackendVerdict;
+import org.attn4j.BackendVerdict.Outcome;
+import org.attn4j.DType;
+import org.attn4j.DeviceTensor;
+import org.attn4j.SageKernel;
+
+/** The GPU kernels that the suites run over, and how exact each has to be. */
+enum GpuKernel {
+  SAGE(Backend.SAGE, SageKernel.AUTO),
+  INT8_FP16(Backend.SAGE, SageKernel.QK_INT8_PV_FP16),
+  INT8_FP8_SM90(Backend.SAGE, SageKernel.QK_INT8_PV_FP8_SM90),
+  EXACT(Backend.EXACT, SageKernel.AUTO);
+
+  /**
+   * Largest relative L1 error, smallest cosine similarity, largest error of the LSE.
+   *
+   * @param l1 sum |o - ref| / sum |ref|
+   * @param cosine cosine similarity of o and ref
+   * @param lse largest |lse - ref|
+   */
+  record Bars(double l1, double cosine, double lse) {}
+
+  // The project's bars: what is required on N(0,1), 4096 keys, fp16.
+  private static final Bars INT8_FP16_BARS = new Bars(0.012, 0.9999, 0.05);
+  private static final Bars INT8_FP8_BARS = new Bars(0.039, 0.9992, 0.05);
+  private static final Bars EXACT_BARS = new Bars(0.0005, 0.999999, 1e-3);
+
+  private final Backend backend;
+  private final SageKernel sageKernel;
+
+  GpuKernel(Backend backend, SageKernel sageKernel) {
+    this.backend = backend;
+    this.sageKernel = sageKernel;
+  }
+
+  /** Options that let this kernel alone serve. */
+  AttentionOptions.Builder options() {
+    return AttentionOptions.builder()
+        .backend(backend)
+        .sageKernel(sageKernel)
+        .mode(BackendMode.REQUIRE);
+  }
+
+  boolean isQuantised() {
+    return this != EXACT;
+  }
+
+  /** The largest head_dim of the kernel. */
+  int maxHeadDim() {
+    return isQuantised() ? 128 : 256;
+  }
+
+  /** The kernels that this machine and this build have. */
+  static List<GpuKernel> available() {
+    List<GpuKernel> kernels = new ArrayList<>();
+    for (GpuKernel kernel : values()) {
+      if (kernel.verdict().outcome() == Outcome.SERVES) {
+        kernels.add(kernel);
+      }
+    }
+    return kernels;
+  }
+
+  private BackendVerdict verdict() {
+    try (DeviceTensor q = DeviceTensor.allocate(0, DType.FLOAT16, 1, 1, 64, 64);
+        DeviceTensor o = DeviceTensor.allocate(0, DType.FLOAT16, 1, 1, 64, 64)) {
+      AttentionRequest request =
+          AttentionRequest.builder().q(q).k(q).v(q).o(o).options(options().build()).build();
+      return Attention.explain(request).get(backend.ordinal() - Backend.SPARGE.ordinal());
+    }
+  }
+
+  /** The project's bars of the kernel that serves a request. */
+  Bars bars(AttentionRequest request) {
+    if (this == EXACT) {
+      return EXACT_BARS;
+    }
+    boolean fp8 = this == INT8_FP8_SM90;
+    if (this == SAGE) {
+      fp8 = Attention.explain(request).get(1).reason().contains("fp8");
+    }
+    return fp8 ? INT8_FP8_BARS : INT8_FP16_BARS;
+  }
+}
