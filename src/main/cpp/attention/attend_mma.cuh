@@ -147,7 +147,7 @@ struct MmaInt8F16 {
     return launch_attend_mma<Policy>(args, stream);
   }
   static KernelEntry entry(const char* name) {
-    return {Family::kMmaInt8F16, kD, T, Policy::Tile::kKeys, Policy::Tile::kRows, name, &launch};
+    return {Family::kMmaInt8F16, kD, T, Policy::Tile::kStageKeys, Policy::Tile::kRows, name, &launch};
   }
 };
 

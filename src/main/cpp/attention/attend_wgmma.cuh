@@ -60,15 +60,17 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned cha
     }
     const WgmmaItem item = wgmma_item<P>(p, index);
     const int64_t q_row = static_cast<int64_t>(item.batch * a.heads_q + item.head) * a.lq_padded + item.first_row;
-    ptx::mbarrier_arrive_expect_tx(barrier.q_full(q_at.stage), P::kQBytes + P::kQScaleBytes);
+    ptx::mbarrier_arrive_expect_tx(barrier.q_full(q_at.stage), P::kQBytes + P::kQScaleBytes + 4 * P::kHeadDim);
     ptx::bulk_copy_to_shared(smem + P::kQAt + q_at.stage * P::kQBytes, a.q_image + q_row * P::kHeadDim, P::kQBytes,
                              barrier.q_full(q_at.stage));
     ptx::bulk_copy_to_shared(smem + P::kQScaleAt + q_at.stage * P::kQScaleBytes, a.q_scale + q_row, P::kQScaleBytes,
                              barrier.q_full(q_at.stage));
+    const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
+    ptx::bulk_copy_to_shared(smem + P::kVScaleAt + q_at.stage * 4 * P::kHeadDim, a.v_scale + kv_head * P::kHeadDim,
+                             4 * P::kHeadDim, barrier.q_full(q_at.stage));
     q_at.advance();
     index = atomicAdd(a.work_counter, 1);  // its latency hides behind this item's tiles
 
-    const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
     const int8_t* k = a.k_image + kv_head * a.lk_padded * P::kHeadDim;
     const uint8_t* v = a.v_image + kv_head * a.lk_padded * P::kVRows;
     const float* scales = a.k_scale + kv_head * (a.lk_padded / 8);
@@ -92,12 +94,12 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned cha
 
 // Normalises and writes a thread's two rows. Rows without a key are zeros with an LSE of -inf.
 template <class P, DType T>
-__device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaItem& item, WgmmaConsumer<P>& c) {
+__device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaItem& item, const float* v_scale,
+                                            WgmmaConsumer<P>& c) {
   const AttentionArgs& a = p.a;
   using E = Element<T>;
   const int quad_lane = c.lane & 3;
   const int64_t head = static_cast<int64_t>(item.batch) * a.heads_q + item.head;
-  const float* v_scale = a.v_scale + (static_cast<int64_t>(item.batch) * a.heads_kv + item.head / a.group) * P::kHeadDim;
   auto* o = static_cast<typename E::type*>(a.o) + item.batch * a.o_stride.batch + item.head * a.o_stride.head;
 #pragma unroll
   for (int r = 0; r < 2; r++) {
@@ -110,7 +112,7 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
 #pragma unroll
     for (int i = 0; i < P::kHeadDim / 8; i++) {
       if (8 * i < a.head_dim) {
-        const float2 s = __ldg(reinterpret_cast<const float2*>(v_scale + 8 * i) + quad_lane);
+        const float2 s = *(reinterpret_cast<const float2*>(v_scale + 8 * i) + quad_lane);
         *reinterpret_cast<uint32_t*>(target + 8 * i) =
             E::pack(c.out[4 * i + 2 * r] * inverse * s.x, c.out[4 * i + 2 * r + 1] * inverse * s.y);
       }
@@ -133,9 +135,8 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaParams& p, unsigned cha
   c.smem = smem;
   c.barrier = barrier;
   c.lane = threadIdx.x & 31;
-  const int warp_row = warpgroup * 64 + (threadIdx.x >> 5 & 3) * 16;
+  const int warp_row = warpgroup * 64 + __shfl_sync(kFullWarp, threadIdx.x >> 5 & 3, 0) * 16;
   c.row = warp_row + (c.lane >> 2);
-  c.opaque_zero = static_cast<uint32_t>(p.items) >> 31;
   RingPosition<2> q_at;
   while (true) {
     ptx::mbarrier_wait(barrier.q_full(q_at.stage), q_at.parity);
@@ -153,9 +154,9 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaParams& p, unsigned cha
 #pragma unroll
       for (int i = 0; i < P::kVRows / 2; i++) c.out[i] = 0.f;
     }
+    wgmma_store<P, T>(p, item, reinterpret_cast<const float*>(shared + P::kVScaleAt + q_at.stage * 4 * P::kHeadDim), c);
     c.release(barrier.q_empty(q_at.stage));
     q_at.advance();
-    wgmma_store<P, T>(p, item, c);
   }
 }
 
@@ -185,7 +186,7 @@ __global__ void __launch_bounds__(P::kThreads, 1) wgmma_attention(const __grid_c
     if (threadIdx.x == 0) wgmma_produce<P>(p, shared, smem, barrier);
   } else {
     ptx::setmaxnreg_inc<P::kConsumerRegs>();
-    ptx::griddepcontrol_wait();  // for the V scales and K means, read with ordinary loads
+    ptx::griddepcontrol_wait();  // for the shifts of the LSE, read with ordinary loads
     wgmma_consume<P, T>(p, shared, smem, barrier, warpgroup - 1);
   }
 }

@@ -43,17 +43,15 @@ template <class P>
 struct WgmmaConsumer {
   static constexpr int kHalf = P::kHalf, kD = P::kHeadDim, kGroups = kHalf / 32, kPacks = kHalf / 8;
   static constexpr int kScores = kHalf / 2, kOut = P::kVRows / 2;
-  static constexpr ScoreConvert kConvert = P::kT.convert;
 
   // Registers. `scores` are the two score buffers; in place they become probabilities.
   int32_t scores[2][kScores];
-  uint32_t p[kPacks];
+  uint32_t p[2][kPacks];        // of each buffer: one is packed while a multiply reads the other
   float out[kOut], part[kOut];  // O, and the P V of the keys since the last fold
   float reference[2];           // of rows r and r+8: p = 2^(score - reference), an integer
   float out_factor[2], next_factor[2];  // 2^(old - new reference): for the next fold, for the one after it
   float q_scale[2];
   float k_scale[2][kGroups];
-  float magic_addend;
   // Positions.
   uint32_t smem;
   int warpgroup, lane, row;  // row: this thread's first row within the CTA's tile
@@ -73,23 +71,10 @@ struct WgmmaConsumer {
     const uint64_t a = ptx::wgmma_descriptor(q_address, 128, 8 * kD);
     const uint64_t b = ptx::wgmma_descriptor(smem + P::kKAt + k_at.stage * P::kKBytes, 128, 8 * kD) +
                        kBuffer * (kHalf * kD / 16);
+    ptx::WgmmaS8<kHalf>::ss_first(scores[kBuffer], a, b);
 #pragma unroll
-    for (int k = 0; k < kD / 32; k++) {
-      if (k == 0 && kConvert != ScoreConvert::kPreset) {
-        ptx::WgmmaS8<kHalf>::ss_first(scores[kBuffer], a, b);
-      } else {
-        ptx::WgmmaS8<kHalf>::ss(scores[kBuffer], a + 16 * k, b + 16 * k);
-      }
-    }
+    for (int k = 1; k < kD / 32; k++) ptx::WgmmaS8<kHalf>::ss(scores[kBuffer], a + 16 * k, b + 16 * k);
     ptx::wgmma_commit_group();
-  }
-
-  template <int kBuffer>
-  __device__ __forceinline__ void preset_scores() {
-    if constexpr (kConvert == ScoreConvert::kPreset) {
-#pragma unroll
-      for (int i = 0; i < kScores; i++) scores[kBuffer][i] = kMagicBits;
-    }
   }
 
   // P V of the half `kBuffer` of stage v_at.
@@ -99,10 +84,10 @@ struct WgmmaConsumer {
                        kBuffer * (kHalf * P::kVRows / 16);
 #pragma unroll
     for (int g = 0; g < kGroups; g++) {
-      if (g == 0 && (kBuffer == 0 || P::kT.fold_halves == 1)) {
-        ptx::WgmmaE4m3<P::kVRows>::rs_first(part, p, b);
+      if (g == 0 && kBuffer == 0) {
+        ptx::WgmmaE4m3<P::kVRows>::rs_first(part, p[kBuffer], b);
       } else {
-        ptx::WgmmaE4m3<P::kVRows>::rs(part, p + 4 * g, b + g * (2 * P::kVRows));
+        ptx::WgmmaE4m3<P::kVRows>::rs(part, p[kBuffer] + 4 * g, b + g * (2 * P::kVRows));
       }
     }
     ptx::wgmma_commit_group();
@@ -118,52 +103,32 @@ struct WgmmaConsumer {
     }
   }
 
-  // Probabilities of the packed registers [kFirst, kLast) of a buffer, in place; `kPack` also packs them.
-  template <int kBuffer, int kFirst, int kLast>
-  __device__ __forceinline__ void exponentiate() {
-#pragma unroll
-    for (int i = kFirst; i < kLast; i++) {
-      const int x = i & 3, b = 16 * (i >> 2) + 8 * (x >> 1) + 2 * (x & 1);
-      const ExpTerms e = exp_terms<kConvert>(q_scale[x & 1] * k_scale[kBuffer][i >> 2], reference[x & 1]);
-      int32_t* s = scores[kBuffer] + b;
-      if (is_poly(i)) {
-        const float scale = 8.f * e.scale, addend = fmaf(8.f, e.addend, 56.f);
-        s[0] = static_cast<int32_t>(exp_codes(
-            fmaf(score_float<kConvert>(s[0]), scale, addend), fmaf(score_float<kConvert>(s[1]), scale, addend),
-            fmaf(score_float<kConvert>(s[4]), scale, addend), fmaf(score_float<kConvert>(s[5]), scale, addend)));
-        continue;
-      }
-      exp_in_place(s[0], e);
-      exp_in_place(s[1], e);
-      exp_in_place(s[4], e);
-      exp_in_place(s[5], e);
-    }
-  }
-
   __device__ __forceinline__ static constexpr bool is_poly(int i) {
     constexpr int kEvery = P::kT.poly_every > 0 ? P::kT.poly_every : 1;
     return P::kT.poly_every > 0 && i % kEvery == kEvery - 1;
   }
 
-  __device__ __forceinline__ void exp_in_place(int32_t& s, const ExpTerms& e) {
-    s = __float_as_int(ptx::ex2_approx_ftz(fmaf(score_float<kConvert>(s), e.scale, e.addend)));
-  }
-
+  // Probabilities of the packed registers [kFirst, kLast) of a buffer.
   template <int kBuffer, int kFirst, int kLast>
-  __device__ __forceinline__ void pack() {
+  __device__ __forceinline__ void exponentiate() {
 #pragma unroll
     for (int i = kFirst; i < kLast; i++) {
-      const int x = i & 3, b = 16 * (i >> 2) + 8 * (x >> 1) + 2 * (x & 1);
-      const int32_t* s = scores[kBuffer] + b;
+      const int x = i & 3;
+      const int32_t* s = scores[kBuffer] + 16 * (i >> 2) + 8 * (x >> 1) + 2 * (x & 1);
+      const float scale = fmaxf(q_scale[x & 1] * k_scale[kBuffer][i >> 2], kMinScale);
+      const float y[4] = {__int2float_rn(s[0]), __int2float_rn(s[1]), __int2float_rn(s[4]), __int2float_rn(s[5])};
       if (is_poly(i)) {
-        // A plain move would be folded away, and P defined while the previous multiply still reads it (C7513).
-        asm volatile("or.b32 %0, %1, %2;" : "=r"(p[i]) : "r"(s[0]), "r"(opaque_zero));
+        const float scale8 = 8.f * scale, addend = fmaf(-8.f, reference[x & 1], 56.f);
+        p[kBuffer][i] = exp_codes(fmaf(y[0], scale8, addend), fmaf(y[1], scale8, addend), fmaf(y[2], scale8, addend),
+                                  fmaf(y[3], scale8, addend));
       } else {
-        p[i] = ptx::pack_e4m3x4(__int_as_float(s[0]), __int_as_float(s[1]), __int_as_float(s[4]), __int_as_float(s[5]));
+        float e[4];
+#pragma unroll
+        for (int n = 0; n < 4; n++) e[n] = ptx::ex2_approx_ftz(fmaf(y[n], scale, -reference[x & 1]));
+        p[kBuffer][i] = ptx::pack_e4m3x4(e[0], e[1], e[2], e[3]);
       }
     }
   }
-  uint32_t opaque_zero;
 
   __device__ __forceinline__ void fold() {
 #pragma unroll
@@ -176,7 +141,7 @@ struct WgmmaConsumer {
     const int room = limit - first_key - 2 * (lane & 3);
 #pragma unroll
     for (int i = 0; i < kScores; i++) {
-      if (8 * (i >> 2) + (i & 1) > room + 8 * (i >> 1 & 1)) scores[kBuffer][i] = masked_score<kConvert>();
+      if (8 * (i >> 2) + (i & 1) > room + 8 * (i >> 1 & 1)) scores[kBuffer][i] = kMaskedScore;
     }
   }
 
@@ -193,8 +158,8 @@ struct WgmmaConsumer {
         x0 = __vimax3_s32(x0, s[4 * i], s[4 * i + 1]);
         x1 = __vimax3_s32(x1, s[4 * i + 2], s[4 * i + 3]);
       }
-      y[0] = fmaxf(y[0], score_value<kConvert>(x0) * k_scale[kBuffer][g]);
-      y[1] = fmaxf(y[1], score_value<kConvert>(x1) * k_scale[kBuffer][g]);
+      y[0] = fmaxf(y[0], __int2float_rn(x0) * k_scale[kBuffer][g]);
+      y[1] = fmaxf(y[1], __int2float_rn(x1) * k_scale[kBuffer][g]);
     }
     y[0] *= q_scale[0];
     y[1] *= q_scale[1];
@@ -210,14 +175,14 @@ struct WgmmaConsumer {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       const float top = quad_max(y[r]) - kMaxExponent;
-      const float raised = top > reference[r] ? ceilf(top + kHeadroom) : reference[r];
+      const float raised = top > reference[r] ? ceilf(top + P::kT.headroom) : reference[r];
       const float f = ptx::ex2_approx_ftz(reference[r] - raised);
       reference[r] = raised;
       factor[r] *= f;
       if (rescale_p) {
 #pragma unroll
         for (int i = 0; i < kPacks; i++) {
-          if ((i & 1) == r) p[i] = scale_packed(p[i], f);
+          if ((i & 1) == r) p[0][i] = scale_packed(p[0][i], f);
         }
       }
     }
@@ -228,28 +193,27 @@ struct WgmmaConsumer {
   enum class Role { kFirst, kMiddle, kLast };
 
   // Exponentiates half kBuffer of the current stage while the tensor cores compute the next half's scores and the
-  // previous half's P V; then looks at the next half's maximum, packs, and raises the references if it must.
+  // previous half's P V; then looks at the next half's maximum and raises the references if it must.
   // Nothing is in flight at entry and exit. `next_key` is the first key of the next half.
   template <int kBuffer, Role kRole>
   __device__ __forceinline__ void step(uint32_t q_address, int next_key) {
     constexpr bool kHasNext = kRole != Role::kLast, kHasPrevious = kRole != Role::kFirst;
     constexpr int kOther = 1 - kBuffer, kEarly = P::kT.packs_before_wait;
     if constexpr (P::kT.random_delay) random_delay();
-    if constexpr (kHasNext) {
-      if constexpr (kBuffer == 1) ptx::mbarrier_wait(barrier.k_full(k_at.stage), k_at.parity);
-      preset_scores<kOther>();
-    }
+    if constexpr (kHasNext && kBuffer == 1) ptx::mbarrier_finish_wait(barrier.k_full(k_at.stage), k_at.parity, k_ready);
     ptx::wgmma_fence();
     if constexpr (kHasPrevious) issue_pv<kOther>();
-    if constexpr (kHasNext) issue_qk<kOther>(q_address);
-    if constexpr (kHasNext) load_k_scales(kOther);
-    exponentiate<kBuffer, 0, kEarly>();
-    // ptxas moves wait_group to the top of its basic block, above all arithmetic: this spin loop is what begins the
-    // block here. In the first half it waits for the V that the second half multiplies with; in the second it finds
-    // that V complete.
+    if constexpr (kHasNext) {
+      issue_qk<kOther>(q_address);
+      load_k_scales(kOther);
+    }
     RingPosition<P::kStages> v_next = v_at;
     if constexpr (kBuffer == 0 && kHasPrevious) v_next.advance();
-    ptx::mbarrier_wait(barrier.v_full(v_next.stage), v_next.parity);
+    uint32_t v_ready = 1;
+    if constexpr (kBuffer == 0) v_ready = ptx::mbarrier_try_wait(barrier.v_full(v_next.stage), v_next.parity);
+    exponentiate<kBuffer, 0, kEarly>();
+    hold_back<kBuffer, kEarly>();
+    if constexpr (kBuffer == 0) ptx::mbarrier_finish_wait(barrier.v_full(v_next.stage), v_next.parity, v_ready);
     if constexpr (P::kT.random_delay) random_delay();
     ptx::wgmma_wait_group<0>();
     if constexpr (kHasPrevious) ptx::wgmma_pin<kOut>(part);
@@ -258,31 +222,38 @@ struct WgmmaConsumer {
       if constexpr (kBuffer == 0) {
         release(barrier.k_empty(k_at.stage));
         k_at.advance();
+        // The result is needed at the next half's start: asked for now, its latency is hidden.
+        k_ready = ptx::mbarrier_try_wait(barrier.k_full(k_at.stage), k_at.parity);
       }
       if (next_key + kHalf - 1 > warp_limit) mask<kOther>(next_key);
     }
     if constexpr (kHasPrevious && kBuffer == 0) {
       release(barrier.v_empty(v_at.stage));
       v_at.advance();
+      fold();
     }
-    if constexpr (kHasPrevious && (kBuffer == 0 || P::kT.fold_halves == 1)) fold();
     float y[2];
     if constexpr (kHasNext) largest<kOther>(y);
     exponentiate<kBuffer, kEarly, kPacks>();
-    pack<kBuffer, 0, kPacks>();
     finish_half<kBuffer, kHasNext>(y);
   }
+  uint32_t k_ready;
+
+  // ptxas moves a multiply's wait to the top of its basic block, and arithmetic whose results are used later below
+  // it: the exponentials would start after the multiplies that they should hide. So the block ends here, with a branch
+  // on the packed probabilities. They are never negative: the branch is never taken.
+  template <int kBuffer, int kCount>
+  __device__ __forceinline__ void hold_back() {
+    uint32_t signs = 0;
+#pragma unroll
+    for (int i = 0; i < kCount; i++) signs |= p[kBuffer][i];
+    ptx::spin_while_negative(signs);
+  }
+
   // Bookkeeping of the factors between references, and the check of the next half.
   template <int kBuffer, bool kHasNext>
   __device__ __forceinline__ void finish_half(const float (&y)[2]) {
-    if constexpr (P::kT.fold_halves == 1) {
-      out_factor[0] = next_factor[0];
-      out_factor[1] = next_factor[1];
-      next_factor[0] = next_factor[1] = 1.f;
-      if constexpr (kHasNext) {
-        if (__any_sync(kFullWarp, exceeds(y))) raise(y, next_factor, false);
-      }
-    } else if constexpr (kBuffer == 0) {
+    if constexpr (kBuffer == 0) {
       out_factor[0] = next_factor[0];
       out_factor[1] = next_factor[1];
       if (__any_sync(kFullWarp, exceeds(y))) raise(y, out_factor, true);
@@ -303,7 +274,6 @@ struct WgmmaConsumer {
     }
     int key = (tiles - 1) * P::kKeys;
     ptx::mbarrier_wait(barrier.k_full(k_at.stage), k_at.parity);
-    preset_scores<0>();
     ptx::wgmma_fence();
     issue_qk<0>(q_address);
     load_k_scales(0);

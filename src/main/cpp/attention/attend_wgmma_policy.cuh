@@ -5,21 +5,13 @@
 
 namespace attn4j {
 
-// How an s32 score becomes a float (all exact for |score| < 2^22).
-enum class ScoreConvert {
-  kI2f,      // cvt.rn.f32.s32: half rate
-  kPreset,   // the accumulator starts at the bits of 12582912.0, so the sum is that float plus the score
-  kAddMagic  // the same bits are added afterwards
-};
-
 struct WgmmaTuning {
-  int half_keys = 64;       // keys of one score buffer; two of them are a K/V stage
-  int stages = 4;           // K stages and V stages
-  int packs_before_wait = 4;  // packed P registers computed before waiting for the multiplies in flight
-  ScoreConvert convert = ScoreConvert::kAddMagic;
-  int poly_every = 0;       // every n-th packed register is computed on the FMA pipe in fp16; 0: none
-  int fold_halves = 2;      // 2: P V is added up per stage, 1: per half
-  bool stagger = false;     // chain the groups so that the scheduler can't sort by instruction type
+  int half_keys = 64;         // keys of one score buffer; two of them are a K/V stage
+  int stages = 4;             // K stages and V stages
+  int packs_before_wait = 8;  // packed P registers computed before waiting for the multiplies in flight
+  int poly_every = 0;         // every n-th packed register is computed on the FMA pipe in fp16; 0: none
+  float headroom = 1.f;
+  int ablate = 0;
   bool random_delay = false;
   int consumers = 2;
 };
@@ -39,7 +31,7 @@ struct WgmmaPolicy {
   static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4;
   static constexpr int kQAt = 0, kKAt = kQAt + 2 * kQBytes, kVAt = kKAt + kStages * kKBytes;
   static constexpr int kScaleAt = kVAt + kStages * kVBytes, kQScaleAt = kScaleAt + kStages * kScaleBytes;
-  static constexpr int kItemAt = kQScaleAt + 2 * kQScaleBytes, kBarrierAt = kItemAt + 16;
+  static constexpr int kVScaleAt = kQScaleAt + 2 * kQScaleBytes, kItemAt = kVScaleAt + 2 * 4 * D, kBarrierAt = kItemAt + 16;
   static constexpr int kSmemBytes = kBarrierAt + 8 * (4 * kStages + 4);
 
   static_assert(kHalf % 32 == 0, "a multiply of P V takes 32 keys");

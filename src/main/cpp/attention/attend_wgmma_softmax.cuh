@@ -7,6 +7,7 @@
 
 #include <cuda_fp16.h>
 
+#include <climits>
 #include <cstdint>
 
 #include "attention/attend_wgmma_policy.cuh"
@@ -17,43 +18,11 @@
 namespace attn4j {
 
 constexpr float kMaxExponent = 8.807354922f;  // log2(448), the largest e4m3
-constexpr float kHeadroom = 2.f;              // log2 units between a new row reference and that, before rounding up
-// 2^x < 2^-10 rounds to zero in e4m3: a score this far below the reference contributes nothing.
-constexpr float kMinExponent = -10.f;
-constexpr float kMagic = 12582912.f;          // 1.5 * 2^23: its bits plus s are the bits of kMagic + s, |s| < 2^22
-constexpr int32_t kMagicBits = 0x4b400000;
 constexpr float kNoKeyYet = -1e30f;           // reference of a row that has seen no key; finite, so that differences are
-constexpr uint32_t kMinusInfinityBits = 0xff800000u;
-
-template <ScoreConvert kConvert>
-__device__ __forceinline__ int32_t masked_score() {
-  if constexpr (kConvert == ScoreConvert::kPreset) return static_cast<int32_t>(kMinusInfinityBits);
-  if constexpr (kConvert == ScoreConvert::kAddMagic) return static_cast<int32_t>(kMinusInfinityBits - kMagicBits);
-  return -(1 << 30);
-}
-
-// The float that enters the FFMA: the score, or kMagic + score.
-template <ScoreConvert kConvert>
-__device__ __forceinline__ float score_float(int32_t s) {
-  if constexpr (kConvert == ScoreConvert::kI2f) return __int2float_rn(s);
-  if constexpr (kConvert == ScoreConvert::kPreset) return __int_as_float(s);
-  return __int_as_float(s + kMagicBits);
-}
-
-template <ScoreConvert kConvert>
-__device__ __forceinline__ float score_value(int32_t s) {
-  return score_float<kConvert>(s) - (kConvert == ScoreConvert::kI2f ? 0.f : kMagic);
-}
-
-// p = 2^(score * scale + addend)
-struct ExpTerms {
-  float scale, addend;
-};
-
-template <ScoreConvert kConvert>
-__device__ __forceinline__ ExpTerms exp_terms(float scale, float reference) {
-  return {scale, kConvert == ScoreConvert::kI2f ? -reference : fmaf(-kMagic, scale, -reference)};
-}
+constexpr int32_t kMaskedScore = INT32_MIN;
+// Smallest product of a Q and a K scale: kMaskedScore times it is far enough below every reference for 2^x to vanish.
+// Real scores are below 2^21, so that the floor moves none by more than 2^-5, and only where all are as small as that.
+constexpr float kMinScale = 0x1p-26f;
 
 // Four e4m3 codes from t = 8 * (log2(p) + 7), the e4m3 code of 2^x if mantissas were linear, without the
 // special-function unit: half of a quadratic turns the linear mantissa f into 8 * (2^(f/8) - 1). p < 2^-7 becomes 0.

@@ -126,7 +126,7 @@ struct ExactMma {
     return launch_attend_mma<Policy>(args, stream);
   }
   static KernelEntry entry(const char* name) {
-    return {Family::kExactMma, kD, T, Policy::Tile::kKeys, Policy::Tile::kRows, name, &launch};
+    return {Family::kExactMma, kD, T, Policy::Tile::kStageKeys, Policy::Tile::kRows, name, &launch};
   }
 };
 

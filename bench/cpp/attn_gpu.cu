@@ -1,0 +1,400 @@
+// Checks and times the attention functions of libattn4j.so through their public API.
+//
+//   nvcc -std=c++17 -O3 -arch=native -Isrc/main/cpp/include bench/cpp/attn_gpu.cu -o attn_gpu -L DIR -lattn4j
+//   ./attn_gpu check KERNEL...      semantics over seeded random shapes; exit status 0 only if all hold
+//   ./attn_gpu accuracy KERNEL...   cos, L1, RMSE on the two data sets of docs/accuracy.md
+//   ./attn_gpu time KERNEL...       one JSON row per shape on stdout
+//   ./attn_gpu probe KERNEL...      the same at one length, for experiments
+//   ./attn_gpu sanitize KERNEL...   a few small shapes, for compute-sanitizer
+// KERNEL: exact, int8_f16, fp8_sm90, sage
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "accuracy.cuh"
+#include "attn4j/attn4j.h"
+
+namespace {
+
+using namespace attn4j_bench;
+using attn4j::Status;
+using attn4j::Workspace;
+
+void require(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  std::printf("FAILED: %s: %s\n", what, cudaGetErrorString(error));
+  std::exit(2);
+}
+
+struct Kernel {
+  const char* name;
+  Status (*run)(const AttentionParams&, const Workspace&, CUstream_st*) noexcept;
+  int64_t (*size)(const AttentionParams&) noexcept;
+  double l1_bound, max_bound;  // relative L1 over a case; largest single error, in units of the rms of V
+  int max_head_dim;
+};
+
+// The L1 bounds hold on N(0, 1) data: int8_f16 and fp8 from the accuracy bars of the project, exact from 16-bit rounding
+// of P and O (2^-9 for bf16, 2^-12 for fp16; the bf16 figure is used for both).
+const Kernel kKernels[] = {
+    {"exact", attn4j::exact_attn, attn4j::exact_attn_workspace_size, 0.006, 0.03, 256},
+    {"int8_f16", attn4j::sageattn_qk_int8_pv_fp16_cuda, attn4j::sageattn_qk_int8_pv_fp16_cuda_workspace_size, 0.02, 0.2,
+     128},
+    {"fp8_sm90", attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90, attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size, 0.05,
+     0.4, 128},
+    {"sage", attn4j::sageattn, attn4j::sageattn_workspace_size, 0.05, 0.4, 128},
+};
+
+// Device memory with canaries on both sides, filled with 0xFF (NaN in every 16-bit float) before use.
+class Buffer {
+ public:
+  static constexpr int64_t kGuard = 4096;
+  explicit Buffer(int64_t bytes) : bytes_(bytes) {
+    require(cudaMalloc(&memory_, bytes + 2 * kGuard), "cudaMalloc");
+    poison();
+  }
+  ~Buffer() { cudaFree(memory_); }
+  Buffer(const Buffer&) = delete;
+  void poison() { require(cudaMemset(memory_, 0xFF, bytes_ + 2 * kGuard), "cudaMemset"); }
+  char* data() const { return memory_ + kGuard; }
+  bool intact() const {
+    std::vector<unsigned char> guard(2 * kGuard);
+    require(cudaMemcpy(guard.data(), memory_, kGuard, cudaMemcpyDeviceToHost), "copy");
+    require(cudaMemcpy(guard.data() + kGuard, data() + bytes_, kGuard, cudaMemcpyDeviceToHost), "copy");
+    return std::all_of(guard.begin(), guard.end(), [](unsigned char x) { return x == 0xFF; });
+  }
+
+ private:
+  char* memory_ = nullptr;
+  int64_t bytes_;
+};
+
+struct Case {
+  int64_t b = 1, hq = 1, hkv = 1, lq = 1, lk = 1, d = 64;
+  DType dtype = DType::kFloat16;
+  TensorLayout layout = TensorLayout::kHND;
+  int causal = 0;     // 0 none, 1 top-left, 2 bottom-right
+  int64_t gap = 0;    // elements between rows
+  int64_t shift = 0;  // elements of storage offset
+  bool lse = true, lengths = false, smooth_k = true;
+  float scale = NAN;
+  int granularity = 2;
+
+  void print() const {
+    std::printf("b=%ld hq=%ld hkv=%ld lq=%ld lk=%ld d=%ld %s %s causal=%d gap=%ld shift=%ld lse=%d lengths=%d smooth=%d "
+                "gran=%d scale=%g",
+                b, hq, hkv, lq, lk, d, dtype == DType::kFloat16 ? "f16" : "bf16",
+                layout == TensorLayout::kHND ? "HND" : "NHD", causal, gap, shift, lse, lengths, smooth_k, granularity,
+                scale);
+  }
+};
+
+// The tensors of one case.
+struct Problem {
+  Case c;
+  AttentionParams params;
+  std::vector<Buffer*> buffers;
+  Buffer* workspace = nullptr;
+
+  explicit Problem(const Case& c_) : c(c_) {
+    params.tensor_layout = c.layout;
+    params.q = tensor(c.hq, c.lq), params.k = tensor(c.hkv, c.lk), params.v = tensor(c.hkv, c.lk);
+    params.o = tensor(c.hq, c.lq);
+    if (c.lse) params.lse = raw(c.b * c.hq * c.lq * 4);
+    params.is_causal = c.causal != 0;
+    params.causal_alignment =
+        c.causal == 2 ? attn4j::CausalAlignment::kBottomRight : attn4j::CausalAlignment::kTopLeft;
+    params.has_sm_scale = !std::isnan(c.scale);
+    params.sm_scale = params.has_sm_scale ? c.scale : 0.f;
+    params.smooth_k = c.smooth_k;
+    params.qk_quant_gran = static_cast<attn4j::QuantGranularity>(c.granularity);
+    if (c.lengths) {
+      std::vector<int32_t> lengths(c.b);
+      for (int64_t i = 0; i < c.b; i++) lengths[i] = static_cast<int32_t>((c.lk * (i + 1)) / c.b - (i == 0 ? c.lk / c.b : 0));
+      void* p = raw(c.b * 4);
+      require(cudaMemcpy(p, lengths.data(), c.b * 4, cudaMemcpyHostToDevice), "copy");
+      params.kv_lengths = p;
+    }
+  }
+  ~Problem() {
+    for (Buffer* b : buffers) delete b;
+    delete workspace;
+  }
+  Problem(const Problem&) = delete;
+
+  void* raw(int64_t bytes) {
+    buffers.push_back(new Buffer(bytes));
+    return buffers.back()->data();
+  }
+  TensorView tensor(int64_t heads, int64_t rows) {
+    TensorView t;
+    t.dtype = c.dtype;
+    const bool hnd = c.layout == TensorLayout::kHND;
+    const int64_t row = c.d + c.gap;
+    const int64_t sizes[4] = {c.b, hnd ? heads : rows, hnd ? rows : heads, c.d};
+    const int64_t strides[4] = {heads * rows * row, hnd ? rows * row : heads * row, row, 1};
+    std::copy(sizes, sizes + 4, t.size);
+    std::copy(strides, strides + 4, t.stride);
+    t.data = static_cast<uint16_t*>(raw((c.b * heads * rows * row + c.shift) * 2)) + c.shift;
+    return t;
+  }
+  void fill(uint64_t seed, Distribution q, Distribution k, Distribution v) {
+    fill_kernel<<<1024, 256>>>(params.q, c.layout, q, seed);
+    if (c.lk > 0) {
+      fill_kernel<<<1024, 256>>>(params.k, c.layout, k, seed + 1);
+      fill_kernel<<<1024, 256>>>(params.v, c.layout, v, seed + 2);
+    }
+    require(cudaGetLastError(), "fill");
+  }
+  bool run(const Kernel& kernel, cudaStream_t stream = nullptr) {
+    const int64_t bytes = kernel.size(params);
+    if (bytes < 0) {
+      std::printf("refused: %s\n", attn4j::last_error());
+      return false;
+    }
+    if (workspace == nullptr) workspace = new Buffer(bytes);
+    const Status status = kernel.run(params, {workspace->data(), bytes}, stream);
+    if (status != Status::kOk) std::printf("status %d: %s\n", static_cast<int>(status), attn4j::last_error());
+    return status == Status::kOk;
+  }
+  Accuracy compare(int64_t stride_rows) const {
+    Accuracy* device = nullptr;
+    require(cudaMalloc(&device, sizeof(Accuracy)), "cudaMalloc");
+    require(cudaMemset(device, 0, sizeof(Accuracy)), "cudaMemset");
+    const int64_t rows = (c.b * c.hq * c.lq + stride_rows - 1) / stride_rows;
+    const size_t smem = std::max<int64_t>(c.lk, 1) * sizeof(float);
+    require(cudaFuncSetAttribute(compare_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(smem)),
+            "shared memory of the reference");
+    compare_kernel<<<static_cast<unsigned>(rows), 128, smem>>>(params, stride_rows, device);
+    Accuracy a;
+    require(cudaMemcpy(&a, device, sizeof a, cudaMemcpyDeviceToHost), "reference");
+    cudaFree(device);
+    return a;
+  }
+  bool intact() const {
+    return std::all_of(buffers.begin(), buffers.end(), [](Buffer* b) { return b->intact(); }) &&
+           (workspace == nullptr || workspace->intact());
+  }
+};
+
+bool check(const Kernel& kernel, const Case& c, uint64_t seed) {
+  Problem p(c);
+  p.fill(seed, {}, {}, {});
+  bool ok = p.run(kernel);
+  require(cudaDeviceSynchronize(), kernel.name);
+  if (!ok) {
+    std::printf("  %s ", kernel.name);
+    c.print();
+    std::printf("\n");
+    return false;
+  }
+  const int64_t rows = c.b * c.hq * c.lq;
+  const Accuracy a = p.compare(std::max<int64_t>(1, rows / 2000));
+  const double l1 = a.ref1 > 0 ? a.error1 / a.ref1 : a.error1;
+  // The error of an INT8 score is proportional to the softmax scale, and so is what it does to the probabilities.
+  const double sharpness = std::isnan(c.scale) ? 1.0 : std::max(1.0, std::fabs(c.scale) * std::sqrt(c.d));
+  // A handful of keys average out no rounding error: the bound of a case is the larger of relative and absolute error.
+  const bool close = l1 <= kernel.l1_bound * sharpness || a.max_error <= kernel.max_bound * 0.1;
+  const bool lse_close = a.max_lse_error <= 0.05 * sharpness;
+  ok = a.bad == 0 && close && a.max_error <= kernel.max_bound * sharpness && lse_close && p.intact();
+  if (!ok) {
+    std::printf("  WRONG %s ", kernel.name);
+    c.print();
+    std::printf(": L1 %.5f max %.5f lse %.5f bad %llu of %llu intact %d\n", l1, a.max_error, a.max_lse_error, a.bad, a.count,
+                p.intact());
+  }
+  return ok;
+}
+
+std::vector<Case> random_cases(const Kernel& kernel, int count, uint64_t seed) {
+  const int64_t lengths[] = {1, 7, 63, 64, 65, 127, 128, 129, 200, 1000, 1500};
+  const int64_t dims[] = {8, 40, 64, 72, 80, 96, 112, 128, 33, 160, 192, 256};
+  std::mt19937_64 random(seed);
+  const auto pick = [&](auto& list) { return list[random() % (sizeof list / sizeof list[0])]; };
+  std::vector<Case> cases;
+  while (static_cast<int>(cases.size()) < count) {
+    Case c;
+    c.b = 1 + random() % 3, c.hkv = 1 + random() % 3;
+    const int64_t groups[] = {1, 1, 4, 8};
+    c.hq = c.hkv * pick(groups);
+    c.lq = pick(lengths), c.lk = random() % 20 == 0 ? 0 : pick(lengths), c.d = pick(dims);
+    if (c.d > kernel.max_head_dim) continue;
+    c.dtype = random() % 2 ? DType::kFloat16 : DType::kBFloat16;
+    c.layout = random() % 2 ? TensorLayout::kHND : TensorLayout::kNHD;
+    c.causal = random() % 3;
+    const int64_t gaps[] = {0, 0, 8, 64, 3};
+    const int64_t shifts[] = {0, 0, 0, 8, 1};
+    c.gap = pick(gaps), c.shift = pick(shifts);
+    c.lse = random() % 2, c.lengths = random() % 4 == 0, c.smooth_k = random() % 4 != 0;
+    const float scales[] = {NAN, NAN, NAN, -0.1f, 0.f, 0.3f, 1e-4f};
+    c.scale = pick(scales);
+    c.granularity = static_cast<int>(random() % 3);
+    cases.push_back(c);
+  }
+  return cases;
+}
+
+int check_all(const Kernel& kernel, int count) {
+  int failed = 0;
+  for (const Case& c : random_cases(kernel, count, 20261123)) failed += !check(kernel, c, 1234 + failed);
+  std::printf("%s: %d passed, %d failed\n", kernel.name, count - failed, failed);
+
+  Case c;  // 200 repeats, bit for bit, over the same poisoned buffers
+  c.b = 2, c.hq = 8, c.hkv = 4, c.lq = 700, c.lk = 1111, c.d = 128, c.causal = 2;
+  Problem p(c);
+  p.fill(5, {}, {}, {});
+  const int64_t bytes = c.b * c.hq * c.lq * c.d * 2;
+  std::vector<char> first(bytes), again(bytes);
+  int different = 0;
+  for (int i = 0; i < 200; i++) {
+    require(cudaMemset(p.params.o.data, 0xFF, bytes), "cudaMemset");
+    if (p.workspace != nullptr) p.workspace->poison();
+    if (!p.run(kernel)) return failed + 1;
+    require(cudaMemcpy((i == 0 ? first : again).data(), p.params.o.data, bytes, cudaMemcpyDeviceToHost), "copy");
+    if (i > 0) different += first != again;
+  }
+  std::printf("%s: %d of 199 repeats differ\n", kernel.name, different);
+  return failed + different;
+}
+
+void print_accuracy(const Kernel& kernel) {
+  for (const bool outlier : {false, true}) {
+    for (const int64_t d : {64, 96, 128}) {
+      for (const int64_t l : {4096, 16384}) {
+        for (const int causal : {0, 1}) {
+          for (const DType dtype : {DType::kFloat16, DType::kBFloat16}) {
+            if (l > 4096 && (causal || d == 96 || outlier || dtype == DType::kBFloat16)) continue;
+            Case c;
+            c.b = 1, c.hq = c.hkv = 4, c.lq = c.lk = l, c.d = d, c.causal = causal, c.dtype = dtype;
+            Problem p(c);
+            if (outlier) {
+              p.fill(9, {1.5f, 1.f}, {1.f, 6.f}, {1.f, 2.f});
+            } else {
+              p.fill(9, {}, {}, {});
+            }
+            if (!p.run(kernel)) return;
+            const Accuracy a = p.compare(32);
+            std::printf("{\"kernel\": \"%s\", \"data\": \"%s\", \"d\": %ld, \"l\": %ld, \"causal\": %d, \"dtype\": \"%s\", "
+                        "\"cos\": %.6f, \"l1\": %.5f, \"rmse\": %.6f, \"lse_error\": %.6f, \"bad\": %llu}\n",
+                        kernel.name, outlier ? "outlier" : "randn", d, l, causal, dtype == DType::kFloat16 ? "f16" : "bf16",
+                        a.dot / std::sqrt(a.out2 * a.ref2), a.error1 / a.ref1, std::sqrt(a.error2 / a.count),
+                        a.max_lse_error, a.bad);
+          }
+        }
+      }
+    }
+  }
+}
+
+// Median microseconds of one call on the GPU, timed with events over calls that follow each other.
+double time_us(Problem& p, const Kernel& kernel, int repeats) {
+  cudaEvent_t start, end;
+  require(cudaEventCreate(&start), "event");
+  require(cudaEventCreate(&end), "event");
+  for (int i = 0; i < 2; i++) {
+    if (!p.run(kernel)) return NAN;
+  }
+  std::vector<float> times;
+  for (int i = 0; i < repeats; i++) {
+    require(cudaEventRecord(start), "event");
+    const int inner = 3;
+    for (int n = 0; n < inner; n++) p.run(kernel);
+    require(cudaEventRecord(end), "event");
+    require(cudaEventSynchronize(end), "event");
+    float ms;
+    require(cudaEventElapsedTime(&ms, start, end), "event");
+    times.push_back(ms * 1000 / inner);
+  }
+  cudaEventDestroy(start);
+  cudaEventDestroy(end);
+  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
+  return times[times.size() / 2];
+}
+
+void time_case(const Kernel& kernel, const char* name, Case c) {
+  c.lse = false;
+  Problem p(c);
+  p.fill(3, {}, {}, {});
+  const double operations = 4.0 * c.b * c.hq * c.lq * c.lk * c.d * (c.causal ? 0.5 : 1.0);
+  const int repeats = operations > 1e13 ? 3 : operations > 1e12 ? 5 : 11;
+  const double us = time_us(p, kernel, repeats);
+  if (std::isnan(us)) return;
+  std::printf("{\"kernel\": \"%s\", \"shape\": \"%s\", \"b\": %ld, \"hq\": %ld, \"hkv\": %ld, \"lq\": %ld, \"lk\": %ld, "
+              "\"d\": %ld, \"causal\": %d, \"dtype\": \"%s\", \"us\": %.2f, \"tops\": %.1f}\n",
+              kernel.name, name, c.b, c.hq, c.hkv, c.lq, c.lk, c.d, c.causal, c.dtype == DType::kFloat16 ? "f16" : "bf16", us,
+              operations / us * 1e-6);
+  std::fflush(stdout);
+}
+
+struct Shape {
+  const char* name;
+  int64_t b, hq, hkv, lq, lk, d;
+};
+
+void time_grid(const Kernel& kernel, const std::vector<int64_t>& dims, const std::vector<int64_t>& lengths) {
+  for (const int64_t d : dims) {
+    for (const int64_t l : lengths) {
+      for (const int causal : {0, 1}) {
+        if (d == 96 && (causal || l == 1024)) continue;
+        Case c;
+        c.b = 4, c.hq = c.hkv = 32, c.lq = c.lk = l, c.d = d, c.causal = causal;
+        time_case(kernel, "dense", c);
+      }
+    }
+  }
+}
+
+void time_shapes(const Kernel& kernel) {
+  const Shape shapes[] = {{"sdxl_self4096", 2, 10, 10, 4096, 4096, 64}, {"sdxl_self1024", 2, 20, 20, 1024, 1024, 64},
+                          {"sdxl_cross77", 2, 10, 10, 4096, 77, 64},    {"flux", 1, 24, 24, 4608, 4608, 128},
+                          {"sd15_40", 2, 8, 8, 4096, 4096, 40},         {"sd15_80", 2, 8, 8, 1024, 1024, 80},
+                          {"wan_480p", 1, 12, 12, 32760, 32760, 128},   {"cogvideox", 1, 30, 30, 17776, 17776, 64},
+                          {"hd96", 2, 16, 16, 4096, 4096, 96},          {"gqa", 1, 32, 8, 8192, 8192, 128},
+                          {"llm512", 1, 32, 8, 512, 512, 128}};
+  for (const Shape& s : shapes) {
+    Case c;
+    c.b = s.b, c.hq = s.hq, c.hkv = s.hkv, c.lq = s.lq, c.lk = s.lk, c.d = s.d;
+    time_case(kernel, s.name, c);
+  }
+}
+
+void sanitize(const Kernel& kernel) {
+  for (const int64_t d : {40, 64, 96, 128}) {
+    for (const int causal : {0, 2}) {
+      Case c;
+      c.b = 1, c.hq = 2, c.hkv = 1, c.lq = 150, c.lk = 333, c.d = d, c.causal = causal, c.granularity = causal;
+      c.dtype = d == 64 ? DType::kBFloat16 : DType::kFloat16;
+      c.shift = d == 40 ? 1 : 0;
+      Problem p(c);
+      p.fill(11, {}, {}, {});
+      p.run(kernel);
+      require(cudaDeviceSynchronize(), kernel.name);
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string mode = argc > 1 ? argv[1] : "";
+  int failed = 0;
+  for (int i = 2; i < argc; i++) {
+    for (const Kernel& kernel : kKernels) {
+      if (std::strcmp(kernel.name, argv[i]) != 0) continue;
+      if (mode == "check") failed += check_all(kernel, 400);
+      if (mode == "accuracy") print_accuracy(kernel);
+      if (mode == "time") {
+        time_grid(kernel, {128, 64, 96}, {1024, 4096, 8192, 16384, 32768});
+        time_shapes(kernel);
+      }
+      if (mode == "probe") time_grid(kernel, {64, 128}, {8192});
+      if (mode == "sanitize") sanitize(kernel);
+    }
+  }
+  return failed == 0 ? 0 : 1;
+}
