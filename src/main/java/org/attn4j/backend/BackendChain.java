@@ -27,9 +27,9 @@ public final class BackendChain {
   private final Settings settings;
   private final Map<Backend, AttentionBackend> backends = new EnumMap<>(Backend.class);
   private final System.Logger logger;
-  private final Set<Backend> announced = new HashSet<>(); // guarded by this
+  // Written under this object's monitor; a stale read costs one needless look under it.
+  private final boolean[] announced = new boolean[Backend.values().length];
   private final Set<String> loggedReasons = new HashSet<>(); // guarded by this
-  private volatile AttentionBackend lastAnnounced;
 
   BackendChain(Settings settings, List<AttentionBackend> backends, System.Logger logger) {
     this.settings = settings;
@@ -65,10 +65,10 @@ public final class BackendChain {
   public Plan run(AttentionRequest request, Plan plan) {
     Plan known = plan == null ? plan(request) : plan;
     AttentionBackend backend = known.implementation();
-    if (backend != lastAnnounced) {
-      announce(backend);
-    }
     backend.run(request, known.workspaceBytes());
+    if (!announced[backend.name().ordinal()]) {
+      announce(backend.name());
+    }
     return known;
   }
 
@@ -96,7 +96,7 @@ public final class BackendChain {
         verdicts);
   }
 
-  /** Every backend's answer, in the order of the chain. Runs, logs and throws nothing. */
+  /** Every backend's answer, in the order of the chain. Runs and logs nothing. */
   public List<BackendVerdict> explain(AttentionRequest request) {
     List<Backend> asked = order(request);
     List<BackendVerdict> verdicts = new ArrayList<>();
@@ -178,11 +178,11 @@ public final class BackendChain {
     };
   }
 
-  private synchronized void announce(AttentionBackend backend) {
-    if (announced.add(backend.name())) {
-      logger.log(System.Logger.Level.INFO, backend.name().firstUseMessage());
+  private synchronized void announce(Backend backend) {
+    if (!announced[backend.ordinal()]) {
+      announced[backend.ordinal()] = true;
+      logger.log(System.Logger.Level.INFO, backend.firstUseMessage());
     }
-    lastAnnounced = backend;
   }
 
   private synchronized void logFallback(List<BackendVerdict> refusals, Backend serving) {
