@@ -1,0 +1,135 @@
+package org.attn4j.backend;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertFalse;
+import static org.testng.Assert.assertTrue;
+
+import java.util.Optional;
+import org.attn4j.AttentionOptions;
+import org.attn4j.AttentionRequest;
+import org.attn4j.DType;
+import org.attn4j.DeviceMemory;
+import org.attn4j.DeviceTensor;
+import org.attn4j.PvAccumulator;
+import org.attn4j.TensorLayout;
+import org.attn4j.TensorShape;
+import org.attn4j.runtime.NativeLibrary;
+import org.testng.SkipException;
+import org.testng.annotations.BeforeClass;
+import org.testng.annotations.Test;
+
+/** What the native library answers about requests: it needs the library, and no GPU. */
+public class NativeAttentionTest {
+  private static final long STEP = 1L << 32;
+
+  @BeforeClass
+  public void requireLibrary() {
+    Optional<String> failure = NativeLibrary.loadFailure();
+    if (failure.isPresent()) {
+      throw new SkipException("no native library: " + failure.get());
+    }
+  }
+
+  /** Sizes of a request over addresses that nothing reads. */
+  private static final class Sizes {
+    DType dtype = DType.FLOAT16;
+    long lq = 1000;
+    long lk = 2000;
+    int headDim = 128;
+    int shift; // bytes by which q, k and v are off alignment
+    boolean lse;
+    AttentionOptions options = AttentionOptions.DEFAULTS;
+
+    private DeviceTensor tensor(int index, long heads, long rows, int bytesOff) {
+      boolean hnd = options.layout() == TensorLayout.HND;
+      TensorShape shape =
+          TensorShape.contiguous(2, hnd ? heads : rows, hnd ? rows : heads, headDim);
+      DeviceMemory memory = DeviceMemory.wrap(0, STEP * (index + 1), STEP);
+      return DeviceTensor.view(memory, bytesOff, dtype, shape);
+    }
+
+    AttentionRequest request() {
+      DeviceMemory lseMemory = DeviceMemory.wrap(0, STEP * 9, STEP);
+      TensorShape lseShape = TensorShape.contiguous(2, 8, lq);
+      return AttentionRequest.builder()
+          .q(tensor(0, 8, lq, shift))
+          .k(tensor(1, 2, lk, shift))
+          .v(tensor(2, 2, lk, shift))
+          .o(tensor(3, 8, lq, 0))
+          .lse(lse ? DeviceTensor.view(lseMemory, 0, DType.FLOAT32, lseShape) : null)
+          .options(options)
+          .build();
+    }
+  }
+
+  @Test
+  public void kernelFollowsHeadDimAndType() {
+    Sizes sizes = new Sizes();
+    sizes.dtype = DType.BFLOAT16;
+    sizes.headDim = 72;
+    Support support = NativeAttention.supports(NativeKernel.SAGE, sizes.request());
+    assertTrue(support.supported(), support.reason());
+    assertTrue(support.reason().matches("kernel \\S+/d96/bf16"), support.reason());
+    sizes.dtype = DType.FLOAT16;
+    sizes.headDim = 64;
+    support = NativeAttention.supports(NativeKernel.SAGE, sizes.request());
+    assertTrue(support.reason().matches("kernel \\S+/d64/f16"), support.reason());
+  }
+
+  @Test
+  public void layoutDecidesWhatIsASequence() {
+    Sizes sizes = new Sizes();
+    long hnd = bytes(NativeKernel.SAGE_QK_INT8_PV_FP16, sizes);
+    sizes.options = AttentionOptions.builder().layout(TensorLayout.NHD).build();
+    assertEquals(bytes(NativeKernel.SAGE_QK_INT8_PV_FP16, sizes), hnd);
+  }
+
+  @Test
+  public void workspaceGrowsWithKeysAndMisalignment() {
+    Sizes sizes = new Sizes();
+    long exactAligned = bytes(NativeKernel.EXACT, sizes);
+    long sageAligned = bytes(NativeKernel.SAGE_QK_INT8_PV_FP16, sizes);
+    assertTrue(sageAligned >= 2 * 2 * 2000 * 128, "one byte per element of k: " + sageAligned);
+    sizes.shift = 2;
+    assertTrue(bytes(NativeKernel.EXACT, sizes) > exactAligned, "q, k and v are repacked");
+    sizes.shift = 0;
+    sizes.lk = 4000;
+    assertTrue(bytes(NativeKernel.SAGE_QK_INT8_PV_FP16, sizes) > sageAligned);
+  }
+
+  @Test
+  public void optionsReachTheLibrary() {
+    Sizes sizes = new Sizes();
+    long smooth = bytes(NativeKernel.SAGE_QK_INT8_PV_FP16, sizes);
+    sizes.options = AttentionOptions.builder().smoothK(false).build();
+    long rough = bytes(NativeKernel.SAGE_QK_INT8_PV_FP16, sizes);
+    assertTrue(rough < smooth, rough + " " + smooth);
+    sizes.options = AttentionOptions.DEFAULTS;
+    sizes.lse = true;
+    assertTrue(bytes(NativeKernel.SAGE_QK_INT8_PV_FP16, sizes) > smooth, "the mean is kept");
+    sizes.options = AttentionOptions.builder().pvAccumulator(PvAccumulator.FP32_FP16).build();
+    Support support = NativeAttention.supports(NativeKernel.SAGE_QK_INT8_PV_FP16, sizes.request());
+    assertFalse(support.supported());
+    assertTrue(support.reason().contains("found fp32+fp16"), support.reason());
+  }
+
+  private static long bytes(NativeKernel kernel, Sizes sizes) {
+    Support support = NativeAttention.supports(kernel, sizes.request());
+    assertTrue(support.supported(), support.reason());
+    return support.workspaceBytes();
+  }
+
+  @Test
+  public void largeHeadDimsAreRefusedWithTheReason() {
+    Sizes sizes = new Sizes();
+    sizes.headDim = 160;
+    Support sage = NativeAttention.supports(NativeKernel.SAGE, sizes.request());
+    assertFalse(sage.supported());
+    assertTrue(sage.reason().contains("head_dim 160"), sage.reason());
+    assertTrue(NativeAttention.supports(NativeKernel.EXACT, sizes.request()).supported());
+    sizes.headDim = 264;
+    Support exact = NativeAttention.supports(NativeKernel.EXACT, sizes.request());
+    assertFalse(exact.supported());
+    assertTrue(exact.reason().contains("head_dim is 264"), exact.reason());
+  }
+}
