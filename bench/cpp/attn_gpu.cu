@@ -200,7 +200,9 @@ bool check(const Kernel& kernel, const Case& c, uint64_t seed) {
   const double sharpness = std::isnan(c.scale) ? 1.0 : std::max(1.0, std::fabs(c.scale) * std::sqrt(c.d));
   // A handful of keys average out no rounding error: the bound of a case is the larger of relative and absolute error.
   const bool close = l1 <= kernel.l1_bound * sharpness || a.max_error <= kernel.max_bound * 0.1;
-  const bool lse_close = a.max_lse_error <= 0.05 * sharpness;
+  // INT8 steps of N(0, 1) rows are about 4.2 / 127: an error of 0.0095 rms per element of Q and of K, 0.0135 rms in a
+  // score scaled by 1 / sqrt(d). An LSE over one key has all of it: 6 sigma.
+  const bool lse_close = a.max_lse_error <= 0.08 * sharpness;
   ok = a.bad == 0 && close && a.max_error <= kernel.max_bound * sharpness && lse_close && p.intact();
   if (!ok) {
     std::printf("  WRONG %s ", kernel.name);

@@ -1,8 +1,9 @@
 #include "host/forward.h"
 
+#include "host/choose.h"
 #include "host/status.h"
 #include "host/validate.h"
-#include "quant/quantize.h"
+#include "quant/fp8_prepass.h"
 
 namespace attn4j {
 namespace {
@@ -23,6 +24,17 @@ const char* name_of(PvAccumDType dtype) {
   return kNames[static_cast<int>(dtype)];
 }
 
+const char* name_of(QuantGranularity granularity) {
+  static const char* const kNames[] = {"per block", "per warp", "per thread"};
+  return kNames[static_cast<int>(granularity)];
+}
+
+Status require_accumulator(PvAccumDType found, PvAccumDType served, const char* function) {
+  if (found == PvAccumDType::kDefault || found == served) return Status::kOk;
+  return fail(Status::kUnsupported, "pv_accum_dtype: found %s; %s accumulates in %s", name_of(found), function,
+              name_of(served));
+}
+
 }  // namespace
 
 Status AttentionPlan::start(const AttentionParams& params) {
@@ -37,49 +49,88 @@ Status AttentionPlan::pick(Family family, const char* function) {
               arch_list());
 }
 
-void AttentionPlan::add_repacked(const TensorView& t, int64_t* offset) {
-  const Shape s = shape_of(t, params_.tensor_layout);
-  if (is_vector_aligned(t, params_.tensor_layout) || s.rows == 0) return;
-  *offset = workspace_.add(s.batch * s.heads * s.rows * round_up(s.head_dim, 8) * 2);
+bool AttentionPlan::pack(const TensorView& t, Packed* p) {
+  p->original = rows_view(t, params_.tensor_layout);
+  if (p->original.vector_io) return false;
+  p->packed = p->original;
+  p->packed.head_dim = static_cast<int32_t>(round_up(p->original.head_dim, 8));
+  const int64_t row = p->packed.head_dim, head = p->packed.rows * row;
+  p->packed.stride = {p->packed.heads * head, head, row};
+  p->offset = workspace_.add(p->packed.batch * p->packed.stride.batch * 2);
+  return true;
 }
 
 Status AttentionPlan::exact(const AttentionParams& params, AttentionPlan* plan) {
   ATTN4J_RETURN_IF_ERROR(plan->start(params));
-  plan->add_repacked(params.q, &plan->q_packed_);
-  plan->add_repacked(params.k, &plan->k_packed_);
-  plan->add_repacked(params.v, &plan->v_packed_);
-  plan->args_.vector_io = is_vector_aligned(params.o, params.tensor_layout);
-  // The Hopper kernel writes whole 16-byte pieces; outputs that don't allow it, and head_dim above 128, take the other.
-  plan->kernel_ = plan->args_.vector_io ? find_kernel(Family::kExactWgmma, plan->args_.head_dim, params.q.dtype) : nullptr;
+  plan->pack(params.q, &plan->q_);
+  plan->pack(params.k, &plan->k_);
+  plan->pack(params.v, &plan->v_);
+  AttentionArgs& a = plan->args_;
+  a.vector_io = is_vector_aligned(params.o, params.tensor_layout);
+  // The Hopper kernel writes whole 16-byte pieces; other outputs, and head_dim above 128, take the kernel for all.
+  plan->kernel_ = a.vector_io ? find_kernel(Family::kExactWgmma, a.head_dim, params.q.dtype) : nullptr;
   return plan->kernel_ != nullptr ? Status::kOk : plan->pick(Family::kExactMma, "exact_attn");
 }
 
 Status AttentionPlan::int8_f16(const AttentionParams& params, AttentionPlan* plan) {
+  const char* const function = "sageattn_qk_int8_pv_fp16_cuda";
   ATTN4J_RETURN_IF_ERROR(plan->start(params));
-  ATTN4J_RETURN_IF_ERROR(plan->pick(Family::kMmaInt8F16, "sageattn_qk_int8_pv_fp16_cuda"));
-  if (params.pv_accum_dtype != PvAccumDType::kDefault && params.pv_accum_dtype != PvAccumDType::kFp32) {
-    return fail(Status::kUnsupported, "pv_accum_dtype: found %s; sageattn_qk_int8_pv_fp16_cuda accumulates in fp32",
-                name_of(params.pv_accum_dtype));
-  }
+  ATTN4J_RETURN_IF_ERROR(plan->pick(Family::kMmaInt8F16, function));
+  ATTN4J_RETURN_IF_ERROR(require_accumulator(params.pv_accum_dtype, PvAccumDType::kFp32, function));
   AttentionArgs& a = plan->args_;
   a.q_group = query_group(params.qk_quant_gran);
   a.lk_padded = static_cast<int32_t>(round_up(a.lk, plan->kernel_->key_tile));
-  plan->add_repacked(params.v, &plan->v_packed_);
+  plan->pack(params.v, &plan->v_);
   if (a.lk == 0) return Status::kOk;
   const int64_t kv_heads = static_cast<int64_t>(a.batch) * a.heads_kv;
-  plan->k_image_ = plan->workspace_.add(kv_heads * int8_image_bytes(a.lk_padded, plan->kernel_->head_dim));
+  plan->int8_.image = plan->workspace_.add(kv_heads * int8_image_bytes(a.lk_padded, plan->kernel_->head_dim));
   if (!params.smooth_k) return Status::kOk;
-  plan->mean_sums_ = plan->workspace_.add(kv_heads * MeanChunks(a.lk).count * a.head_dim * sizeof(float));
-  if (a.lse != nullptr) plan->mean_ = plan->workspace_.add(kv_heads * a.head_dim * sizeof(float));
+  plan->int8_.mean_sums = plan->workspace_.add(kv_heads * MeanChunks(a.lk).count * a.head_dim * sizeof(float));
+  if (a.lse != nullptr) plan->int8_.mean = plan->workspace_.add(kv_heads * a.head_dim * sizeof(float));
   return Status::kOk;
 }
 
 Status AttentionPlan::int8_fp8_sm90(const AttentionParams& params, AttentionPlan* plan) {
+  const char* const function = "sageattn_qk_int8_pv_fp8_cuda_sm90";
   ATTN4J_RETURN_IF_ERROR(plan->start(params));
-  return plan->pick(Family::kWgmmaInt8Fp8, "sageattn_qk_int8_pv_fp8_cuda_sm90");
+  ATTN4J_RETURN_IF_ERROR(plan->pick(Family::kWgmmaInt8Fp8, function));
+  ATTN4J_RETURN_IF_ERROR(require_accumulator(params.pv_accum_dtype, PvAccumDType::kFp32Fp32, function));
+  if (params.qk_quant_gran != QuantGranularity::kPerThread) {
+    return fail(Status::kUnsupported, "qk_quant_gran: found %s; %s quantises per thread", name_of(params.qk_quant_gran),
+                function);
+  }
+  AttentionArgs& a = plan->args_;
+  plan->pack(params.q, &plan->q_);
+  plan->pack(params.k, &plan->k_);
+  plan->pack(params.v, &plan->v_);
+  plan->pack(params.o, &plan->o_);
+  a.head_dim = static_cast<int32_t>(round_up(a.head_dim, 8));  // the packed tensors have zeros there
+  a.vector_io = true;
+  a.lk_padded = static_cast<int32_t>(round_up(a.lk, plan->kernel_->key_tile));
+  a.lq_padded = static_cast<int32_t>(round_up(a.lq, plan->kernel_->query_tile));
+  const Fp8Workspace bytes = fp8_workspace(*plan->kernel_, a);
+  WorkspacePlan& w = plan->workspace_;
+  auto& at = plan->fp8_;
+  at.k_image = w.add(bytes.k_image), at.k_scale = w.add(bytes.k_scale);
+  at.k_mean = params.smooth_k ? w.add(bytes.k_mean) : kNone;
+  at.v_image = w.add(bytes.v_image), at.v_scale = w.add(bytes.v_scale);
+  at.q_image = w.add(bytes.q_image), at.q_scale = w.add(bytes.q_scale);
+  at.statistics = w.add(bytes.statistics), at.work_counter = w.add(bytes.work_counter);
+  return Status::kOk;
 }
 
-Status AttentionPlan::sage(const AttentionParams& params, AttentionPlan* plan) { return int8_f16(params, plan); }
+Status AttentionPlan::sage(const AttentionParams& params, AttentionPlan* plan) {
+  AttentionArgs shape;
+  ATTN4J_RETURN_IF_ERROR(validate_attention(params, &shape));
+  for (const SageChoice choice : sage_choices(params, shape)) {
+    Status (*const make)(const AttentionParams&, AttentionPlan*) =
+        choice == SageChoice::kExact ? exact : choice == SageChoice::kInt8Fp8 ? int8_fp8_sm90 : int8_f16;
+    *plan = AttentionPlan();
+    const Status status = make(params, plan);
+    if (status != Status::kUnsupported || choice == kLastSageChoice) return status;
+  }
+  return Status::kUnsupported;
+}
 
 Status AttentionPlan::check_addresses(const Workspace& workspace, int* device) const {
   const NamedAddress addresses[] = {
@@ -90,37 +141,56 @@ Status AttentionPlan::check_addresses(const Workspace& workspace, int* device) c
   return validate_device(addresses, sizeof addresses / sizeof addresses[0], device);
 }
 
-Status AttentionPlan::repack(const TensorView& t, int64_t offset, void* workspace, const void** data, Strides* stride,
-                             cudaStream_t stream) const {
-  if (offset == kNone) return Status::kOk;
-  const RowsView view = rows_view(t, params_.tensor_layout);
-  void* packed = slice<void>(workspace, offset);
-  ATTN4J_RETURN_IF_ERROR(check_cuda(enqueue_repack(view, packed, stream), "repack"));
-  const int64_t row = round_up(view.head_dim, 8);
-  *data = packed;
-  *stride = {view.heads * view.rows * row, view.rows * row, row};
-  return Status::kOk;
+Status AttentionPlan::copy_in(Packed p, void* workspace, const void** data, Strides* stride,
+                              cudaStream_t stream) const {
+  if (p.offset == kNone) return Status::kOk;
+  p.packed.data = slice<void>(workspace, p.offset);
+  *data = p.packed.data;
+  *stride = p.packed.stride;
+  if (p.packed.rows == 0) return Status::kOk;
+  return check_cuda(enqueue_copy_rows(p.original, p.packed, stream), "copy to aligned memory");
 }
 
 Status AttentionPlan::quantize(AttentionArgs* args, void* workspace, cudaStream_t stream) const {
-  if (k_image_ == kNone) return Status::kOk;
+  switch (kernel_->family) {
+    case Family::kMmaInt8F16: return quantize_int8(args, workspace, stream);
+    case Family::kWgmmaInt8Fp8: return quantize_fp8(args, workspace, stream);
+    default: return Status::kOk;
+  }
+}
+
+Status AttentionPlan::quantize_int8(AttentionArgs* args, void* workspace, cudaStream_t stream) const {
+  if (int8_.image == kNone) return Status::kOk;
   RowsView k = rows_view(params_.k, params_.tensor_layout);
   k.lengths = args->kv_lengths;
   Int8Image image;
-  image.image = slice<int8_t>(workspace, k_image_);
+  image.image = slice<int8_t>(workspace, int8_.image);
   image.rows_padded = args->lk_padded;
   image.compiled_d = kernel_->head_dim;
   image.granularity = params_.qk_quant_gran;
-  if (mean_sums_ != kNone) {
-    float* sums = slice<float>(workspace, mean_sums_);
+  if (int8_.mean_sums != kNone) {
+    float* sums = slice<float>(workspace, int8_.mean_sums);
     ATTN4J_RETURN_IF_ERROR(check_cuda(enqueue_mean_sums(k, sums, stream), "mean of k"));
     image.sums = sums;
-    if (mean_ != kNone) image.mean = slice<float>(workspace, mean_);
+    if (int8_.mean != kNone) image.mean = slice<float>(workspace, int8_.mean);
   }
   ATTN4J_RETURN_IF_ERROR(check_cuda(enqueue_int8_image(k, image, stream), "quantisation of k"));
   args->k_image = image.image;
   args->k_mean = image.mean;
   return Status::kOk;
+}
+
+Status AttentionPlan::quantize_fp8(AttentionArgs* args, void* workspace, cudaStream_t stream) const {
+  args->k_image = slice<int8_t>(workspace, fp8_.k_image);
+  args->k_scale = slice<float>(workspace, fp8_.k_scale);
+  args->k_mean = fp8_.k_mean != kNone ? slice<float>(workspace, fp8_.k_mean) : nullptr;
+  args->v_image = slice<uint8_t>(workspace, fp8_.v_image);
+  args->v_scale = slice<float>(workspace, fp8_.v_scale);
+  args->q_image = slice<int8_t>(workspace, fp8_.q_image);
+  args->q_scale = slice<float>(workspace, fp8_.q_scale);
+  args->work_counter = slice<int32_t>(workspace, fp8_.work_counter);
+  float* statistics = slice<float>(workspace, fp8_.statistics);
+  return check_cuda(enqueue_sm90_prepass(*kernel_, *args, statistics, stream), "quantisation of q, k and v");
 }
 
 Status AttentionPlan::run(const Workspace& workspace, cudaStream_t stream) const {
@@ -131,11 +201,18 @@ Status AttentionPlan::run(const Workspace& workspace, cudaStream_t stream) const
   const DeviceScope scope(device);
   ATTN4J_RETURN_IF_ERROR(check_cuda(scope.error(), "cudaSetDevice"));
   AttentionArgs args = args_;
-  ATTN4J_RETURN_IF_ERROR(repack(params_.q, q_packed_, workspace.data, &args.q, &args.q_stride, stream));
-  ATTN4J_RETURN_IF_ERROR(repack(params_.k, k_packed_, workspace.data, &args.k, &args.k_stride, stream));
-  ATTN4J_RETURN_IF_ERROR(repack(params_.v, v_packed_, workspace.data, &args.v, &args.v_stride, stream));
+  ATTN4J_RETURN_IF_ERROR(copy_in(q_, workspace.data, &args.q, &args.q_stride, stream));
+  ATTN4J_RETURN_IF_ERROR(copy_in(k_, workspace.data, &args.k, &args.k_stride, stream));
+  ATTN4J_RETURN_IF_ERROR(copy_in(v_, workspace.data, &args.v, &args.v_stride, stream));
+  Packed o = o_;
+  if (o.offset != kNone) {
+    o.packed.data = args.o = slice<void>(workspace.data, o.offset);
+    args.o_stride = o.packed.stride;
+  }
   ATTN4J_RETURN_IF_ERROR(quantize(&args, workspace.data, stream));
-  return check_cuda(kernel_->launch(args, stream), kernel_->name);
+  ATTN4J_RETURN_IF_ERROR(check_cuda(kernel_->launch(args, stream), kernel_->name));
+  if (o.offset == kNone) return Status::kOk;
+  return check_cuda(enqueue_copy_rows(o.packed, o.original, stream), "copy of the output");
 }
 
 }  // namespace attn4j

@@ -5,6 +5,7 @@
 #include "attn4j/attn4j.h"
 #include "host/kernels.h"
 #include "host/workspace.h"
+#include "quant/quantize.h"
 
 namespace attn4j {
 
@@ -27,20 +28,33 @@ class AttentionPlan {
   // An offset in the workspace, or none.
   static constexpr int64_t kNone = -1;
 
+  // A tensor that takes a detour through the workspace because kernels can't read or write it in 16-byte pieces.
+  struct Packed {
+    int64_t offset = kNone;
+    RowsView original, packed;  // packed.data is set when the workspace is known
+  };
+
   Status start(const AttentionParams& params);
   Status pick(Family family, const char* function);
-  void add_repacked(const TensorView& t, int64_t* offset);
+  // Reserves room for a copy if the tensor needs one; says whether it does.
+  bool pack(const TensorView& t, Packed* packed);
+  Status copy_in(Packed packed, void* workspace, const void** data, Strides* stride, cudaStream_t stream) const;
   Status check_addresses(const Workspace& workspace, int* device) const;
-  Status repack(const TensorView& t, int64_t offset, void* workspace, const void** data, Strides* stride,
-                cudaStream_t stream) const;
   Status quantize(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
+  Status quantize_int8(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
+  Status quantize_fp8(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
 
   AttentionParams params_;
   AttentionArgs args_;
   const KernelEntry* kernel_ = nullptr;
   WorkspacePlan workspace_;
-  int64_t q_packed_ = kNone, k_packed_ = kNone, v_packed_ = kNone;
-  int64_t mean_sums_ = kNone, mean_ = kNone, k_image_ = kNone;
+  Packed q_, k_, v_, o_;
+  struct {
+    int64_t mean_sums = kNone, mean = kNone, image = kNone;
+  } int8_;
+  struct {
+    int64_t k_image, k_scale, k_mean, v_image, v_scale, q_image, q_scale, statistics, work_counter;
+  } fp8_;
 };
 
 }  // namespace attn4j

@@ -61,8 +61,8 @@ struct Int8Image {
 cudaError_t enqueue_int8_image(const RowsView& k, const Int8Image& out, cudaStream_t stream);
 int64_t int8_image_bytes(int64_t rows_padded, int32_t compiled_d);
 
-// A strided 16-bit tensor -> contiguous [b][h][s][packed_d], packed_d = d rounded up to a multiple of 8, zero-filled:
-// for kernels that need 16-byte alignment.
-cudaError_t enqueue_repack(const RowsView& x, void* packed, cudaStream_t stream);
+// Copies 16-bit tensors of equal batch, heads and rows, whatever their strides. Channels of `to` that `from` doesn't have
+// become 0; channels that `to` doesn't have are left out. For kernels that need 16-byte alignment: in before, out after.
+cudaError_t enqueue_copy_rows(const RowsView& from, const RowsView& to, cudaStream_t stream);
 
 }  // namespace attn4j
