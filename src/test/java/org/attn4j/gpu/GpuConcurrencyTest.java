@@ -62,8 +62,8 @@ public class GpuConcurrencyTest extends GpuTestBase {
         Attention.sdpa(requestA);
         Attention.sdpa(requestB);
       }
-      assertEquals(a.output(streamA), expectedA);
-      assertEquals(b.output(streamB), expectedB);
+      GpuProblem.assertBitwiseEqual(a.output(streamA), expectedA, "output");
+      GpuProblem.assertBitwiseEqual(b.output(streamB), expectedB, "output");
     }
   }
 
@@ -96,7 +96,7 @@ public class GpuConcurrencyTest extends GpuTestBase {
                       problem.o.poison(stream);
                       Attention.sdpa(request);
                     }
-                    assertEquals(problem.output(stream), expected);
+                    GpuProblem.assertBitwiseEqual(problem.output(stream), expected, "output");
                   }
                   return null;
                 }));
@@ -124,7 +124,7 @@ public class GpuConcurrencyTest extends GpuTestBase {
           Attention.sdpa(request); // has a workspace of its own again: it can't disturb the graph
           problem.o.poison(stream);
           graph.launch(stream);
-          assertEquals(problem.output(stream), expected, "round " + round);
+          GpuProblem.assertBitwiseEqual(problem.output(stream), expected, "round " + round);
         }
       }
       // The graph took its workspace with it; a second capture works all the same.
@@ -132,7 +132,7 @@ public class GpuConcurrencyTest extends GpuTestBase {
         float[] expected = quietCall(problem);
         problem.o.poison(stream);
         again.launch(stream);
-        assertEquals(problem.output(stream), expected);
+        GpuProblem.assertBitwiseEqual(problem.output(stream), expected, "output");
       }
     }
   }
@@ -157,7 +157,7 @@ public class GpuConcurrencyTest extends GpuTestBase {
       float[] expected = quietCall(problem);
       problem.o.poison(stream);
       Attention.sdpa(request);
-      assertEquals(problem.output(stream), expected);
+      GpuProblem.assertBitwiseEqual(problem.output(stream), expected, "output");
     }
   }
 
@@ -185,7 +185,7 @@ public class GpuConcurrencyTest extends GpuTestBase {
         block.fill(0xff, stream);
         DeviceMemory workspace = DeviceMemory.wrap(DEVICE, block.address(), bytes);
         Attention.sdpa(problem.request().stream(stream).workspace(workspace).build());
-        assertEquals(problem.output(stream), expected);
+        GpuProblem.assertBitwiseEqual(problem.output(stream), expected, "output");
         assertCanaries(block, bytes, canaries, stream);
         DeviceMemory small = DeviceMemory.wrap(DEVICE, block.address(), bytes - 1);
         assertEquals(

@@ -193,15 +193,19 @@ public class GpuQuantTest extends GpuTestBase {
             input + " " + grouping + (mean == null ? "" : " with mean") + " head " + head;
         int rows = input.s();
         for (int r = 0; r < rows; r++) {
-          assertEquals(foundScales[head * rows + r], expected.scales()[r], where + " scale " + r);
+          require(foundScales[head * rows + r], expected.scales()[r], where, r);
         }
         for (int i = 0; i < rows * input.d(); i++) {
-          assertEquals(
-              (int) foundValues[head * rows * input.d() + i],
-              expected.values()[i],
-              where + " value " + i);
+          require(foundValues[head * rows * input.d() + i], expected.values()[i], where, i);
         }
       }
+    }
+  }
+
+  private static void require(float found, float expected, String where, int index) {
+    if (found != expected) {
+      throw new AssertionError(
+          where + ", index " + index + ": found " + found + ", expected " + expected);
     }
   }
 
