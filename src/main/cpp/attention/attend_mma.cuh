@@ -63,14 +63,15 @@ class Int8MmaPolicy {
   __device__ __forceinline__ Int8MmaPolicy(const AttentionArgs& args, const WorkTile& w, uint32_t q_smem,
                                            float* row_data)
       : args_(args), w_(w), q_smem_(q_smem), row_data_(row_data) {
-    const int64_t kv = static_cast<int64_t>(w.batch) * args.heads_kv + w.kv_head;
-    k_ = args.k_image + kv * Image::offset(args.lk_padded);
     v_ = static_cast<const uint16_t*>(args.v) + w.batch * args.v_stride.batch + w.kv_head * args.v_stride.head;
   }
 
   __device__ __forceinline__ void load_queries_async() const {}
   __device__ __forceinline__ void load_tile(uint32_t stage, int first_key) const {
-    load_image_async<Image::kBytes, Tile::kThreads>(stage, k_ + Image::offset(first_key), threadIdx.x);
+    // The address is made anew for each tile: two registers less live in the loop, which is short of them.
+    const int64_t kv = static_cast<int64_t>(w_.batch) * args_.heads_kv + w_.kv_head;
+    const int8_t* k = args_.k_image + Image::offset(kv * args_.lk_padded + first_key);
+    load_image_async<Image::kBytes, Tile::kThreads>(stage, k, threadIdx.x);
     load_tile_async<Tile::kStageKeys, kD / 8, Tile::kThreads>(stage + Image::kBytes, v_, args_.v_stride.row, first_key,
                                                    w_.kv_length, (args_.head_dim + 7) / 8, threadIdx.x);
   }
@@ -134,7 +135,6 @@ class Int8MmaPolicy {
   const WorkTile& w_;
   uint32_t q_smem_;
   float* row_data_;  // [kRows] scales of Q times the softmax scale, [kRows] LSE corrections
-  const int8_t* k_;
   const uint16_t* v_;
 };
 

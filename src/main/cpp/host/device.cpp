@@ -52,7 +52,9 @@ void* device_malloc(int64_t bytes, int32_t device) noexcept {
                          [bytes](void** p) { return cudaMalloc(p, bytes > 0 ? static_cast<size_t>(bytes) : 1); });
 }
 
-Status device_free(void* address) noexcept { return check_cuda(cudaFree(address), "cudaFree"); }
+Status device_free(void* address) noexcept {
+  return address == nullptr ? Status::kOk : check_cuda(cudaFree(address), "cudaFree");
+}
 
 Status copy_async(void* destination, const void* source, int64_t bytes, CUstream_st* stream) noexcept {
   if (bytes < 0) {
