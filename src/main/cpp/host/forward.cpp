@@ -75,19 +75,45 @@ Status AttentionPlan::exact(const AttentionParams& params, AttentionPlan* plan) 
 Status AttentionPlan::int8_f16(const AttentionParams& params, AttentionPlan* plan) {
   const char* const function = "sageattn_qk_int8_pv_fp16_cuda";
   ATTN4J_RETURN_IF_ERROR(plan->start(params));
-  ATTN4J_RETURN_IF_ERROR(plan->pick(Family::kMmaInt8F16, function));
+  plan->kernel_ = find_kernel(Family::kWgmmaInt8F16, plan->args_.head_dim, params.q.dtype);
+  const bool hopper = plan->kernel_ != nullptr;
+  if (!hopper) ATTN4J_RETURN_IF_ERROR(plan->pick(Family::kMmaInt8F16, function));
   ATTN4J_RETURN_IF_ERROR(require_accumulator(params.pv_accum_dtype, PvAccumDType::kFp32, function));
   AttentionArgs& a = plan->args_;
-  a.q_group = query_group(params.qk_quant_gran);
   a.lk_padded = static_cast<int32_t>(round_up(a.lk, plan->kernel_->key_tile));
   plan->pack(params.v, &plan->v_);
-  if (a.lk == 0) return Status::kOk;
-  const int64_t kv_heads = static_cast<int64_t>(a.batch) * a.heads_kv;
-  plan->int8_.image = plan->workspace_.add(kv_heads * int8_image_bytes(a.lk_padded, plan->kernel_->head_dim));
-  if (!params.smooth_k) return Status::kOk;
-  plan->int8_.mean_sums = plan->workspace_.add(kv_heads * MeanChunks(a.lk).count * a.head_dim * sizeof(float));
-  if (a.lse != nullptr) plan->int8_.mean = plan->workspace_.add(kv_heads * a.head_dim * sizeof(float));
+  if (params.smooth_k && a.lk > 0) {
+    const int64_t kv_heads = static_cast<int64_t>(a.batch) * a.heads_kv;
+    plan->int8_.mean_sums = plan->workspace_.add(kv_heads * MeanChunks(a.lk).count * a.head_dim * sizeof(float));
+  }
+  if (hopper) {
+    plan->plan_int8_wgmma();
+  } else {
+    plan->plan_int8_mma();
+  }
   return Status::kOk;
+}
+
+// Q is quantised by the attention kernel.
+void AttentionPlan::plan_int8_mma() {
+  args_.q_group = query_group(params_.qk_quant_gran);
+  if (args_.lk == 0) return;
+  const int64_t kv_heads = static_cast<int64_t>(args_.batch) * args_.heads_kv;
+  int8_.k_image = workspace_.add(kv_heads * int8_image_bytes(args_.lk_padded, kernel_->head_dim));
+  if (params_.smooth_k && args_.lse != nullptr) {
+    int8_.mean = workspace_.add(kv_heads * args_.head_dim * sizeof(float));
+  }
+}
+
+void AttentionPlan::plan_int8_wgmma() {
+  pack(params_.o, &o_);
+  args_.vector_io = true;
+  args_.lq_padded = static_cast<int32_t>(round_up(args_.lq, kernel_->query_tile));
+  const int64_t keys = static_cast<int64_t>(args_.batch) * args_.heads_kv * args_.lk_padded;
+  const int64_t queries = static_cast<int64_t>(args_.batch) * args_.heads_q * args_.lq_padded;
+  const int64_t d = kernel_->head_dim, size = sizeof(float);
+  int8_.k_image = workspace_.add(keys * d), int8_.k_scale = workspace_.add(keys / 8 * size);
+  int8_.q_image = workspace_.add(queries * d), int8_.q_scale = workspace_.add(2 * queries * size);
 }
 
 Status AttentionPlan::int8_fp8_sm90(const AttentionParams& params, AttentionPlan* plan) {
@@ -154,17 +180,18 @@ Status AttentionPlan::copy_in(Packed p, void* workspace, const void** data, Stri
 Status AttentionPlan::quantize(AttentionArgs* args, void* workspace, cudaStream_t stream) const {
   switch (kernel_->family) {
     case Family::kMmaInt8F16: return quantize_int8(args, workspace, stream);
+    case Family::kWgmmaInt8F16: return quantize_int8_pair(args, workspace, stream);
     case Family::kWgmmaInt8Fp8: return quantize_fp8(args, workspace, stream);
     default: return Status::kOk;
   }
 }
 
 Status AttentionPlan::quantize_int8(AttentionArgs* args, void* workspace, cudaStream_t stream) const {
-  if (int8_.image == kNone) return Status::kOk;
+  if (int8_.k_image == kNone) return Status::kOk;
   RowsView k = rows_view(params_.k, params_.tensor_layout);
   k.lengths = args->kv_lengths;
   Int8Image image;
-  image.image = slice<int8_t>(workspace, int8_.image);
+  image.image = slice<int8_t>(workspace, int8_.k_image);
   image.rows_padded = args->lk_padded;
   image.compiled_d = kernel_->head_dim;
   image.granularity = params_.qk_quant_gran;
@@ -178,6 +205,25 @@ Status AttentionPlan::quantize_int8(AttentionArgs* args, void* workspace, cudaSt
   args->k_image = image.image;
   args->k_mean = image.mean;
   return Status::kOk;
+}
+
+Status AttentionPlan::quantize_int8_pair(AttentionArgs* args, void* workspace, cudaStream_t stream) const {
+  RowsView k = rows_view(params_.k, params_.tensor_layout);
+  k.lengths = args->kv_lengths;
+  Int8Pair options;
+  options.compiled_d = kernel_->head_dim;
+  options.granularity = params_.qk_quant_gran;
+  if (int8_.mean_sums != kNone) {
+    float* sums = slice<float>(workspace, int8_.mean_sums);
+    ATTN4J_RETURN_IF_ERROR(check_cuda(enqueue_mean_sums(k, sums, stream), "mean of k"));
+    options.sums = sums;
+  }
+  args->k_image = slice<int8_t>(workspace, int8_.k_image);
+  args->k_scale = slice<float>(workspace, int8_.k_scale);
+  args->q_image = slice<int8_t>(workspace, int8_.q_image);
+  args->q_scale = slice<float>(workspace, int8_.q_scale);
+  const RowsView q = rows_view(params_.q, params_.tensor_layout);
+  return check_cuda(enqueue_int8_pair(k, q, *args, options, stream), "quantisation of q and k");
 }
 
 Status AttentionPlan::quantize_fp8(AttentionArgs* args, void* workspace, cudaStream_t stream) const {

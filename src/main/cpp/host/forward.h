@@ -36,12 +36,15 @@ class AttentionPlan {
 
   Status start(const AttentionParams& params);
   Status pick(Family family, const char* function);
+  void plan_int8_mma();
+  void plan_int8_wgmma();
   // Reserves room for a copy if the tensor needs one; says whether it does.
   bool pack(const TensorView& t, Packed* packed);
   Status copy_in(Packed packed, void* workspace, const void** data, Strides* stride, cudaStream_t stream) const;
   Status check_addresses(const Workspace& workspace, int* device) const;
   Status quantize(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
   Status quantize_int8(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
+  Status quantize_int8_pair(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
   Status quantize_fp8(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
 
   AttentionParams params_;
@@ -50,7 +53,7 @@ class AttentionPlan {
   WorkspacePlan workspace_;
   Packed q_, k_, v_, o_;
   struct {
-    int64_t mean_sums = kNone, mean = kNone, image = kNone;
+    int64_t mean_sums = kNone, mean = kNone, k_image = kNone, k_scale = kNone, q_image = kNone, q_scale = kNone;
   } int8_;
   struct {
     int64_t k_image, k_scale, k_mean, v_image, v_scale, q_image, q_scale, statistics, work_counter;

@@ -39,12 +39,14 @@ struct AttentionArgs {
   // Quantised inputs, written by the pre-pass into the workspace.
   int32_t q_group = 1;              // queries that share one INT8 scale: 1, 32 or 128
   const int8_t* k_image = nullptr;  // [b, hkv][lk_padded * D] in core-matrix order (device/tile.cuh)
-  const float* k_scale = nullptr;   // [b, hkv][lk_padded / 32][4]: scale of keys {32g + 8i + 2t + e}
+  const float* k_scale = nullptr;   // [b, hkv][lk_padded / 32][4]: scale of keys {32g + 8i + 2t + e}; attend_mma.cuh
+                                    // has its scales inside the image (quant/int8.cuh)
   const float* k_mean = nullptr;    // [b, hkv][head_dim] or null
   const uint8_t* v_image = nullptr; // [b, hkv][...] e4m3, transposed (quant/fp8_image.cuh)
   const float* v_scale = nullptr;   // [b, hkv][D]
   const int8_t* q_image = nullptr;  // [b, hq][lq_padded * D], where a kernel wants Q quantised before it
-  const float* q_scale = nullptr;   // [b, hq][lq_padded], scale_log2 folded in
+  // [2][b, hq][lq_padded]: scales of Q's rows with scale_log2 folded in, then q . mean(k) in log2 units for the LSE
+  const float* q_scale = nullptr;
   int32_t lk_padded = 0, lq_padded = 0;
   int32_t* work_counter = nullptr;  // zeroed by the pre-pass, for kernels that hand out work dynamically
 };
@@ -52,6 +54,7 @@ struct AttentionArgs {
 enum class Family : int32_t {
   kMmaInt8F16,    // attention/attend_mma.cuh
   kExactMma,      // attention/exact_mma.cuh
+  kWgmmaInt8F16,  // attention/int8_wgmma.cuh
   kWgmmaInt8Fp8,  // attention/attend_wgmma.cuh
   kExactWgmma,    // attention/exact_wgmma.cuh
 };

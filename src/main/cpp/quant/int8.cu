@@ -1,5 +1,5 @@
-// INT8 quantisation of whole tensors: the image of K that the attention kernel reads, and the plain rows of the public
-// piece quant_int8. One kernel body, two ways to write.
+// INT8 quantisation of whole tensors: the images that attention kernels read, and the plain rows of the public piece
+// quant_int8. One body, several ways to write.
 #include "quant/int8.cuh"
 #include "quant/quantize.h"
 
@@ -16,14 +16,25 @@ __device__ __forceinline__ int scale_group(int r, bool is_key, QuantGranularity 
   return granularity == QuantGranularity::kPerWarp ? r / 32 : 0;
 }
 
+// Eight values of lane column c into row r of a run of core matrices (device/tile.cuh).
+template <int kD>
+__device__ __forceinline__ void store_piece(int8_t* run, int64_t r, int c, uint2 z) {
+  if (8 * c < kD) *reinterpret_cast<uint2*>(run + r / 8 * 8 * kD + c / 2 * 128 + r % 8 * 16 + c % 2 * 8) = z;
+}
+
+// Whether row r is the first of the 8 keys {32g + 8i + 2t + e} that share a slot for a scale.
+__device__ __forceinline__ bool starts_scale_slot(int r) { return r % 32 < 8 && r % 2 == 0; }
+
+// A writer says where the mean comes from and where values and scales go. `head` = b * heads + h of its tensor.
+
 // Writes into an image of attend_mma.cuh.
 template <int kD>
 struct ImageWriter {
   static constexpr int kLanes = kLanesPerRow<kD>;
+  static constexpr bool kSubtractsMean = true;
   Int8Image out;
-  int64_t head;  // b * hkv + h
 
-  __device__ __forceinline__ float mean(const RowsView& k, int d) const {
+  __device__ __forceinline__ float mean(const RowsView& k, int64_t head, int d) const {
     if (out.sums == nullptr) return 0.f;
     const float m = mean_channel(k, out.sums, MeanChunks(k.rows).count, head, d);
     if (out.mean != nullptr && blockIdx.x == 0) out.mean[head * k.head_dim + d] = m;
@@ -31,19 +42,71 @@ struct ImageWriter {
   }
   __device__ __forceinline__ bool wants(int row) const { return row < out.rows_padded; }
   __device__ __forceinline__ int group(int r) const { return scale_group(r, true, out.granularity); }
-  __device__ __forceinline__ int8_t* tile(int row) const {
+  __device__ __forceinline__ float sign() const { return 1.f; }
+  __device__ __forceinline__ int8_t* tile(int64_t head, int row) const {
     return out.image + Int8KeyImage<kD>::offset(head * out.rows_padded + row);
   }
-  __device__ __forceinline__ void values(const RowsView&, int row, int c, uint2 z) const {
-    const int r = row % Int8KeyImage<kD>::kKeys;
-    if (8 * c < kD) {
-      *reinterpret_cast<uint2*>(tile(row) + r / 8 * 8 * kD + c / 2 * 128 + r % 8 * 16 + c % 2 * 8) = z;
-    }
+  __device__ __forceinline__ void values(const RowsView&, int64_t head, int row, int c, uint2 z) const {
+    store_piece<kD>(tile(head, row), row % Int8KeyImage<kD>::kKeys, c, z);
   }
-  __device__ __forceinline__ void scale(const RowsView&, int row, float s) const {
+  __device__ __forceinline__ void scale(int64_t head, int row, float s) const {
     const int r = row % Int8KeyImage<kD>::kKeys;
-    if (r % 32 >= 8 || r % 2 != 0) return;  // the first key of each of the image's scale slots
-    reinterpret_cast<float*>(tile(row) + Int8KeyImage<kD>::kScaleOffset)[r / 32 * 4 + r % 8 / 2] = s;
+    if (!starts_scale_slot(r)) return;
+    float* scales = reinterpret_cast<float*>(tile(head, row) + Int8KeyImage<kD>::kScaleOffset);
+    scales[r / 32 * 4 + r % 8 / 2] = s;
+  }
+};
+
+// Writes K's half of a pair of images.
+template <int kD>
+struct PairKeyWriter {
+  static constexpr int kLanes = kLanesPerRow<kD>;
+  static constexpr bool kSubtractsMean = true;
+  AttentionArgs args;
+  Int8Pair options;
+
+  __device__ __forceinline__ float mean(const RowsView& k, int64_t head, int d) const {
+    return options.sums == nullptr ? 0.f : mean_channel(k, options.sums, MeanChunks(k.rows).count, head, d);
+  }
+  __device__ __forceinline__ bool wants(int row) const { return row < args.lk_padded; }
+  __device__ __forceinline__ int group(int r) const { return scale_group(r, true, options.granularity); }
+  __device__ __forceinline__ float sign() const { return 1.f; }
+  __device__ __forceinline__ void values(const RowsView&, int64_t head, int row, int c, uint2 z) const {
+    store_piece<kD>(const_cast<int8_t*>(args.k_image) + head * args.lk_padded * kD, row, c, z);
+  }
+  __device__ __forceinline__ void scale(int64_t head, int row, float s) const {
+    if (!starts_scale_slot(row)) return;
+    const_cast<float*>(args.k_scale)[head * (args.lk_padded / 8) + row / 32 * 4 + row % 8 / 2] = s;
+  }
+};
+
+// Writes Q's half, and per row the product with K's mean that the LSE needs.
+template <int kD>
+struct PairQueryWriter {
+  static constexpr int kLanes = kLanesPerRow<kD>;
+  static constexpr bool kSubtractsMean = false;
+  AttentionArgs args;
+  Int8Pair options;
+  RowsView k;
+
+  __device__ __forceinline__ bool corrects() const { return args.lse != nullptr && options.sums != nullptr; }
+  __device__ __forceinline__ float mean(const RowsView&, int64_t head, int d) const {
+    if (!corrects()) return 0.f;
+    const int64_t kv_head = head / args.heads_q * args.heads_kv + head % args.heads_q / args.group;
+    return mean_channel(k, options.sums, MeanChunks(k.rows).count, kv_head, d);
+  }
+  __device__ __forceinline__ bool wants(int row) const { return row < args.lq_padded; }
+  __device__ __forceinline__ int group(int r) const { return scale_group(r, false, options.granularity); }
+  __device__ __forceinline__ float sign() const { return args.q_sign; }
+  __device__ __forceinline__ void values(const RowsView&, int64_t head, int row, int c, uint2 z) const {
+    store_piece<kD>(const_cast<int8_t*>(args.q_image) + head * args.lq_padded * kD, row, c, z);
+  }
+  __device__ __forceinline__ void scale(int64_t head, int row, float s) const {
+    const_cast<float*>(args.q_scale)[head * args.lq_padded + row] = s * args.scale_log2;
+  }
+  __device__ __forceinline__ void product(int64_t head, int row, float x) const {
+    const int64_t heads = static_cast<int64_t>(args.batch) * args.heads_q;
+    const_cast<float*>(args.q_scale)[(heads + head) * args.lq_padded + row] = x * args.scale_log2 * args.q_sign;
   }
 };
 
@@ -51,16 +114,17 @@ struct ImageWriter {
 template <int kLanes_>
 struct RowsWriter {
   static constexpr int kLanes = kLanes_;
+  static constexpr bool kSubtractsMean = true;
   Int8Rows out;
-  int64_t head;
   int32_t rows;
 
-  __device__ __forceinline__ float mean(const RowsView& x, int d) const {
+  __device__ __forceinline__ float mean(const RowsView& x, int64_t head, int d) const {
     return out.mean != nullptr ? out.mean[head * x.head_dim + d] : 0.f;
   }
   __device__ __forceinline__ bool wants(int row) const { return row < rows; }
   __device__ __forceinline__ int group(int r) const { return scale_group(r, out.is_key, out.granularity); }
-  __device__ __forceinline__ void values(const RowsView& x, int row, int c, uint2 z) const {
+  __device__ __forceinline__ float sign() const { return 1.f; }
+  __device__ __forceinline__ void values(const RowsView& x, int64_t head, int row, int c, uint2 z) const {
     int8_t* target = out.values + (head * rows + row) * x.head_dim + 8 * c;
     const int valid = valid_channels(x.head_dim, c);
     if (valid == 8 && x.head_dim % 8 == 0) {
@@ -69,20 +133,18 @@ struct RowsWriter {
       for (int i = 0; i < valid; i++) target[i] = static_cast<int8_t>((i < 4 ? z.x : z.y) >> (8 * (i % 4)));
     }
   }
-  __device__ __forceinline__ void scale(const RowsView&, int row, float s) const { out.scales[head * rows + row] = s; }
+  __device__ __forceinline__ void scale(int64_t head, int row, float s) const { out.scales[head * rows + row] = s; }
 };
 
-// One CTA per kRows rows of a head. Rows stay in registers between the two steps: maxima, then values.
+// Quantises rows [first, first + kRows) of one head. Rows stay in registers between the two steps: maxima, then values.
 template <DType T, class Writer>
-__global__ void __launch_bounds__(kThreads) int8_kernel(const RowsView x, Writer writer) {
+__device__ __forceinline__ void quantize_rows(const RowsView& x, const Writer& writer, int64_t head_index, int first) {
   constexpr int kLanes = Writer::kLanes;
   constexpr int kPass = kThreads / kLanes, kPasses = kRows / kPass;
   __shared__ float shift[8 * kLanes];
   __shared__ unsigned group_max[kRows];
   const int c = threadIdx.x % kLanes, r0 = threadIdx.x / kLanes;
-  const int head = blockIdx.y % x.heads, batch = blockIdx.y / x.heads;
-  writer.head = blockIdx.y;
-  const int first = blockIdx.x * kRows;
+  const int head = static_cast<int>(head_index % x.heads), batch = static_cast<int>(head_index / x.heads);
   const int end = x.lengths != nullptr ? min(max(x.lengths[batch], 0), x.rows) : x.rows;
   const int valid = valid_channels(x.head_dim, c);
   const auto* base = static_cast<const typename Element<T>::type*>(x.data) + batch * x.stride.batch +
@@ -94,16 +156,18 @@ __global__ void __launch_bounds__(kThreads) int8_kernel(const RowsView x, Writer
     load8<T>(data[n], base + row * x.stride.row, row < end ? valid : 0, x.vector_io);
   }
   if (threadIdx.x < 8 * kLanes) {
-    shift[threadIdx.x] = static_cast<int>(threadIdx.x) < x.head_dim ? writer.mean(x, threadIdx.x) : 0.f;
+    shift[threadIdx.x] = static_cast<int>(threadIdx.x) < x.head_dim ? writer.mean(x, head_index, threadIdx.x) : 0.f;
   }
   if (threadIdx.x < kRows) group_max[threadIdx.x] = 0;
   __syncthreads();
 #pragma unroll
   for (int n = 0; n < kPasses; n++) {
     const int r = n * kPass + r0;
-    if (first + r < end) {
+    if constexpr (Writer::kSubtractsMean) {
+      if (first + r < end) {
 #pragma unroll
-      for (int i = 0; i < 8; i++) data[n][i] -= shift[8 * c + i];
+        for (int i = 0; i < 8; i++) data[n][i] -= shift[8 * c + i];
+      }
     }
     const float m = row_max<kLanes>(max_abs(data[n]));
     if (c == 0) atomicMax(&group_max[writer.group(r)], __float_as_uint(m) & 0x7fffffffu);
@@ -112,10 +176,39 @@ __global__ void __launch_bounds__(kThreads) int8_kernel(const RowsView x, Writer
 #pragma unroll
   for (int n = 0; n < kPasses; n++) {
     const int r = n * kPass + r0;
-    if (!writer.wants(first + r)) continue;
+    if (!writer.wants(first + r)) continue;  // the same for a whole warp: padded lengths are multiples of 8
     const float m = __uint_as_float(group_max[writer.group(r)]);
-    writer.values(x, first + r, c, to_int8(data[n], inverse_scale(m)));
-    if (c == 0) writer.scale(x, first + r, scale_of(m));
+    writer.values(x, head_index, first + r, c, to_int8(data[n], inverse_scale(m) * writer.sign()));
+    if (c == 0) writer.scale(head_index, first + r, scale_of(m));
+    if constexpr (!Writer::kSubtractsMean) {
+      float dot = 0.f;
+#pragma unroll
+      for (int i = 0; i < 8; i++) dot = fmaf(data[n][i], shift[8 * c + i], dot);
+#pragma unroll
+      for (int o = kLanes / 2; o > 0; o >>= 1) dot += __shfl_xor_sync(kFullWarp, dot, o);
+      if (c == 0) writer.product(head_index, first + r, dot);
+    }
+  }
+}
+
+// One CTA per kRows rows of a head.
+template <DType T, class Writer>
+__global__ void __launch_bounds__(kThreads) int8_kernel(const RowsView x, const Writer writer) {
+  quantize_rows<T>(x, writer, blockIdx.y, blockIdx.x * kRows);
+}
+
+// The heads of K first, then those of Q.
+template <DType T, int kD>
+__global__ void __launch_bounds__(kThreads) int8_pair_kernel(const RowsView k, const PairQueryWriter<kD> writer,
+                                                             const RowsView q) {
+  const unsigned kv_heads = k.batch * k.heads;
+  const int first = blockIdx.x * kRows;
+  if (blockIdx.y < kv_heads) {
+    if (first < writer.args.lk_padded) {
+      quantize_rows<T>(k, PairKeyWriter<kD>{writer.args, writer.options}, blockIdx.y, first);
+    }
+  } else if (first < writer.args.lq_padded) {
+    quantize_rows<T>(q, writer, blockIdx.y - kv_heads, first);
   }
 }
 
@@ -130,18 +223,42 @@ cudaError_t launch(const RowsView& x, const Writer& writer, int rows, cudaStream
   return cudaGetLastError();
 }
 
+template <int kD>
+cudaError_t launch_pair(const RowsView& k, const RowsView& q, const AttentionArgs& args, const Int8Pair& options,
+                        cudaStream_t stream) {
+  const PairQueryWriter<kD> writer{args, options, k};
+  const int rows = args.lk_padded > args.lq_padded ? args.lk_padded : args.lq_padded;
+  const dim3 grid((rows + kRows - 1) / kRows, k.batch * k.heads + q.batch * q.heads);
+  if (k.dtype == DType::kFloat16) {
+    int8_pair_kernel<DType::kFloat16, kD><<<grid, kThreads, 0, stream>>>(k, writer, q);
+  } else {
+    int8_pair_kernel<DType::kBFloat16, kD><<<grid, kThreads, 0, stream>>>(k, writer, q);
+  }
+  return cudaGetLastError();
+}
+
 }  // namespace
 
 cudaError_t enqueue_int8_rows(const RowsView& x, const Int8Rows& out, cudaStream_t stream) {
-  if (x.head_dim <= 64) return launch(x, RowsWriter<8>{out, 0, x.rows}, x.rows, stream);
-  return launch(x, RowsWriter<16>{out, 0, x.rows}, x.rows, stream);
+  if (x.head_dim <= 64) return launch(x, RowsWriter<8>{out, x.rows}, x.rows, stream);
+  return launch(x, RowsWriter<16>{out, x.rows}, x.rows, stream);
 }
 
 cudaError_t enqueue_int8_image(const RowsView& k, const Int8Image& out, cudaStream_t stream) {
   switch (out.compiled_d) {
-    case 64: return launch(k, ImageWriter<64>{out, 0}, out.rows_padded, stream);
-    case 96: return launch(k, ImageWriter<96>{out, 0}, out.rows_padded, stream);
-    case 128: return launch(k, ImageWriter<128>{out, 0}, out.rows_padded, stream);
+    case 64: return launch(k, ImageWriter<64>{out}, out.rows_padded, stream);
+    case 96: return launch(k, ImageWriter<96>{out}, out.rows_padded, stream);
+    case 128: return launch(k, ImageWriter<128>{out}, out.rows_padded, stream);
+    default: return cudaErrorInvalidValue;
+  }
+}
+
+cudaError_t enqueue_int8_pair(const RowsView& k, const RowsView& q, const AttentionArgs& args, const Int8Pair& options,
+                              cudaStream_t stream) {
+  switch (options.compiled_d) {
+    case 64: return launch_pair<64>(k, q, args, options, stream);
+    case 96: return launch_pair<96>(k, q, args, options, stream);
+    case 128: return launch_pair<128>(k, q, args, options, stream);
     default: return cudaErrorInvalidValue;
   }
 }
