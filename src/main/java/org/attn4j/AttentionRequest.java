@@ -43,6 +43,29 @@ public final class AttentionRequest {
             : builder.stream;
   }
 
+  private AttentionRequest(AttentionRequest other, DeviceMemory workspace) {
+    q = other.q;
+    k = other.k;
+    v = other.v;
+    o = other.o;
+    lse = other.lse;
+    kvLengths = other.kvLengths;
+    options = other.options;
+    dims = other.dims;
+    stream = other.stream;
+    plan = other.plan;
+    this.workspace = workspace;
+  }
+
+  /**
+   * The same request with scratch memory of its own, for callers that learn the size from {@link
+   * Attention#workspaceSize} first. On the device of q.
+   */
+  public AttentionRequest withWorkspace(DeviceMemory memory) {
+    RequestValidation.checkWorkspace(memory, q);
+    return new AttentionRequest(this, memory);
+  }
+
   /** A builder without tensors and with default options. */
   public static Builder builder() {
     return new Builder();

@@ -212,15 +212,14 @@ final class RequestValidation {
   }
 
   private static void checkStream(AttentionRequest.Builder request) {
-    if (!(request.q instanceof DeviceTensor q)) {
-      if (request.stream != null || request.workspace != null) {
-        throw invalid(
-            (request.stream != null ? "stream" : "workspace")
-                + " is set and q is host memory; host tensors take neither stream nor workspace");
-      }
+    checkWorkspace(request.workspace, request.q);
+    if (request.stream == null) {
       return;
     }
-    if (request.stream != null && request.stream.device() != q.device()) {
+    if (!(request.q instanceof DeviceTensor q)) {
+      throw notOnHost("stream");
+    }
+    if (request.stream.device() != q.device()) {
       throw invalid(
           "stream is on device "
               + request.stream.device()
@@ -228,8 +227,16 @@ final class RequestValidation {
               + q.device()
               + "; they must agree");
     }
-    DeviceMemory workspace = request.workspace;
-    if (workspace != null && workspace.device() != q.device()) {
+  }
+
+  static void checkWorkspace(DeviceMemory workspace, Tensor queries) {
+    if (workspace == null) {
+      return;
+    }
+    if (!(queries instanceof DeviceTensor q)) {
+      throw notOnHost("workspace");
+    }
+    if (workspace.device() != q.device()) {
       throw invalid(
           "workspace is on device "
               + workspace.device()
@@ -237,6 +244,11 @@ final class RequestValidation {
               + q.device()
               + "; they must agree");
     }
+  }
+
+  private static InvalidAttentionArgumentException notOnHost(String name) {
+    return invalid(
+        name + " is set and q is host memory; host tensors take neither stream nor workspace");
   }
 
   private static String kind(Tensor tensor) {

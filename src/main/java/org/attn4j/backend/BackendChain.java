@@ -6,7 +6,9 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Function;
 import java.util.stream.Collectors;
+import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
 import org.attn4j.Backend;
 import org.attn4j.BackendInfo;
@@ -57,6 +59,19 @@ public final class BackendChain {
   }
 
   /**
+   * A chain of the same backends and one that the caller runs itself, at its place in the order. It
+   * serves all that the others refuse; {@link #plan} answers with it, and {@link #served} notes
+   * that it ran.
+   *
+   * @param what one sentence: what the caller runs
+   */
+  public BackendChain withCaller(Backend name, String what) {
+    List<AttentionBackend> all = new ArrayList<>(backends.values());
+    all.add(new CallerBackend(name, what));
+    return new BackendChain(settings, all, logger);
+  }
+
+  /**
    * Runs a request with the first backend that supports it.
    *
    * @param plan what an earlier call returned for the same request, or null
@@ -66,10 +81,15 @@ public final class BackendChain {
     Plan known = plan == null ? plan(request) : plan;
     AttentionBackend backend = known.implementation();
     backend.run(request, known.workspaceBytes());
-    if (!announced[backend.name().ordinal()]) {
-      announce(backend.name());
-    }
+    served(backend.name());
     return known;
+  }
+
+  /** Logs the first use of a backend. Only a caller that runs a backend itself needs this. */
+  public void served(Backend backend) {
+    if (!announced[backend.ordinal()]) {
+      announce(backend);
+    }
   }
 
   /**
@@ -78,10 +98,29 @@ public final class BackendChain {
    * @throws UnsupportedAttentionException if none does
    */
   public Plan plan(AttentionRequest request) {
+    return plan(request.options(), backend -> backend.supports(request));
+  }
+
+  /**
+   * The plan of a call that can't be put as a request: every backend but the caller's own refuses
+   * it with the obstacle.
+   *
+   * @throws UnsupportedAttentionException if the options keep the caller's backend from being asked
+   */
+  public Plan plan(AttentionOptions options, String obstacle) {
+    return plan(options, refusing(obstacle));
+  }
+
+  private static Function<AttentionBackend, Support> refusing(String obstacle) {
+    return backend ->
+        backend instanceof CallerBackend caller ? caller.supports(null) : Support.refused(obstacle);
+  }
+
+  private Plan plan(AttentionOptions options, Function<AttentionBackend, Support> question) {
     List<BackendVerdict> verdicts = new ArrayList<>();
-    for (Backend name : order(request)) {
+    for (Backend name : order(options)) {
       AttentionBackend backend = backends.get(name);
-      Support support = backend == null ? Support.refused(absent(name)) : ask(backend, request);
+      Support support = backend == null ? Support.refused(absent(name)) : ask(backend, question);
       if (support.supported()) {
         logFallback(verdicts, name);
         return new Plan(backend, support.workspaceBytes());
@@ -98,35 +137,39 @@ public final class BackendChain {
 
   /** Every backend's answer, in the order of the chain. Runs and logs nothing. */
   public List<BackendVerdict> explain(AttentionRequest request) {
-    List<Backend> asked = order(request);
+    return explain(request.options(), backend -> backend.supports(request));
+  }
+
+  /** As {@link #explain(AttentionRequest)}, for a call that can't be put as a request. */
+  public List<BackendVerdict> explain(AttentionOptions options, String obstacle) {
+    return explain(options, refusing(obstacle));
+  }
+
+  private List<BackendVerdict> explain(
+      AttentionOptions options, Function<AttentionBackend, Support> question) {
+    List<Backend> asked = order(options);
     List<BackendVerdict> verdicts = new ArrayList<>();
     for (Backend name : Backend.values()) {
-      if (name != Backend.AUTO) {
-        verdicts.add(explain(name, request, asked));
+      if (name == Backend.AUTO) {
+        continue;
+      }
+      AttentionBackend backend = backends.get(name);
+      if (backend == null) {
+        Outcome outcome = asked.contains(name) ? Outcome.REFUSES : Outcome.NOT_ASKED;
+        verdicts.add(new BackendVerdict(name, outcome, absent(name)));
+      } else if (!asked.contains(name)) {
+        verdicts.add(new BackendVerdict(name, Outcome.NOT_ASKED, notAsked(options)));
+      } else {
+        Support support = ask(backend, question);
+        Outcome outcome = support.supported() ? Outcome.SERVES : Outcome.REFUSES;
+        verdicts.add(new BackendVerdict(name, outcome, support.reason()));
       }
     }
     return List.copyOf(verdicts);
   }
 
-  private BackendVerdict explain(Backend name, AttentionRequest request, List<Backend> asked) {
-    if (!backends.containsKey(name)) {
-      Outcome outcome = asked.contains(name) ? Outcome.REFUSES : Outcome.NOT_ASKED;
-      return new BackendVerdict(name, outcome, absent(name));
-    }
-    if (!asked.contains(name)) {
-      return new BackendVerdict(name, Outcome.NOT_ASKED, notAsked(request));
-    }
-    Support support = ask(backends.get(name), request);
-    Outcome outcome = support.supported() ? Outcome.SERVES : Outcome.REFUSES;
-    return new BackendVerdict(name, outcome, support.reason());
-  }
-
-  private String notAsked(AttentionRequest request) {
-    return "mode "
-        + request.options().mode()
-        + " with backend "
-        + chosen(request)
-        + " doesn't ask it";
+  private String notAsked(AttentionOptions options) {
+    return "mode " + options.mode() + " with backend " + chosen(options) + " doesn't ask it";
   }
 
   /** Whether each backend of this version can be used in this process. */
@@ -138,17 +181,17 @@ public final class BackendChain {
     return "this version of attn4j has no " + name.id() + " backend";
   }
 
-  private Support ask(AttentionBackend backend, AttentionRequest request) {
+  private Support ask(AttentionBackend backend, Function<AttentionBackend, Support> question) {
     boolean quantised = backend.name() == Backend.SAGE || backend.name() == Backend.SPARGE;
     if (quantised && settings.quantisedDisabled()) {
       return Support.refused(Settings.DISABLE_VARIABLE + "=1 switches it off");
     }
-    return backend.supports(request);
+    return question.apply(backend);
   }
 
   /** The backend that the options name, or the system property if they leave it open. */
-  private Backend chosen(AttentionRequest request) {
-    Backend chosen = request.options().backend();
+  public Backend chosen(AttentionOptions options) {
+    Backend chosen = options.backend();
     return chosen == Backend.AUTO ? settings.backend() : chosen;
   }
 
@@ -156,9 +199,9 @@ public final class BackendChain {
    * The backends to ask, best first. Those that this version lacks are asked only if they were
    * chosen.
    */
-  private List<Backend> order(AttentionRequest request) {
-    Backend chosen = chosen(request);
-    BackendMode mode = request.options().mode();
+  private List<Backend> order(AttentionOptions options) {
+    Backend chosen = chosen(options);
+    BackendMode mode = options.mode();
     List<Backend> order = new ArrayList<>();
     for (Backend name : Backend.values()) {
       boolean present = backends.containsKey(name);

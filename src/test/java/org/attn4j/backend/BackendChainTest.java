@@ -281,4 +281,44 @@ public class BackendChainTest {
         verdicts.get(2).toString(),
         "exact NOT_ASKED: mode REQUIRE with backend SAGE doesn't ask it");
   }
+
+  @Test
+  public void callersBackendHasItsPlaceAndIsRunByTheCaller() {
+    BackendChain chain = chain(NO_SETTINGS).withCaller(Backend.PYTORCH, "torch's kernel");
+    assertSame(chain.plan(auto()).backend(), Backend.SPARGE);
+    sparge.refusal = "no";
+    sage.refusal = "no";
+    exact.refusal = "no";
+    Plan plan = chain.plan(auto());
+    assertSame(plan.backend(), Backend.PYTORCH);
+    expectThrows(IllegalStateException.class, () -> chain.run(auto(), plan));
+    log.clear();
+    chain.served(Backend.PYTORCH);
+    chain.served(Backend.PYTORCH);
+    assertEquals(log, List.of("Using pytorch cross attention"));
+    assertEquals(ran, List.of());
+  }
+
+  @Test
+  public void callThatIsNoRequestIsLeftToTheCaller() {
+    BackendChain chain = chain(NO_SETTINGS).withCaller(Backend.PYTORCH, "torch's kernel");
+    AttentionOptions auto = AttentionOptions.DEFAULTS;
+    assertSame(chain.plan(auto, "a dense mask").backend(), Backend.PYTORCH);
+    assertEquals(log.get(0), "Falling back from sparge to pytorch: a dense mask");
+    assertEquals(
+        chain.explain(auto, "a dense mask").stream().map(BackendVerdict::toString).toList(),
+        List.of(
+            "sparge REFUSES: a dense mask",
+            "sage REFUSES: a dense mask",
+            "exact REFUSES: a dense mask",
+            "pytorch SERVES: torch's kernel",
+            "cpu REFUSES: a dense mask"));
+    AttentionOptions sageAlone =
+        auto.toBuilder().backend(Backend.SAGE).mode(BackendMode.REQUIRE).build();
+    assertEquals(
+        expectThrows(
+                UnsupportedAttentionException.class, () -> chain.plan(sageAlone, "a dense mask"))
+            .getMessage(),
+        "no backend serves the request: sage: a dense mask");
+  }
 }

@@ -1,0 +1,37 @@
+package org.attn4j.backend;
+
+import org.attn4j.AttentionRequest;
+import org.attn4j.Backend;
+import org.attn4j.BackendInfo;
+
+/** The place in the chain of a backend that the caller runs itself, such as PyTorch's SDPA. */
+final class CallerBackend implements AttentionBackend {
+  private final Backend name;
+  private final String what;
+
+  CallerBackend(Backend name, String what) {
+    this.name = name;
+    this.what = what;
+  }
+
+  @Override
+  public Backend name() {
+    return name;
+  }
+
+  @Override
+  public BackendInfo info() {
+    return new BackendInfo(name.id(), true, what);
+  }
+
+  /** Serves everything, also what is no request: null. */
+  @Override
+  public Support supports(AttentionRequest request) {
+    return Support.served(what, 0);
+  }
+
+  @Override
+  public void run(AttentionRequest request, long workspaceBytes) {
+    throw new IllegalStateException(name.id() + " is run by the caller of the chain, not by it");
+  }
+}
