@@ -12,6 +12,7 @@
 #pragma once
 
 #include "arch/arch.h"
+#include "attention/launch.cuh"
 #include "device/numeric.cuh"
 #include "device/ptx/cp_async.cuh"
 #include "device/ptx/ldmatrix.cuh"
@@ -287,9 +288,8 @@ __global__ void __launch_bounds__(Policy::Tile::kThreads, Policy::kMinCtas)
 template <class Policy>
 cudaError_t launch_attend_mma(const AttentionArgs& args, cudaStream_t stream) {
   using Tile = typename Policy::Tile;
-  const auto kernel = attend_mma_kernel<Policy>;
-  const cudaError_t error =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile::kSmemBytes);
+  constexpr auto kernel = attend_mma_kernel<Policy>;
+  const cudaError_t error = allow_shared_memory<kernel>(Tile::kSmemBytes);
   if (error != cudaSuccess) return error;
   const unsigned grid = static_cast<unsigned>((args.lq + Tile::kRows - 1) / Tile::kRows) * args.batch * args.heads_q;
   kernel<<<grid, Tile::kThreads, Tile::kSmemBytes, stream>>>(args);
