@@ -1,27 +1,66 @@
 package org.attn4j;
 
-/**
- * The sizes of a request by name, whatever its layout.
- *
- * @param batch batch entries
- * @param headsQ query heads, a multiple of headsKv
- * @param headsKv key/value heads
- * @param queries queries per head
- * @param keys keys per head
- * @param headDim channels per head
- */
-public record AttentionDims(
-    long batch, long headsQ, long headsKv, long queries, long keys, long headDim) {
+/** The sizes of a request by name, whatever its layout. */
+public final class AttentionDims {
+  private final TensorShape q;
+  private final TensorShape k;
+  private final TensorLayout layout;
 
-  static AttentionDims of(TensorLayout layout, TensorShape q, TensorShape k) {
-    int head = layout.headDimension();
-    int sequence = layout.sequenceDimension();
-    return new AttentionDims(
-        q.size(0), q.size(head), k.size(head), q.size(sequence), k.size(sequence), q.size(3));
+  AttentionDims(TensorLayout layout, TensorShape q, TensorShape k) {
+    this.layout = layout;
+    this.q = q;
+    this.k = k;
+  }
+
+  /** Batch entries. */
+  public long batch() {
+    return q.size(0);
+  }
+
+  /** Query heads, a multiple of {@link #headsKv}. */
+  public long headsQ() {
+    return q.size(layout.headDimension());
+  }
+
+  /** Key/value heads. */
+  public long headsKv() {
+    return k.size(layout.headDimension());
+  }
+
+  /** Queries per head. */
+  public long queries() {
+    return q.size(layout.sequenceDimension());
+  }
+
+  /** Keys per head. */
+  public long keys() {
+    return k.size(layout.sequenceDimension());
+  }
+
+  /** Channels per head. */
+  public long headDim() {
+    return q.size(3);
   }
 
   /** Query heads per key/value head. */
   public long group() {
-    return headsKv == 0 ? 1 : headsQ / headsKv;
+    return headsKv() == 0 ? 1 : headsQ() / headsKv();
+  }
+
+  /** For example {@code batch 2, heads 8/2, queries 100, keys 200, head_dim 64}. */
+  @Override
+  public String toString() {
+    return "batch "
+        + batch()
+        + ", heads "
+        + headsQ()
+        + "/"
+        + headsKv()
+        + ", queries "
+        + queries()
+        + ", keys "
+        + keys()
+        + ", head_dim "
+        + headDim();
   }
 }

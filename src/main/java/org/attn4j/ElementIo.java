@@ -2,11 +2,15 @@ package org.attn4j;
 
 import java.nio.ByteBuffer;
 
-/** Elements of every data type, read and written as floats. Positions and steps are in bytes. */
-final class ElementIo {
-  private ElementIo() {}
+/**
+ * Elements of every data type, read and written as floats. Positions and steps are in bytes.
+ *
+ * @param buffer in the machine's byte order
+ * @param dtype of the elements
+ */
+record ElementIo(ByteBuffer buffer, DType dtype) {
 
-  static float read(ByteBuffer buffer, DType dtype, int position) {
+  float read(int position) {
     return switch (dtype) {
       case FLOAT16 -> Float16.toFloat(buffer.getShort(position));
       case BFLOAT16 -> BFloat16.toFloat(buffer.getShort(position));
@@ -16,7 +20,7 @@ final class ElementIo {
     };
   }
 
-  static void write(ByteBuffer buffer, DType dtype, int position, float value) {
+  void write(int position, float value) {
     switch (dtype) {
       case FLOAT16 -> buffer.putShort(position, Float16.fromFloat(value));
       case BFLOAT16 -> buffer.putShort(position, BFloat16.fromFloat(value));
@@ -26,8 +30,11 @@ final class ElementIo {
     }
   }
 
-  static void read(
-      ByteBuffer buffer, DType dtype, int position, int step, int count, float[] target) {
+  /**
+   * {@code count} elements, {@code step} bytes apart. The 16-bit types have loops of their own for
+   * speed.
+   */
+  void read(int position, int step, int count, float[] target) {
     switch (dtype) {
       case FLOAT16 -> {
         for (int i = 0; i < count; i++) {
@@ -41,16 +48,15 @@ final class ElementIo {
       }
       default -> {
         for (int i = 0; i < count; i++) {
-          target[i] = read(buffer, dtype, position + i * step);
+          target[i] = read(position + i * step);
         }
       }
     }
   }
 
-  static void write(
-      ByteBuffer buffer, DType dtype, int position, int step, int count, float[] source) {
+  void write(int position, int step, int count, float[] source) {
     for (int i = 0; i < count; i++) {
-      write(buffer, dtype, position + i * step, source[i]);
+      write(position + i * step, source[i]);
     }
   }
 }

@@ -1,7 +1,5 @@
 package org.attn4j;
 
-import java.nio.ByteBuffer;
-
 /**
  * A tensor in host memory: input and output of the CPU backend, source and target of copies to a
  * GPU.
@@ -101,7 +99,7 @@ public final class HostTensor extends Tensor {
 
   /** One element as a float. */
   public float get(long... index) {
-    return ElementIo.read(memory.buffer(), dtype(), position(offsetOf(index)));
+    return elements().read(position(offsetOf(index)));
   }
 
   /** One element of an INT32 tensor. */
@@ -115,7 +113,7 @@ public final class HostTensor extends Tensor {
 
   /** Sets one element, rounded to nearest even. */
   public void set(float value, long... index) {
-    ElementIo.write(memory.buffer(), dtype(), position(offsetOf(index)), value);
+    elements().write(position(offsetOf(index)), value);
   }
 
   /**
@@ -123,9 +121,8 @@ public final class HostTensor extends Tensor {
    * first element.
    */
   public void read(long elementOffset, long stride, int count, float[] target) {
-    ByteBuffer buffer = memory.buffer();
     int step = (int) (stride * dtype().byteSize());
-    ElementIo.read(buffer, dtype(), position(elementOffset), step, count, target);
+    elements().read(position(elementOffset), step, count, target);
   }
 
   /**
@@ -133,9 +130,12 @@ public final class HostTensor extends Tensor {
    * element.
    */
   public void write(long elementOffset, long stride, int count, float[] source) {
-    ByteBuffer buffer = memory.buffer();
     int step = (int) (stride * dtype().byteSize());
-    ElementIo.write(buffer, dtype(), position(elementOffset), step, count, source);
+    elements().write(position(elementOffset), step, count, source);
+  }
+
+  private ElementIo elements() {
+    return new ElementIo(memory.buffer(), dtype());
   }
 
   private int position(long elementOffset) {
@@ -152,12 +152,11 @@ public final class HostTensor extends Tensor {
               + shape().elements()
               + " elements");
     }
-    ByteBuffer buffer = memory.buffer();
+    ElementIo elements = elements();
     if (shape().isContiguous()) {
-      ElementIo.write(buffer, dtype(), position(0), dtype().byteSize(), values.length, values);
+      elements.write(position(0), dtype().byteSize(), values.length, values);
     } else {
-      forEachElement(
-          (index, position) -> ElementIo.write(buffer, dtype(), position, values[index]));
+      forEachElement((index, position) -> elements.write(position, values[index]));
     }
   }
 
@@ -167,13 +166,12 @@ public final class HostTensor extends Tensor {
       throw new InvalidAttentionArgumentException(
           "the tensor has " + shape().elements() + " elements; a Java array holds 2147483639");
     }
-    ByteBuffer buffer = memory.buffer();
+    ElementIo elements = elements();
     float[] values = new float[(int) shape().elements()];
     if (shape().isContiguous()) {
-      ElementIo.read(buffer, dtype(), position(0), dtype().byteSize(), values.length, values);
+      elements.read(position(0), dtype().byteSize(), values.length, values);
     } else {
-      forEachElement(
-          (index, position) -> values[index] = ElementIo.read(buffer, dtype(), position));
+      forEachElement((index, position) -> values[index] = elements.read(position));
     }
     return values;
   }

@@ -1,75 +1,124 @@
 package org.attn4j;
 
-/** Whether two tensors share bytes. */
+import java.util.stream.IntStream;
+
+/**
+ * Whether two tensors share a byte, as far as it can be told cheaply: never no if they do, and yes
+ * if in doubt.
+ */
 final class Overlap {
+  private static final int MAX_UNROLLED = 64;
+
+  /**
+   * A strided set of elements in bytes: strides positive and falling, dimensions that don't move
+   * left out.
+   */
+  private record Box(long start, long[] sizes, long[] strides, long width) {
+    static Box of(Tensor tensor) {
+      TensorShape shape = tensor.shape();
+      long width = tensor.dtype().byteSize();
+      int[] order =
+          IntStream.range(0, shape.rank())
+              .filter(i -> shape.size(i) > 1 && shape.stride(i) != 0)
+              .boxed()
+              .sorted((i, j) -> Long.compare(Math.abs(shape.stride(j)), Math.abs(shape.stride(i))))
+              .mapToInt(Integer::intValue)
+              .toArray();
+      long[] sizes = IntStream.of(order).mapToLong(shape::size).toArray();
+      long[] strides =
+          IntStream.of(order).mapToLong(i -> Math.abs(shape.stride(i)) * width).toArray();
+      return new Box(address(tensor) + shape.minOffset() * width, sizes, strides, width);
+    }
+
+    int rank() {
+      return sizes.length;
+    }
+
+    long stride(int dimension) {
+      return dimension < rank() ? strides[dimension] : 0;
+    }
+
+    /** The bytes from first to last, of one element of the dimensions before {@code dimension}. */
+    long span(int dimension) {
+      long span = width;
+      for (int i = dimension; i < rank(); i++) {
+        span += (sizes[i] - 1) * strides[i];
+      }
+      return span;
+    }
+  }
+
   private Overlap() {}
 
-  /** Whether the byte ranges from first to last element intersect and the memory is the same. */
-  static boolean sameBytes(Tensor a, Tensor b) {
-    if (a.shape().elements() == 0 || b.shape().elements() == 0 || !sameMemory(a, b)) {
+  static boolean possible(Tensor a, Tensor b) {
+    boolean empty = a.shape().elements() == 0 || b.shape().elements() == 0;
+    if (empty || a.isDevice() != b.isDevice()) {
       return false;
     }
-    return first(a) < last(b) && first(b) < last(a);
+    if (!a.isDevice() && a.memory() != b.memory()) {
+      return false;
+    }
+    return meet(Part.of(Box.of(a)), Part.of(Box.of(b)));
   }
 
   /**
-   * Whether two tensors of rank 4 and one element type share an element, as far as it can be told
-   * cheaply: true if in doubt. Views that are interleaved row by row, such as q and o inside one
-   * packed buffer, are told apart.
+   * On the device the address of the first element; on the host its place in the memory that both
+   * share.
    */
-  static boolean possible(Tensor a, Tensor b, int sequenceDimension) {
-    if (!sameBytes(a, b)) {
+  private static long address(Tensor tensor) {
+    return tensor instanceof DeviceTensor device ? device.address() : tensor.byteOffset();
+  }
+
+  /** The dimensions of a box from one on, starting at some byte. */
+  private record Part(Box box, int dimension, long start) {
+    static Part of(Box box) {
+      return new Part(box, 0, box.start());
+    }
+
+    long stride() {
+      return box.stride(dimension);
+    }
+
+    long span() {
+      return box.span(dimension);
+    }
+
+    /** One element of this dimension, starting elsewhere. */
+    Part inner(long newStart) {
+      return new Part(box, dimension + 1, newStart);
+    }
+  }
+
+  private static boolean meet(Part a, Part b) {
+    if (a.start() + a.span() <= b.start() || b.start() + b.span() <= a.start()) {
       return false;
     }
-    long period = Math.abs(a.stride(sequenceDimension)) * a.dtype().byteSize();
-    if (!repeats(a, sequenceDimension, period) || !repeats(b, sequenceDimension, period)) {
+    long stride = a.stride();
+    if (stride != b.stride()) {
+      return stride > b.stride() ? unrolled(a, b) : unrolled(b, a);
+    }
+    if (stride == 0) {
       return true;
     }
-    // Both repeat with the period, so it is enough to compare the bytes inside one.
-    long phase = Math.floorMod(start(b) - start(a), period);
-    return phase < rowBytes(a, sequenceDimension)
-        || phase + rowBytes(b, sequenceDimension) > period;
-  }
-
-  /** Whether batch and sequence steps are multiples of the period and a row fits into it. */
-  private static boolean repeats(Tensor t, int sequenceDimension, long period) {
-    if (period == 0 || rowBytes(t, sequenceDimension) > period) {
-      return false;
+    Part innerA = a.inner(0);
+    Part innerB = b.inner(Math.floorMod(b.start() - a.start(), stride));
+    if (innerA.span() > stride || innerB.span() > stride) {
+      return true; // neighbours along this dimension interlock
     }
-    int size = t.dtype().byteSize();
-    boolean sequenceFits =
-        t.size(sequenceDimension) == 1 || t.stride(sequenceDimension) * size % period == 0;
-    return sequenceFits && (t.size(0) == 1 || t.stride(0) * size % period == 0);
+    // Both repeat with the stride, so that one period tells.
+    return meet(innerA, innerB) || meet(innerA, b.inner(innerB.start() - stride));
   }
 
-  /** The bytes from the first to the last element of one (batch entry, sequence position). */
-  private static long rowBytes(Tensor t, int sequenceDimension) {
-    int headDimension = 3 - sequenceDimension;
-    long heads = (t.size(headDimension) - 1) * t.stride(headDimension);
-    long channels = (t.size(3) - 1) * t.stride(3);
-    if (heads < 0 || channels < 0) {
-      return Long.MAX_VALUE; // the row doesn't start at its first element: don't try
+  private static boolean unrolled(Part a, Part b) {
+    long size = a.box().sizes()[a.dimension()];
+    if (size > MAX_UNROLLED) {
+      return true;
     }
-    return (heads + channels + 1) * t.dtype().byteSize();
-  }
-
-  private static boolean sameMemory(Tensor a, Tensor b) {
-    if (a.isDevice() != b.isDevice()) {
-      return false;
+    for (long n = 0; n < size; n++) {
+      if (meet(a.inner(a.start() + n * a.stride()), b)) {
+        return true;
+      }
     }
-    return a.isDevice() || a.memory() == b.memory();
-  }
-
-  /** The address of the first element: on the device, or relative to the shared host memory. */
-  private static long start(Tensor t) {
-    return t instanceof DeviceTensor device ? device.address() : t.byteOffset();
-  }
-
-  private static long first(Tensor t) {
-    return start(t) + t.shape().minOffset() * t.dtype().byteSize();
-  }
-
-  private static long last(Tensor t) {
-    return start(t) + (t.shape().maxOffset() + 1) * t.dtype().byteSize();
+    return false;
   }
 }

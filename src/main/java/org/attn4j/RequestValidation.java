@@ -18,7 +18,7 @@ final class RequestValidation {
     checkTensor(request.v, "v", request.q);
     checkTensor(request.o, "o", request.q);
     TensorLayout layout = request.options.layout();
-    AttentionDims dims = AttentionDims.of(layout, request.q.shape(), request.k.shape());
+    AttentionDims dims = new AttentionDims(layout, request.q.shape(), request.k.shape());
     checkSizes(request, dims);
     checkHeads(dims);
     checkOutput(request);
@@ -137,14 +137,13 @@ final class RequestValidation {
         throw invalid("o.stride[" + i + "] is 0; the output's elements must not share memory");
       }
     }
-    int sequence = request.options.layout().sequenceDimension();
-    if (Overlap.possible(o, request.q, sequence)) {
+    if (Overlap.possible(o, request.q)) {
       throw invalid(overlapMessage("q"));
     }
-    if (Overlap.possible(o, request.k, sequence)) {
+    if (Overlap.possible(o, request.k)) {
       throw invalid(overlapMessage("k"));
     }
-    if (Overlap.possible(o, request.v, sequence)) {
+    if (Overlap.possible(o, request.v)) {
       throw invalid(overlapMessage("v"));
     }
   }
@@ -180,10 +179,10 @@ final class RequestValidation {
               + dims.queries()
               + "] is accepted");
     }
-    if (Overlap.sameBytes(lse, request.o)
-        || Overlap.sameBytes(lse, request.q)
-        || Overlap.sameBytes(lse, request.k)
-        || Overlap.sameBytes(lse, request.v)) {
+    if (Overlap.possible(lse, request.o)
+        || Overlap.possible(lse, request.q)
+        || Overlap.possible(lse, request.k)
+        || Overlap.possible(lse, request.v)) {
       throw invalid("lse overlaps q, k, v or o; it needs memory of its own");
     }
   }

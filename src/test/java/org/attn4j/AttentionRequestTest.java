@@ -1,8 +1,6 @@
 package org.attn4j;
 
 import static org.testng.Assert.assertEquals;
-import static org.testng.Assert.assertFalse;
-import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
 import java.util.function.Consumer;
@@ -148,11 +146,13 @@ public class AttentionRequestTest {
   public void validRequestKeepsEverything() {
     DeviceTensor lengths = of(DType.INT32, 2);
     AttentionRequest request = valid().kvLengths(lengths).build();
-    assertEquals(request.dims(), new AttentionDims(2, 4, 4, 8, 8, 16));
+    assertEquals(request.dims().toString(), "batch 2, heads 4/4, queries 8, keys 8, head_dim 16");
     assertEquals(request.kvLengths(), lengths);
     assertEquals(request.stream(), CudaStream.defaultStream(0));
     AttentionOptions nhd = AttentionOptions.builder().layout(TensorLayout.NHD).build();
-    assertEquals(valid().options(nhd).build().dims(), new AttentionDims(2, 8, 8, 4, 4, 16));
+    assertEquals(
+        valid().options(nhd).build().dims().toString(),
+        "batch 2, heads 8/8, queries 4, keys 4, head_dim 16");
   }
 
   @Test
@@ -197,12 +197,5 @@ public class AttentionRequestTest {
         .o(DeviceTensor.view(packed, 384, DType.FLOAT16, row))
         .options(nhd)
         .build();
-    DeviceTensor q = DeviceTensor.view(packed, 0, DType.FLOAT16, row);
-    assertTrue(Overlap.possible(DeviceTensor.view(packed, 0, DType.FLOAT16, row), q, 1));
-    assertFalse(
-        Overlap.possible(DeviceTensor.view(packed, 16, DType.FLOAT16, row.withSize(2, 0)), q, 1));
-    TensorShape few = row.withSize(0, 1);
-    assertTrue(Overlap.possible(DeviceTensor.view(packed, 64, DType.FLOAT16, few), q, 1));
-    assertFalse(Overlap.possible(DeviceTensor.view(packed, 128, DType.FLOAT16, few), q, 1));
   }
 }

@@ -17,6 +17,8 @@ import org.attn4j.CudaGraph;
 import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceMemory;
+import org.attn4j.DeviceTensor;
+import org.attn4j.TensorShape;
 import org.attn4j.WorkspaceTooSmallException;
 import org.testng.annotations.Test;
 
@@ -203,9 +205,7 @@ public class GpuConcurrencyTest extends GpuTestBase {
   }
 
   private static void assertCanaries(DeviceMemory block, long from, long count, CudaStream stream) {
-    org.attn4j.DeviceTensor tail =
-        org.attn4j.DeviceTensor.view(
-            block, from, DType.INT8, org.attn4j.TensorShape.contiguous(count));
+    DeviceTensor tail = DeviceTensor.view(block, from, DType.INT8, TensorShape.contiguous(count));
     for (float value : tail.toFloatArray(stream)) {
       assertEquals(value, -1f);
     }

@@ -135,6 +135,19 @@ public class GpuQuantTest extends GpuTestBase {
     }
   }
 
+  /** One call of quant_int8. {@code mean} may be null. */
+  private record Call(
+      Problem problem, QuantGranularity granularity, boolean isKey, DeviceTensor mean) {
+    @Override
+    public String toString() {
+      String shift = mean == null ? "" : " with mean";
+      return problem.input() + " " + granularity + (isKey ? " key" : " query") + shift;
+    }
+  }
+
+  /** An input on host and device. */
+  private record Problem(Input input, HostTensor host, DeviceTensor x) {}
+
   @Test
   public void int8ValuesAndScalesAreThoseOfTheReference() {
     Random random = new Random(SEED);
@@ -145,11 +158,11 @@ public class GpuQuantTest extends GpuTestBase {
         HostTensor host = input.make(random);
         try (DeviceTensor x = DeviceTensor.copyOf(host, DEVICE);
             DeviceTensor mean = mean(input, x, stream)) {
-          float[] means = mean.toFloatArray(stream);
+          Problem problem = new Problem(input, host, x);
           for (QuantGranularity granularity : QuantGranularity.values()) {
-            check(input, host, x, new Grouping(granularity, false), null, means, stream);
-            check(input, host, x, new Grouping(granularity, true), null, means, stream);
-            check(input, host, x, new Grouping(granularity, true), mean, means, stream);
+            check(new Call(problem, granularity, false, null), stream);
+            check(new Call(problem, granularity, true, null), stream);
+            check(new Call(problem, granularity, true, mean), stream);
             cases += 3;
           }
         }
@@ -158,40 +171,22 @@ public class GpuQuantTest extends GpuTestBase {
     System.out.println("quant_int8: " + cases + " cases equal bit for bit");
   }
 
-  private record Grouping(QuantGranularity granularity, boolean isKey) {}
-
-  private static void check(
-      Input input,
-      HostTensor host,
-      DeviceTensor x,
-      Grouping grouping,
-      DeviceTensor mean,
-      float[] means,
-      CudaStream stream) {
+  private static void check(Call call, CudaStream stream) {
+    Input input = call.problem().input();
     try (DeviceTensor values =
             DeviceTensor.allocate(DEVICE, DType.INT8, input.b(), input.h(), input.s(), input.d());
         DeviceTensor scales =
             DeviceTensor.allocate(DEVICE, DType.FLOAT32, input.b(), input.h(), input.s())) {
       values.memory().fill(0x80, stream); // -128: no value of the quantiser
       scales.memory().fill(0xff, stream);
-      run(input, x, grouping, mean, values, scales, stream);
+      run(call, values, scales, stream);
       float[] foundValues = values.toFloatArray(stream);
       float[] foundScales = scales.toFloatArray(stream);
+      float[] means = call.mean() == null ? null : call.mean().toFloatArray(stream);
+      int rows = input.s();
       for (int head = 0; head < input.b() * input.h(); head++) {
-        float[] shift =
-            mean == null
-                ? null
-                : Arrays.copyOfRange(means, head * input.d(), (head + 1) * input.d());
-        QuantReference.Quantised expected =
-            QuantReference.quantise(
-                input.rows(host, head / input.h(), head % input.h()),
-                input.d(),
-                shift,
-                grouping.granularity(),
-                grouping.isKey());
-        String where =
-            input + " " + grouping + (mean == null ? "" : " with mean") + " head " + head;
-        int rows = input.s();
+        QuantReference.Quantised expected = expected(call, means, head);
+        String where = call + " head " + head;
         for (int r = 0; r < rows; r++) {
           require(foundScales[head * rows + r], expected.scales()[r], where, r);
         }
@@ -202,6 +197,14 @@ public class GpuQuantTest extends GpuTestBase {
     }
   }
 
+  private static QuantReference.Quantised expected(Call call, float[] means, int head) {
+    Input input = call.problem().input();
+    float[] shift =
+        means == null ? null : Arrays.copyOfRange(means, head * input.d(), (head + 1) * input.d());
+    float[] rows = input.rows(call.problem().host(), head / input.h(), head % input.h());
+    return QuantReference.quantise(rows, input.d(), shift, call.granularity(), call.isKey());
+  }
+
   private static void require(float found, float expected, String where, int index) {
     if (found != expected) {
       throw new AssertionError(
@@ -209,20 +212,13 @@ public class GpuQuantTest extends GpuTestBase {
     }
   }
 
-  private static void run(
-      Input input,
-      DeviceTensor x,
-      Grouping grouping,
-      DeviceTensor mean,
-      DeviceTensor values,
-      DeviceTensor scales,
-      CudaStream stream) {
+  private static void run(Call call, DeviceTensor values, DeviceTensor scales, CudaStream stream) {
     try (QuantInt8Params params = new QuantInt8Params()) {
-      fill(params.x(), x);
-      params.tensor_layout(layout(input));
-      params.granularity(attn4j.QuantGranularity.values()[grouping.granularity().ordinal()]);
-      params.is_key(grouping.isKey());
-      params.mean(mean == null ? null : new Address(mean.address()));
+      fill(params.x(), call.problem().x());
+      params.tensor_layout(layout(call.problem().input()));
+      params.granularity(attn4j.QuantGranularity.values()[call.granularity().ordinal()]);
+      params.is_key(call.isKey());
+      params.mean(call.mean() == null ? null : new Address(call.mean().address()));
       params.values(new Address(values.address()));
       params.scales(new Address(scales.address()));
       assertEquals(

@@ -25,7 +25,7 @@ import org.testng.annotations.Test;
  */
 @Test(groups = "gpu")
 public class GpuSweepTest extends GpuTestBase {
-  private static final int CASES = Integer.getInteger("attn4j.test.cases", 250);
+  private static final int CASES = Integer.getInteger("attn4j.test.cases", 1500);
   private static final int ROWS = 24;
 
   private static final int[] HEAD_DIMS = {8, 40, 64, 72, 80, 96, 112, 128};

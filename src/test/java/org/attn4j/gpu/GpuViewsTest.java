@@ -6,12 +6,16 @@ import java.util.Random;
 import org.attn4j.Attention;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
+import org.attn4j.CudaException;
 import org.attn4j.CudaStream;
 import org.attn4j.DType;
+import org.attn4j.DeviceMemory;
 import org.attn4j.DeviceTensor;
+import org.attn4j.HostTensor;
 import org.attn4j.TensorLayout;
 import org.attn4j.TensorShape;
 import org.attn4j.testing.Gaussian;
+import org.testng.SkipException;
 import org.testng.annotations.Test;
 
 /**
@@ -166,5 +170,71 @@ public class GpuViewsTest extends GpuTestBase {
         }
       }
     }
+  }
+
+  @Test(dataProvider = "kernels")
+  public void offsetsBeyond32Bits(GpuKernel kernel) {
+    long entry = (1L << 31) + 640; // elements from one batch entry to the next
+    long part = (long) H * S * D;
+    TensorShape shape =
+        TensorShape.strided(new long[] {2, H, S, D}, new long[] {entry, S * D, D, 1});
+    try (CudaStream stream = CudaStream.create(DEVICE);
+        DeviceMemory memory = allocateOrSkip(2 * (entry + 4 * part))) {
+      DeviceTensor[] views = new DeviceTensor[4];
+      for (int i = 0; i < 4; i++) {
+        views[i] = DeviceTensor.view(memory, 2 * i * part, DType.FLOAT16, shape);
+      }
+      float[][] expected = new float[2][];
+      for (int b = 0; b < 2; b++) {
+        for (int i = 0; i < 3; i++) {
+          HostTensor values = Gaussian.tensor(new Random(20 + 3 * b + i), DType.FLOAT16, H, S, D);
+          views[i].select(0, b).copyFrom(values, stream);
+        }
+        expected[b] = runHnd(kernel, views, b, stream);
+      }
+      run(kernel, views, stream);
+      for (int b = 0; b < 2; b++) {
+        float[] found = views[3].select(0, b).toFloatArray(stream);
+        GpuProblem.assertBitwiseEqual(found, expected[b], "entry " + b);
+      }
+    }
+  }
+
+  private static DeviceMemory allocateOrSkip(long bytes) {
+    try {
+      return DeviceMemory.allocate(DEVICE, bytes);
+    } catch (CudaException e) {
+      throw new SkipException("no " + bytes + " bytes of device memory: " + e.getMessage());
+    }
+  }
+
+  /** One batch entry into an output of its own. */
+  private static float[] runHnd(
+      GpuKernel kernel, DeviceTensor[] views, int entry, CudaStream stream) {
+    try (DeviceTensor o = DeviceTensor.allocate(DEVICE, DType.FLOAT16, 1, H, S, D)) {
+      run(
+          kernel,
+          new DeviceTensor[] {
+            views[0].slice(0, entry, entry + 1),
+            views[1].slice(0, entry, entry + 1),
+            views[2].slice(0, entry, entry + 1),
+            o
+          },
+          stream);
+      return o.toFloatArray(stream);
+    }
+  }
+
+  private static void run(GpuKernel kernel, DeviceTensor[] qkvo, CudaStream stream) {
+    AttentionOptions options = kernel.options().layout(TensorLayout.HND).build();
+    Attention.sdpa(
+        AttentionRequest.builder()
+            .q(qkvo[0])
+            .k(qkvo[1])
+            .v(qkvo[2])
+            .o(qkvo[3])
+            .options(options)
+            .stream(stream)
+            .build());
   }
 }
