@@ -1,6 +1,7 @@
 package org.attn4j.bench;
 
 import java.lang.management.ManagementFactory;
+import java.util.Arrays;
 import java.util.Locale;
 import java.util.Random;
 import org.attn4j.Attention;
@@ -13,7 +14,9 @@ import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
 import org.attn4j.SageKernel;
+import org.attn4j.natives.global.attn4j;
 import org.attn4j.testing.Gaussian;
+import org.bytedeco.javacpp.Pointer;
 
 /**
  * What one call of {@link Attention#sdpa(AttentionRequest)} costs the host: microseconds with all
@@ -40,6 +43,39 @@ public final class HostCostBench {
         measure("sage/" + kernel, options(Backend.SAGE, kernel), stream, calls);
       }
       measure("exact", options(Backend.EXACT, SageKernel.AUTO), stream, calls);
+      nothingToDo(stream, calls);
+    }
+  }
+
+  /** Without queries nothing is enqueued: what Java, JNI and the validation take. */
+  private static void nothingToDo(CudaStream stream, int calls) {
+    try (DeviceTensor k = tensor(new Random(1));
+        DeviceTensor q = DeviceTensor.allocate(0, DType.FLOAT16, 1, 8, 0, 64)) {
+      AttentionRequest request =
+          AttentionRequest.builder()
+              .q(q)
+              .k(k)
+              .v(k)
+              .o(q)
+              .options(options(Backend.SAGE, SageKernel.QK_INT8_PV_FP16))
+              .stream(stream)
+              .build();
+      Runnable call = () -> Attention.sdpa(request);
+      loop(call, stream, calls);
+      print("sage/QK_INT8_PV_FP16", "no queries", loop(call, stream, calls));
+    }
+    Address address = new Address();
+    try (DeviceTensor tensor = tensor(new Random(1))) {
+      address.set(tensor.address());
+      Runnable call = () -> attn4j.device_of(address);
+      loop(call, stream, calls);
+      print("cudaPointerGetAttributes", "one address", loop(call, stream, calls));
+    }
+  }
+
+  private static final class Address extends Pointer {
+    void set(long value) {
+      address = value;
     }
   }
 
@@ -102,8 +138,8 @@ public final class HostCostBench {
       allocated += threads.getThreadAllocatedBytes(thread) - bytes;
     }
     stream.synchronize();
-    double mean = java.util.Arrays.stream(micros).average().orElse(0);
-    java.util.Arrays.sort(micros);
+    double mean = Arrays.stream(micros).average().orElse(0);
+    Arrays.sort(micros);
     return new Cost(mean, micros[batches / 2], (double) allocated / batches / DRAIN);
   }
 
