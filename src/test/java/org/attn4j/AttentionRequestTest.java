@@ -42,7 +42,7 @@ public class AttentionRequestTest {
   }
 
   @DataProvider
-  public Object[][] badRequests() {
+  public Object[][] badTensors() {
     return new Object[][] {
       bad(r -> r.q(null), "q is null; a tensor of rank 4 is needed"),
       bad(r -> r.k(null), "k is null; a tensor of rank 4 is needed"),
@@ -76,6 +76,12 @@ public class AttentionRequestTest {
                       DType.FLOAT16,
                       strided(512, 128, -16, 1))),
           "q.stride[2] is -16; the strides of a device tensor must not be negative"),
+    };
+  }
+
+  @DataProvider
+  public Object[][] badShapes() {
+    return new Object[][] {
       bad(
           r -> r.k(device(1, TensorShape.contiguous(2, 4, 9, 16))),
           "v has sizes [2, 4, 8, 16] and k [2, 4, 9, 16]; they must agree"),
@@ -101,6 +107,12 @@ public class AttentionRequestTest {
       bad(
           r -> r.o(DeviceTensor.wrap(0, STEP * 3 + 128, DType.FLOAT16, SHAPE)),
           "o overlaps v; the output needs memory of its own"),
+    };
+  }
+
+  @DataProvider
+  public Object[][] badOptionalParts() {
+    return new Object[][] {
       bad(
           r -> r.lse(of(DType.FLOAT16, 2, 4, 8)),
           "lse is FLOAT16 [2, 4, 8]; contiguous FLOAT32 [2, 4, 8] is accepted"),
@@ -133,8 +145,22 @@ public class AttentionRequestTest {
     request.v(device(2, TensorShape.contiguous(sizes)));
   }
 
-  @Test(dataProvider = "badRequests")
-  public void badRequestIsRefused(Consumer<AttentionRequest.Builder> change, String message) {
+  @Test(dataProvider = "badTensors")
+  public void badTensorIsRefused(Consumer<AttentionRequest.Builder> change, String message) {
+    assertRefused(change, message);
+  }
+
+  @Test(dataProvider = "badShapes")
+  public void badShapeIsRefused(Consumer<AttentionRequest.Builder> change, String message) {
+    assertRefused(change, message);
+  }
+
+  @Test(dataProvider = "badOptionalParts")
+  public void badOptionalPartIsRefused(Consumer<AttentionRequest.Builder> change, String message) {
+    assertRefused(change, message);
+  }
+
+  private static void assertRefused(Consumer<AttentionRequest.Builder> change, String message) {
     AttentionRequest.Builder builder = valid();
     change.accept(builder);
     assertEquals(

@@ -35,16 +35,39 @@ public class GpuQuantTest extends GpuTestBase {
   }
 
   /** Random rows with large offsets, whose mean matters. */
-  private record Input(DType dtype, int b, int h, int s, int d, TensorLayout layout) {
+  private record Input(DType dtype, TensorLayout layout, int[] bhsd) {
+    int b() {
+      return bhsd[0];
+    }
+
+    int h() {
+      return bhsd[1];
+    }
+
+    int s() {
+      return bhsd[2];
+    }
+
+    int d() {
+      return bhsd[3];
+    }
+
+    @Override
+    public String toString() {
+      return dtype + " " + layout + " b, h, s, d " + Arrays.toString(bhsd);
+    }
+
     long[] sizes() {
-      return layout == TensorLayout.HND ? new long[] {b, h, s, d} : new long[] {b, s, h, d};
+      return layout == TensorLayout.HND
+          ? new long[] {b(), h(), s(), d()}
+          : new long[] {b(), s(), h(), d()};
     }
 
     HostTensor make(Random random) {
-      float[] values = Gaussian.values(random, b * h * s * d);
-      float[] bias = Gaussian.values(random, d);
+      float[] values = Gaussian.values(random, b() * h() * s() * d());
+      float[] bias = Gaussian.values(random, d());
       for (int i = 0; i < values.length; i++) {
-        values[i] += 4 * bias[i % d];
+        values[i] += 4 * bias[i % d()];
       }
       return Gaussian.of(dtype, values, sizes());
     }
@@ -57,13 +80,15 @@ public class GpuQuantTest extends GpuTestBase {
   }
 
   private static Input input(Random random) {
-    return new Input(
-        random.nextBoolean() ? DType.FLOAT16 : DType.BFLOAT16,
-        1 + random.nextInt(2),
-        1 + random.nextInt(3),
-        LENGTHS[random.nextInt(LENGTHS.length)],
-        HEAD_DIMS[random.nextInt(HEAD_DIMS.length)],
-        TensorLayout.values()[random.nextInt(2)]);
+    DType dtype = random.nextBoolean() ? DType.FLOAT16 : DType.BFLOAT16;
+    TensorLayout layout = TensorLayout.values()[random.nextInt(2)];
+    int[] bhsd = {
+      1 + random.nextInt(2),
+      1 + random.nextInt(3),
+      LENGTHS[random.nextInt(LENGTHS.length)],
+      HEAD_DIMS[random.nextInt(HEAD_DIMS.length)]
+    };
+    return new Input(dtype, layout, bhsd);
   }
 
   private static void fill(TensorView view, DeviceTensor tensor) {
@@ -110,7 +135,7 @@ public class GpuQuantTest extends GpuTestBase {
         Input input =
             n < 30
                 ? input(random)
-                : new Input(DType.FLOAT16, 1, 2, 5000 + 17 * n, 64, TensorLayout.NHD);
+                : new Input(DType.FLOAT16, TensorLayout.NHD, new int[] {1, 2, 5000 + 17 * n, 64});
         HostTensor host = input.make(random);
         try (DeviceTensor k = DeviceTensor.copyOf(host, DEVICE);
             DeviceTensor mean = mean(input, k, stream)) {
