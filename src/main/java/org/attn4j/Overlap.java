@@ -1,6 +1,6 @@
 package org.attn4j;
 
-import java.util.stream.IntStream;
+import java.util.Arrays;
 
 /**
  * Whether two tensors share a byte, as far as it can be told cheaply: never no if they do, and yes
@@ -17,17 +17,23 @@ final class Overlap {
     static Box of(Tensor tensor) {
       TensorShape shape = tensor.shape();
       long width = tensor.dtype().byteSize();
-      int[] order =
-          IntStream.range(0, shape.rank())
-              .filter(i -> shape.size(i) > 1 && shape.stride(i) != 0)
-              .boxed()
-              .sorted((i, j) -> Long.compare(Math.abs(shape.stride(j)), Math.abs(shape.stride(i))))
-              .mapToInt(Integer::intValue)
-              .toArray();
-      long[] sizes = IntStream.of(order).mapToLong(shape::size).toArray();
-      long[] strides =
-          IntStream.of(order).mapToLong(i -> Math.abs(shape.stride(i)) * width).toArray();
-      return new Box(address(tensor) + shape.minOffset() * width, sizes, strides, width);
+      long[] sizes = new long[shape.rank()];
+      long[] strides = new long[shape.rank()];
+      int rank = 0;
+      for (int i = 0; i < shape.rank(); i++) {
+        long stride = Math.abs(shape.stride(i)) * width;
+        if (shape.size(i) > 1 && stride != 0) {
+          int at = rank++;
+          for (; at > 0 && strides[at - 1] < stride; at--) { // insertion sort
+            sizes[at] = sizes[at - 1];
+            strides[at] = strides[at - 1];
+          }
+          sizes[at] = shape.size(i);
+          strides[at] = stride;
+        }
+      }
+      return new Box(
+          first(tensor), Arrays.copyOf(sizes, rank), Arrays.copyOf(strides, rank), width);
     }
 
     int rank() {
@@ -58,7 +64,20 @@ final class Overlap {
     if (!a.isDevice() && a.memory() != b.memory()) {
       return false;
     }
+    if (last(a) <= first(b) || last(b) <= first(a)) {
+      return false; // the usual case costs nothing
+    }
     return meet(Part.of(Box.of(a)), Part.of(Box.of(b)));
+  }
+
+  /** The first byte that the tensor touches. */
+  private static long first(Tensor tensor) {
+    return address(tensor) + tensor.shape().minOffset() * tensor.dtype().byteSize();
+  }
+
+  /** Behind the last byte that the tensor touches. */
+  private static long last(Tensor tensor) {
+    return address(tensor) + (tensor.shape().maxOffset() + 1) * tensor.dtype().byteSize();
   }
 
   /**

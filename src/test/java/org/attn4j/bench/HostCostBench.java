@@ -50,13 +50,14 @@ public final class HostCostBench {
   /** Without queries nothing is enqueued: what Java, JNI and the validation take. */
   private static void nothingToDo(CudaStream stream, int calls) {
     try (DeviceTensor k = tensor(new Random(1));
-        DeviceTensor q = DeviceTensor.allocate(0, DType.FLOAT16, 1, 8, 0, 64)) {
+        DeviceTensor q = DeviceTensor.allocate(0, DType.FLOAT16, 1, 8, 0, 64);
+        DeviceTensor o = DeviceTensor.allocate(0, DType.FLOAT16, 1, 8, 0, 64)) {
       AttentionRequest request =
           AttentionRequest.builder()
               .q(q)
               .k(k)
               .v(k)
-              .o(q)
+              .o(o)
               .options(options(Backend.SAGE, SageKernel.QK_INT8_PV_FP16))
               .stream(stream)
               .build();
