@@ -1,0 +1,261 @@
+package org.attn4j.pytorch;
+
+import java.util.List;
+import java.util.function.Function;
+import org.attn4j.AttentionOptions;
+import org.attn4j.Backend;
+import org.attn4j.BackendVerdict;
+import org.attn4j.CausalMask;
+import org.attn4j.InvalidAttentionArgumentException;
+import org.bytedeco.pytorch.DoubleOptional;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptional;
+
+/**
+ * A drop-in for {@code torch.scaled_dot_product_attention}: the same arguments in the same order,
+ * served by the first of SpargeAttn, SageAttention, our exact kernel and PyTorch's own SDPA that
+ * serves the call exactly as it is.
+ *
+ * <pre>{@code
+ * - Tensor o = torch.scaled_dot_product_attention(q, k, v);
+ * + Tensor o = Attn4j.scaled_dot_product_attention(q, k, v);
+ * }</pre>
+ *
+ * <p><b>What our kernels serve:</b> CUDA tensors in fp16 or bf16 of rank 3 or 4 with contiguous
+ * channels, any other strides, batch and heads broadcast as PyTorch does it, causal or not, with
+ * any scale. <b>What PyTorch serves:</b> the rest, with its own result: tensors on the CPU, fp32
+ * and fp64, dropout, masks (but see {@link #inspectDeviceMasks}), required gradients, autocast,
+ * other ranks, value channels that differ from query's, empty tensors. Forward-mode gradients (dual
+ * tensors) are not looked for.
+ *
+ * <p>The result is a new tensor, owned like PyTorch's own: by the innermost {@code PointerScope},
+ * or by the program. Its dimensions lie in memory in the order of query's. Everything else that a
+ * call makes is freed before it returns; scratch memory on the GPU comes from PyTorch's allocator.
+ * Kernels go to PyTorch's current stream of query's device, and the call doesn't wait for them.
+ *
+ * <p><b>Choosing:</b> options of the call that name a backend or a mode come first, then the
+ * thread's innermost {@link #use} scope, then {@link #setDefaults}, then the system property {@code
+ * org.attn4j.backend}. {@code LD_DISABLE_SAGE_ATTENTION=1} in the environment switches the
+ * quantised backends off. All methods may be called from any thread.
+ */
+public final class Attn4j {
+  private Attn4j() {}
+
+  /** Attention without a mask, with the scale 1/sqrt(channels). */
+  public static Tensor scaled_dot_product_attention(Tensor query, Tensor key, Tensor value) {
+    return Dispatch.run(call(query, key, value, Dispatch.ambientWith(CausalMask.NONE, Float.NaN)));
+  }
+
+  /**
+   * Attention with PyTorch's arguments, which mean what they mean there.
+   *
+   * @param query (..., queries, channels)
+   * @param key (..., keys, channels)
+   * @param value (..., keys, value channels)
+   * @param attn_mask boolean (true: counts) or added to the scores; null or empty: none
+   * @param dropout_p the probability of dropping a weight
+   * @param is_causal whether query i sees the keys 0 to i alone
+   * @param scale what multiplies the scores; null or empty: 1/sqrt(channels)
+   * @param enable_gqa whether key and value may have fewer heads than query
+   * @throws InvalidAttentionArgumentException if an argument is wrong; PyTorch refuses these too
+   * @throws org.attn4j.UnsupportedAttentionException if mode REQUIRE leaves no backend that serves
+   */
+  public static Tensor scaled_dot_product_attention(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      TensorOptional attn_mask,
+      double dropout_p,
+      boolean is_causal,
+      DoubleOptional scale,
+      boolean enable_gqa) {
+    return Dispatch.run(
+        pytorchCall(
+            new SdpaCall(
+                query, key, value, attn_mask, dropout_p, scale, enable_gqa, null, Packing.HND, 0),
+            is_causal));
+  }
+
+  /**
+   * Attention with options: the layout of the tensors, causal mask (bottom-right too), scale,
+   * precision, backend and mode. Key and value may have fewer heads than query.
+   */
+  public static Tensor scaled_dot_product_attention(
+      Tensor query, Tensor key, Tensor value, AttentionOptions options) {
+    return scaled_dot_product_attention(query, key, value, null, options);
+  }
+
+  /**
+   * As {@link #scaled_dot_product_attention(Tensor, Tensor, Tensor, AttentionOptions)}, with a mask
+   * of (batch, heads, queries, keys) or what broadcasts to it, whatever the layout; null: none.
+   */
+  public static Tensor scaled_dot_product_attention(
+      Tensor query, Tensor key, Tensor value, Tensor attnMask, AttentionOptions options) {
+    return masked(optionsCall(query, key, value, options), attnMask, Dispatch::run);
+  }
+
+  /**
+   * Attention over packed heads, as the attention of a UNet or a DiT has them after its linear
+   * projections: (batch, sequence, heads * channels) in and out. Nothing is copied, and the scale
+   * is that of the channels of one head.
+   */
+  public static Tensor attention(Tensor query, Tensor key, Tensor value, int heads) {
+    return attention(query, key, value, heads, null);
+  }
+
+  /** As {@link #attention(Tensor, Tensor, Tensor, int)}, with a mask; null: none. */
+  public static Tensor attention(
+      Tensor query, Tensor key, Tensor value, int heads, Tensor attnMask) {
+    AttentionOptions options = Dispatch.ambientWith(CausalMask.NONE, Float.NaN);
+    SdpaCall call =
+        new SdpaCall(query, key, value, null, 0, null, false, options, Packing.PACKED_HEADS, heads);
+    return masked(call, attnMask, Dispatch::run);
+  }
+
+  /**
+   * What each backend would answer to {@link #scaled_dot_product_attention(Tensor, Tensor,
+   * Tensor)}, in the order of the chain; the first that serves would run. Runs nothing.
+   */
+  public static List<BackendVerdict> explain(Tensor query, Tensor key, Tensor value) {
+    return Dispatch.explain(
+        call(query, key, value, Dispatch.ambientWith(CausalMask.NONE, Float.NaN)));
+  }
+
+  /** As {@link #explain(Tensor, Tensor, Tensor)}, with PyTorch's arguments. */
+  public static List<BackendVerdict> explain(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      TensorOptional attn_mask,
+      double dropout_p,
+      boolean is_causal,
+      DoubleOptional scale,
+      boolean enable_gqa) {
+    return Dispatch.explain(
+        pytorchCall(
+            new SdpaCall(
+                query, key, value, attn_mask, dropout_p, scale, enable_gqa, null, Packing.HND, 0),
+            is_causal));
+  }
+
+  /** As {@link #explain(Tensor, Tensor, Tensor)}, with a mask (or null) and options. */
+  public static List<BackendVerdict> explain(
+      Tensor query, Tensor key, Tensor value, Tensor attnMask, AttentionOptions options) {
+    return masked(optionsCall(query, key, value, options), attnMask, Dispatch::explain);
+  }
+
+  /**
+   * Starts at this backend for the calls of this thread that don't choose, until the scope is
+   * closed.
+   *
+   * <pre>{@code
+   * try (var scope = Attn4j.use(Backend.PYTORCH)) {
+   *   model.forward(x);
+   * }
+   * }</pre>
+   */
+  public static AttentionScope use(Backend backend) {
+    return use(AttentionOptions.builder().backend(backend).build());
+  }
+
+  /**
+   * As {@link #use(Backend)}, with mode and precision too. Layout, causal mask and scale of the
+   * options are not read: the calls have their own.
+   */
+  public static AttentionScope use(AttentionOptions options) {
+    return AttentionScope.open(require(options));
+  }
+
+  /** Options of all calls of the process that neither choose nor lie in a scope. */
+  public static void setDefaults(AttentionOptions options) {
+    require(options);
+    Dispatch.change(now -> now.withDefaults(options));
+  }
+
+  /**
+   * Where auto mode starts, by size; {@link Thresholds#NONE} to start at the head of the chain
+   * always.
+   */
+  public static void setThresholds(Thresholds thresholds) {
+    if (thresholds == null) {
+      throw new InvalidAttentionArgumentException(
+          "thresholds is null; Thresholds.NONE or a table is needed");
+    }
+    Dispatch.change(now -> now.withThresholds(thresholds));
+  }
+
+  /** The table that {@link #setThresholds} set last, or the one that this version came with. */
+  public static Thresholds thresholds() {
+    return Dispatch.settings().thresholds();
+  }
+
+  /**
+   * Compares the first calls of each shape that our kernels serve with PyTorch's SDPA and logs
+   * cosine similarity and relative L1 under the logger {@code org.attn4j}. A shape whose output has
+   * a number that is not finite where PyTorch's is gets PyTorch's result, then and later. Such a
+   * comparison waits for the GPU; captured calls are not compared.
+   *
+   * @param callsPerShape how many; 0 switches the check off and forgets what it found
+   */
+  public static void checkFirst(int callsPerShape) {
+    if (callsPerShape < 0) {
+      throw new InvalidAttentionArgumentException(
+          "callsPerShape is " + callsPerShape + "; 0 or more is accepted");
+    }
+    Dispatch.change(now -> now.withCheck(callsPerShape));
+  }
+
+  /**
+   * Whether the elements of a mask on the GPU may be read to see if our kernels can do without it:
+   * when it masks nothing, or only the end of each batch entry's keys (padding). Reading waits for
+   * the stream, so it is off unless switched on; PyTorch serves calls with a mask then. Masks are
+   * never read during a graph capture. Masks on the CPU, of CPU tensors, are always read.
+   */
+  public static void inspectDeviceMasks(boolean inspect) {
+    Dispatch.change(now -> now.withInspection(inspect));
+  }
+
+  private static SdpaCall call(Tensor query, Tensor key, Tensor value, AttentionOptions options) {
+    return new SdpaCall(
+        query, key, value, null, 0, null, false, options, packing(query, options), 0);
+  }
+
+  private static SdpaCall pytorchCall(SdpaCall call, boolean causal) {
+    DoubleOptional scale = call.scale();
+    float value = scale != null && scale.has_value() ? (float) scale.get() : Float.NaN;
+    AttentionOptions options =
+        Dispatch.ambientWith(causal ? CausalMask.TOP_LEFT : CausalMask.NONE, value);
+    return call.withOptions(options).withPacking(packing(call.query(), options));
+  }
+
+  private static SdpaCall optionsCall(
+      Tensor query, Tensor key, Tensor value, AttentionOptions options) {
+    AttentionOptions all = Dispatch.inScope(require(options));
+    Packing packing = packing(query, all);
+    boolean grouped = packing.rank() == 4;
+    return new SdpaCall(query, key, value, null, 0, null, grouped, all, packing, 0);
+  }
+
+  private static Packing packing(Tensor query, AttentionOptions options) {
+    Packing packing = Packing.of(options.layout());
+    boolean rankThree = query != null && !query.isNull() && query.defined() && query.dim() == 3;
+    return packing == Packing.HND && rankThree ? Packing.SINGLE_HEAD : packing;
+  }
+
+  private static <R> R masked(SdpaCall call, Tensor mask, Function<SdpaCall, R> action) {
+    if (mask == null) {
+      return action.apply(call);
+    }
+    try (TensorOptional optional = new TensorOptional(mask)) {
+      return action.apply(call.withMask(optional));
+    }
+  }
+
+  private static AttentionOptions require(AttentionOptions options) {
+    if (options == null) {
+      throw new InvalidAttentionArgumentException(
+          "options is null; AttentionOptions.DEFAULTS or options of your own are needed");
+    }
+    return options;
+  }
+}

@@ -1,0 +1,210 @@
+package org.attn4j.pytorch;
+
+import java.util.List;
+import java.util.function.UnaryOperator;
+import org.attn4j.AttentionOptions;
+import org.attn4j.Backend;
+import org.attn4j.BackendMode;
+import org.attn4j.BackendVerdict;
+import org.attn4j.CausalMask;
+import org.attn4j.backend.BackendChain;
+import org.attn4j.backend.Plan;
+import org.bytedeco.pytorch.Tensor;
+
+/** The walk of one call: check, put as a request if possible, let the chain choose, run. */
+final class Dispatch {
+  private static final BackendChain CHAIN =
+      BackendChain.ofThisProcess()
+          .withCaller(Backend.PYTORCH, "torch.scaled_dot_product_attention");
+
+  private static volatile Settings settings =
+      new Settings(AttentionOptions.DEFAULTS, Thresholds.NONE, null, false);
+
+  private Dispatch() {}
+
+  /**
+   * What holds for the whole process.
+   *
+   * @param defaults options of calls that neither choose nor lie in a scope
+   * @param thresholds where auto mode starts
+   * @param check compares outputs, or null
+   * @param inspectDeviceMasks whether the elements of CUDA masks are read
+   */
+  record Settings(
+      AttentionOptions defaults,
+      Thresholds thresholds,
+      OutputCheck check,
+      boolean inspectDeviceMasks) {
+
+    Settings withDefaults(AttentionOptions value) {
+      return new Settings(value, thresholds, check, inspectDeviceMasks);
+    }
+
+    Settings withThresholds(Thresholds value) {
+      return new Settings(defaults, value, check, inspectDeviceMasks);
+    }
+
+    Settings withCheck(int callsPerShape) {
+      OutputCheck value =
+          callsPerShape == 0
+              ? null
+              : new OutputCheck(callsPerShape, System.getLogger("org.attn4j"));
+      return new Settings(defaults, thresholds, value, inspectDeviceMasks);
+    }
+
+    Settings withInspection(boolean value) {
+      return new Settings(defaults, thresholds, check, value);
+    }
+  }
+
+  static Settings settings() {
+    return settings;
+  }
+
+  static synchronized void change(UnaryOperator<Settings> how) {
+    settings = how.apply(settings);
+  }
+
+  /** The options of scope or process, with what a call in PyTorch's terms says itself. */
+  static AttentionOptions ambientWith(CausalMask causal, float scale) {
+    AttentionOptions ambient = ambient();
+    AttentionOptions.Builder builder =
+        AttentionOptions.builder()
+            .causalMask(causal)
+            .quantGranularity(ambient.quantGranularity())
+            .pvAccumulator(ambient.pvAccumulator())
+            .smoothK(ambient.smoothK())
+            .sageKernel(ambient.sageKernel())
+            .backend(ambient.backend())
+            .mode(ambient.mode());
+    return Float.isFinite(scale) ? builder.smScale(scale).build() : builder.build();
+  }
+
+  /** The options of a call that leaves backend and mode open, with those of its scope. */
+  static AttentionOptions inScope(AttentionOptions options) {
+    if (options.backend() != Backend.AUTO || options.mode() != BackendMode.PREFER) {
+      return options;
+    }
+    AttentionOptions outer = ambient();
+    if (outer.backend() == Backend.AUTO && outer.mode() == BackendMode.PREFER) {
+      return options;
+    }
+    return options.toBuilder().backend(outer.backend()).mode(outer.mode()).build();
+  }
+
+  /** The options of this thread's scope, else those of the process. */
+  static AttentionOptions ambient() {
+    AttentionOptions scope = AttentionScope.current();
+    return scope == null ? settings.defaults() : scope;
+  }
+
+  static Tensor run(SdpaCall call) {
+    CallCheck.check(call);
+    Settings now = settings;
+    String obstacle = Obstacles.find(call, CHAIN.chosen(call.options()));
+    if (obstacle != null) {
+      return leaveToPyTorch(call, obstacle);
+    }
+    try (MaskFinding mask = Masks.find(call, now.inspectDeviceMasks())) {
+      return mask.obstacle() == null
+          ? runRequest(call, mask.keyLengths(), now)
+          : leaveToPyTorch(call, mask.obstacle());
+    }
+  }
+
+  private static Tensor leaveToPyTorch(SdpaCall call, String obstacle) {
+    CHAIN.plan(call.options(), obstacle); // throws if the options forbid it
+    return runPyTorch(call);
+  }
+
+  private static Tensor runPyTorch(SdpaCall call) {
+    Tensor result = TorchSdpa.run(call);
+    CHAIN.served(Backend.PYTORCH);
+    return result;
+  }
+
+  private static Tensor runRequest(SdpaCall call, Tensor keyLengths, Settings now) {
+    Geometry shapes = Geometry.of(call);
+    String better = reasonForPyTorch(call, shapes, now);
+    if (better != null) {
+      return leaveToPyTorch(call, better);
+    }
+    SdpaCall started = startingAt(call, shapes, now);
+    Kernels kernels = Kernels.prepare(started, shapes, keyLengths);
+    Tensor output = kernels.output();
+    try {
+      Plan plan = CHAIN.plan(kernels.request());
+      if (plan.backend() == Backend.PYTORCH) {
+        output.close();
+        return runPyTorch(call);
+      }
+      kernels.run(CHAIN, plan);
+      OutputCheck check = now.check();
+      return check == null ? output : check.check(call, shapes.sizes(), plan.backend(), output);
+    } catch (RuntimeException e) {
+      output.close();
+      throw e;
+    }
+  }
+
+  /** Why PyTorch serves a call that our kernels could serve, or null. */
+  private static String reasonForPyTorch(SdpaCall call, Geometry shapes, Settings now) {
+    if (now.check() != null) {
+      String failure = now.check().failure(call, shapes.sizes());
+      if (failure != null) {
+        return failure;
+      }
+    }
+    return measuredStart(call, shapes, now) == Backend.PYTORCH
+        ? "PyTorch's own kernels were measured to be faster at this size"
+        : null;
+  }
+
+  private static SdpaCall startingAt(SdpaCall call, Geometry shapes, Settings now) {
+    Backend start = measuredStart(call, shapes, now);
+    return start == Backend.AUTO
+        ? call
+        : call.withOptions(call.options().toBuilder().backend(start).build());
+  }
+
+  /** Where the table lets a call start that leaves the choice open; AUTO where it is silent. */
+  private static Backend measuredStart(SdpaCall call, Geometry shapes, Settings now) {
+    boolean open =
+        call.options().mode() == BackendMode.PREFER && CHAIN.chosen(call.options()) == Backend.AUTO;
+    if (!open || now.thresholds().rules().isEmpty() || !call.query().is_cuda()) {
+      return Backend.AUTO;
+    }
+    int capability = TorchCuda.computeCapability(TorchCuda.device(call.query()));
+    return now.thresholds().start(capability, shapes.sizes());
+  }
+
+  /** As {@link #run} would choose; runs nothing. */
+  static List<BackendVerdict> explain(SdpaCall call) {
+    CallCheck.check(call);
+    Settings now = settings;
+    String obstacle = Obstacles.find(call, CHAIN.chosen(call.options()));
+    if (obstacle != null) {
+      return CHAIN.explain(call.options(), obstacle);
+    }
+    try (MaskFinding mask = Masks.find(call, now.inspectDeviceMasks())) {
+      return mask.obstacle() == null
+          ? explainRequest(call, mask.keyLengths(), now)
+          : CHAIN.explain(call.options(), mask.obstacle());
+    }
+  }
+
+  private static List<BackendVerdict> explainRequest(
+      SdpaCall call, Tensor keyLengths, Settings now) {
+    Geometry shapes = Geometry.of(call);
+    String better = reasonForPyTorch(call, shapes, now);
+    if (better != null) {
+      return CHAIN.explain(call.options(), better);
+    }
+    Kernels kernels = Kernels.prepare(startingAt(call, shapes, now), shapes, keyLengths);
+    try {
+      return CHAIN.explain(kernels.request());
+    } finally {
+      kernels.output().close();
+    }
+  }
+}

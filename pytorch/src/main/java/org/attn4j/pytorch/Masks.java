@@ -1,0 +1,116 @@
+package org.attn4j.pytorch;
+
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * Recognises the masks that our kernels can do without: those that mask nothing, and those that
+ * hide the end of each batch entry's keys. Exact: what isn't one of them is left to PyTorch.
+ */
+final class Masks {
+  private Masks() {}
+
+  /**
+   * Looks at the mask of a call without an obstacle. Reads its elements, which for a CUDA mask
+   * waits for the stream.
+   *
+   * @param inspectDevice whether that is wanted
+   */
+  static MaskFinding find(SdpaCall call, boolean inspectDevice) {
+    if (!call.hasMask()) {
+      return MaskFinding.NOTHING_MASKED;
+    }
+    Tensor mask = call.mask().get();
+    long rank = mask.dim();
+    boolean onDevice = mask.is_cuda();
+    if (onDevice != call.query().is_cuda() || rank < 2 || rank > 4) {
+      return MaskFinding.refused("attn_mask is on another device or of an unusual rank");
+    }
+    if (onDevice && !inspectDevice) {
+      return MaskFinding.refused(
+          "attn_mask is on the device and is not inspected, which would wait for the stream");
+    }
+    if (onDevice && TorchCuda.capturing()) {
+      return MaskFinding.refused("attn_mask can't be inspected while a graph is captured");
+    }
+    if (!fits(call, mask)) {
+      return MaskFinding.refused("attn_mask makes the output larger than query");
+    }
+    return inspect(call, mask);
+  }
+
+  /** Whether the mask's batch and heads are those of query or 1: else the output would grow. */
+  private static boolean fits(SdpaCall call, Tensor mask) {
+    long rank = mask.dim();
+    Operand q = Operand.of(call.query(), call.packing(), call.heads());
+    boolean batchAtThree = call.packing() == Packing.SINGLE_HEAD;
+    long atThree = rank > 2 ? mask.size(-3) : 1;
+    long atFour = rank > 3 ? mask.size(-4) : 1;
+    long wantedAtThree = batchAtThree ? q.batch() : q.heads();
+    long wantedAtFour = batchAtThree ? 1 : q.batch();
+    return (atThree == 1 || atThree == wantedAtThree) && (atFour == 1 || atFour == wantedAtFour);
+  }
+
+  @SuppressWarnings("try") // the scope is there to be closed
+  private static MaskFinding inspect(SdpaCall call, Tensor mask) {
+    Tensor lengths;
+    try (PointerScope temporaries = new PointerScope()) {
+      Tensor keep = keep(mask);
+      if (keep == null) {
+        return MaskFinding.refused("attn_mask adds numbers other than 0 and -inf");
+      }
+      if (keep.all().item_bool()) {
+        return MaskFinding.NOTHING_MASKED;
+      }
+      lengths = call.packing() == Packing.SINGLE_HEAD ? null : keyLengths(call, keep);
+      if (lengths == null) {
+        return MaskFinding.refused("attn_mask is dense");
+      }
+      lengths.retainReference(); // outlives the scope; the receiver's close() frees it
+    }
+    return new MaskFinding(lengths, null);
+  }
+
+  /** Which keys count, as booleans; null for an additive mask that does more than that. */
+  private static Tensor keep(Tensor mask) {
+    if (mask.scalar_type().value == ScalarType.Bool.value) {
+      return mask;
+    }
+    Tensor zero = mask.eq(new Scalar(0.0));
+    Tensor hidden = mask.eq(new Scalar(Double.NEGATIVE_INFINITY));
+    return zero.logical_or(hidden).all().item_bool() ? zero : null;
+  }
+
+  /** The lengths if each batch entry's keys count up to some length of 1 or more, else null. */
+  private static Tensor keyLengths(SdpaCall call, Tensor keep) {
+    int sequence = CallCheck.sequenceDimension(call.packing());
+    long keys = call.key().size(sequence);
+    long batch = Math.max(call.query().size(0), Math.max(call.key().size(0), call.value().size(0)));
+    Tensor rows = keep;
+    for (int fromEnd = 3; fromEnd >= 2; fromEnd--) { // heads, then queries
+      long dimension = rows.dim() - fromEnd;
+      if (dimension < 0) {
+        continue;
+      }
+      if (rows.size(dimension) != 1 && rows.stride(dimension) != 0) {
+        return null; // differs from head to head or from query to query
+      }
+      rows = rows.narrow(dimension, 0, 1);
+    }
+    if (rows.size(-1) != keys) {
+      return null;
+    }
+    rows = rows.reshape(-1, keys);
+    Tensor lengths = rows.sum(-1);
+    TensorOptions like = lengths.options();
+    Tensor prefix = torch.arange(new Scalar(keys), like).less(lengths.unsqueeze(-1));
+    if (!prefix.equal(rows) || lengths.min().item_long() < 1) {
+      return null;
+    }
+    return lengths.to(ScalarType.Int).expand(batch).contiguous();
+  }
+}

@@ -1,0 +1,67 @@
+package org.attn4j.pytorch;
+
+import java.util.List;
+import org.attn4j.Backend;
+import org.attn4j.InvalidAttentionArgumentException;
+
+/**
+ * Where auto mode starts in the chain, by the size of a call: below some length PyTorch's SDPA is
+ * the faster one. Immutable. Read only for calls whose options leave backend and mode open.
+ */
+public final class Thresholds {
+  /** No rule: every call starts at the head of the chain. */
+  public static final Thresholds NONE = of(List.of());
+
+  private final List<Rule> rules;
+
+  private Thresholds(List<Rule> rules) {
+    this.rules = rules;
+  }
+
+  /**
+   * One line of the table: a call that lies inside all bounds starts at a backend.
+   *
+   * @param computeCapability 10 * major + minor of the GPU that was measured, such as 90
+   * @param maxHeadDim the largest head_dim that the rule is for
+   * @param maxQueries the largest number of queries that the rule is for
+   * @param maxKeys the largest number of keys that the rule is for
+   * @param start EXACT or PYTORCH
+   */
+  public record Rule(
+      int computeCapability, long maxHeadDim, long maxQueries, long maxKeys, Backend start) {
+    /** Checks that the rule names a backend to start at. */
+    public Rule {
+      if (start != Backend.EXACT && start != Backend.PYTORCH) {
+        throw new InvalidAttentionArgumentException(
+            "start is " + start + "; EXACT and PYTORCH are accepted");
+      }
+    }
+
+    private boolean covers(int capability, Sizes sizes) {
+      return capability == computeCapability
+          && sizes.headDim() <= maxHeadDim
+          && sizes.queries() <= maxQueries
+          && sizes.keys() <= maxKeys;
+    }
+  }
+
+  /** A table; the first rule that covers a call counts. */
+  public static Thresholds of(List<Rule> rules) {
+    return new Thresholds(List.copyOf(rules));
+  }
+
+  /** The rules in the order in which they are read. */
+  public List<Rule> rules() {
+    return rules;
+  }
+
+  /** Where a call starts; AUTO if no rule covers it. */
+  Backend start(int computeCapability, Sizes sizes) {
+    for (Rule rule : rules) {
+      if (rule.covers(computeCapability, sizes)) {
+        return rule.start();
+      }
+    }
+    return Backend.AUTO;
+  }
+}
