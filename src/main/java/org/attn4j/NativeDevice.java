@@ -51,27 +51,27 @@ final class NativeDevice {
   }
 
   static void free(long address) {
-    check(attn4j.device_free(new Address(address)).value);
+    check(attn4j.device_free(new Address(address)));
   }
 
   static void fill(long address, int byteValue, long bytes, CudaStream stream) {
     CudaStream.requireStream(stream);
     if (bytes > 0) {
-      check(attn4j.fill_async(new Address(address), byteValue, bytes, stream.handle()).value);
+      check(attn4j.fill_async(new Address(address), byteValue, bytes, stream.handle()));
     }
   }
 
   static void copyToDevice(long target, HostTensor source, long bytes, CudaStream stream) {
     if (bytes > 0) {
       Pointer host = hostPointer(source, "source");
-      check(attn4j.copy_async(new Address(target), host, bytes, stream.handle()).value);
+      check(attn4j.copy_async(new Address(target), host, bytes, stream.handle()));
     }
   }
 
   static void copyToHost(HostTensor target, long source, long bytes, CudaStream stream) {
     if (bytes > 0) {
       Pointer host = hostPointer(target, "target");
-      check(attn4j.copy_async(host, new Address(source), bytes, stream.handle()).value);
+      check(attn4j.copy_async(host, new Address(source), bytes, stream.handle()));
     }
   }
 
@@ -90,12 +90,12 @@ final class NativeDevice {
   }
 
   static void destroyStream(CUstream_st stream) {
-    check(attn4j.stream_destroy(stream).value);
+    check(attn4j.stream_destroy(stream));
   }
 
   static void synchronize(CUstream_st stream) {
     requireGpu();
-    check(attn4j.stream_synchronize(stream).value);
+    check(attn4j.stream_synchronize(stream));
   }
 
   static CUevent_st createEvent(int device) {
@@ -104,11 +104,11 @@ final class NativeDevice {
   }
 
   static void destroyEvent(CUevent_st event) {
-    check(attn4j.event_destroy(event).value);
+    check(attn4j.event_destroy(event));
   }
 
   static void recordEvent(CUevent_st event, CUstream_st stream) {
-    check(attn4j.event_record(event, stream).value);
+    check(attn4j.event_record(event, stream));
   }
 
   static float elapsedMillis(CUevent_st start, CUevent_st end) {
@@ -120,7 +120,7 @@ final class NativeDevice {
   }
 
   static void beginCapture(CUstream_st stream) {
-    check(attn4j.graph_begin_capture(stream).value);
+    check(attn4j.graph_begin_capture(stream));
   }
 
   static CUgraphExec_st endCapture(CUstream_st stream) {
@@ -128,11 +128,11 @@ final class NativeDevice {
   }
 
   static void launchGraph(CUgraphExec_st graph, CUstream_st stream) {
-    check(attn4j.graph_launch(graph, stream).value);
+    check(attn4j.graph_launch(graph, stream));
   }
 
   static void destroyGraph(CUgraphExec_st graph) {
-    check(attn4j.graph_destroy(graph).value);
+    check(attn4j.graph_destroy(graph));
   }
 
   private static <T extends Pointer> T require(T handle) {

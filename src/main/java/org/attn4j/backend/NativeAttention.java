@@ -102,12 +102,12 @@ final class NativeAttention {
 
   private int enqueue(NativeKernel kernel, CUstream_st stream) {
     return switch (kernel) {
-      case SAGE -> attn4j.sageattn(params, workspace, stream).value;
+      case SAGE -> attn4j.sageattn(params, workspace, stream);
       case SAGE_QK_INT8_PV_FP16 ->
-          attn4j.sageattn_qk_int8_pv_fp16_cuda(params, workspace, stream).value;
+          attn4j.sageattn_qk_int8_pv_fp16_cuda(params, workspace, stream);
       case SAGE_QK_INT8_PV_FP8_SM90 ->
-          attn4j.sageattn_qk_int8_pv_fp8_cuda_sm90(params, workspace, stream).value;
-      case EXACT -> attn4j.exact_attn(params, workspace, stream).value;
+          attn4j.sageattn_qk_int8_pv_fp8_cuda_sm90(params, workspace, stream);
+      case EXACT -> attn4j.exact_attn(params, workspace, stream);
     };
   }
 

@@ -119,7 +119,7 @@ public class GpuQuantTest extends GpuTestBase {
       workspace.data(new Address(scratch.address()));
       workspace.size(bytes);
       assertEquals(
-          attn4j.k_mean(params, workspace, stream.handle()).value,
+          attn4j.k_mean(params, workspace, stream.handle()),
           0,
           attn4j.last_error().getString());
     }
@@ -247,7 +247,7 @@ public class GpuQuantTest extends GpuTestBase {
       params.values(new Address(values.address()));
       params.scales(new Address(scales.address()));
       assertEquals(
-          attn4j.quant_int8(params, stream.handle()).value, 0, attn4j.last_error().getString());
+          attn4j.quant_int8(params, stream.handle()), 0, attn4j.last_error().getString());
     }
   }
 }

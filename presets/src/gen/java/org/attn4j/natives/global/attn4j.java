@@ -43,19 +43,13 @@ public static final int ATTN4J_ABI_VERSION = 1;
 // ------------------------------------------------------------------------------------------------------- vocabulary
 
 // The outcome of a call. Anything but kOk leaves a sentence in last_error().
-@Namespace("attn4j") public enum Status {
-  kOk(0),
-  kInvalidArgument(1),    // an argument no kernel could accept: wrong shape, null pointer, bad stride
-  kUnsupported(2),        // a valid request that this kernel, or this build, doesn't serve: another backend may
-  kWorkspaceTooSmall(3),  // the workspace is smaller than the matching *_workspace_size says
-  kCudaError(4);         // a CUDA call failed; the sentence names the call and CUDA's own message
-
-    public final int value;
-    private Status(int v) { this.value = v; }
-    private Status(Status e) { this.value = e.value; }
-    public Status intern() { for (Status e : values()) if (e.value == value) return e; return this; }
-    @Override public String toString() { return intern().name(); }
-}
+/** enum class attn4j::Status */
+public static final int
+  kOk = 0,
+  kInvalidArgument = 1,    // an argument no kernel could accept: wrong shape, null pointer, bad stride
+  kUnsupported = 2,        // a valid request that this kernel, or this build, doesn't serve: another backend may
+  kWorkspaceTooSmall = 3,  // the workspace is smaller than the matching *_workspace_size says
+  kCudaError = 4;          // a CUDA call failed; the sentence names the call and CUDA's own message
 
 // The element type of q, k, v and o. All four agree.
 @Namespace("attn4j") public enum DType {
@@ -139,23 +133,23 @@ public static final int ATTN4J_ABI_VERSION = 1;
 // GPU.
 
 // SageAttention with the kernel that suits this architecture and shape best.
-@Namespace("attn4j") public static native @NoException Status sageattn(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int sageattn(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long sageattn_workspace_size(@Const @ByRef AttentionParams params);
 
 // INT8 Q*K^T, 16-bit P*V with fp32 accumulation. P and V have the input's own 16-bit type: bf16 values that fp16 can't
 // hold stay finite. d <= 128; every architecture.
-@Namespace("attn4j") public static native @NoException Status sageattn_qk_int8_pv_fp16_cuda(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace,
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int sageattn_qk_int8_pv_fp16_cuda(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace,
                                                 org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long sageattn_qk_int8_pv_fp16_cuda_workspace_size(@Const @ByRef AttentionParams params);
 
 // INT8 Q*K^T, FP8 (e4m3) P*V on Hopper's warpgroup instructions. d <= 128; sm90 builds alone.
-@Namespace("attn4j") public static native @NoException Status sageattn_qk_int8_pv_fp8_cuda_sm90(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace,
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int sageattn_qk_int8_pv_fp8_cuda_sm90(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace,
                                                     org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size(@Const @ByRef AttentionParams params);
 
 // Exact attention in the input's 16-bit type with fp32 softmax and accumulation (FlashAttention-2, arXiv:2307.08691).
 // d <= 256; every architecture. The quantisation options are not read.
-@Namespace("attn4j") public static native @NoException Status exact_attn(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int exact_attn(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long exact_attn_workspace_size(@Const @ByRef AttentionParams params);
 
 // The kernel variant that sageattn would run for this request, such as "mma_int8_fp16/d128/bf16", or null with the
@@ -164,12 +158,12 @@ public static final int ATTN4J_ABI_VERSION = 1;
 // Targeting ../KMeanParams.java
 
 
-@Namespace("attn4j") public static native @NoException Status k_mean(@Const @ByRef KMeanParams params, @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int k_mean(@Const @ByRef KMeanParams params, @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long k_mean_workspace_size(@Const @ByRef KMeanParams params);
 // Targeting ../QuantInt8Params.java
 
 
-@Namespace("attn4j") public static native @NoException Status quant_int8(@Const @ByRef QuantInt8Params params, org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int quant_int8(@Const @ByRef QuantInt8Params params, org.bytedeco.cuda.cudart.CUstream_st stream);
 
 // -------------------------------------------------------------------------------------------------------- about itself
 
@@ -211,29 +205,29 @@ public static final int ATTN4J_ABI_VERSION = 1;
 
 // Device memory, aligned to 256 bytes. Null with the reason in last_error() if there is none left. Freeing null is fine.
 @Namespace("attn4j") public static native @NoException Pointer device_malloc(@Cast("int64_t") long bytes, int device);
-@Namespace("attn4j") public static native @NoException Status device_free(Pointer _address);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int device_free(Pointer _address);
 
 // Enqueue a copy (either side may be host or device memory) or a byte fill. A copy from or to pageable host memory has
 // finished with the host buffer when the call returns from reading it; use stream_synchronize before reading results.
-@Namespace("attn4j") public static native @NoException Status copy_async(Pointer destination, @Const Pointer source, @Cast("int64_t") long bytes, org.bytedeco.cuda.cudart.CUstream_st stream);
-@Namespace("attn4j") public static native @NoException Status fill_async(Pointer destination, int byte_value, @Cast("int64_t") long bytes, org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int copy_async(Pointer destination, @Const Pointer source, @Cast("int64_t") long bytes, org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int fill_async(Pointer destination, int byte_value, @Cast("int64_t") long bytes, org.bytedeco.cuda.cudart.CUstream_st stream);
 
 // A stream that doesn't wait for the legacy default stream, on the given device. Null with the reason in last_error().
 @Namespace("attn4j") public static native @NoException org.bytedeco.cuda.cudart.CUstream_st stream_create(int device);
-@Namespace("attn4j") public static native @NoException Status stream_destroy(org.bytedeco.cuda.cudart.CUstream_st stream);
-@Namespace("attn4j") public static native @NoException Status stream_synchronize(org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int stream_destroy(org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int stream_synchronize(org.bytedeco.cuda.cudart.CUstream_st stream);
 
 // Events for timing. event_elapsed_ms waits for `end` and returns the milliseconds between the two, or a negative status.
 @Namespace("attn4j") public static native @NoException org.bytedeco.cuda.cudart.CUevent_st event_create(int device);
-@Namespace("attn4j") public static native @NoException Status event_destroy(org.bytedeco.cuda.cudart.CUevent_st event);
-@Namespace("attn4j") public static native @NoException Status event_record(org.bytedeco.cuda.cudart.CUevent_st event, org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int event_destroy(org.bytedeco.cuda.cudart.CUevent_st event);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int event_record(org.bytedeco.cuda.cudart.CUevent_st event, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @NoException float event_elapsed_ms(org.bytedeco.cuda.cudart.CUevent_st start, org.bytedeco.cuda.cudart.CUevent_st end);
 
 // Everything enqueued on `stream` between begin and end becomes one graph that can be launched again and again.
-@Namespace("attn4j") public static native @NoException Status graph_begin_capture(org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int graph_begin_capture(org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @NoException org.bytedeco.cuda.cudart.CUgraphExec_st graph_end_capture(org.bytedeco.cuda.cudart.CUstream_st stream);  // null with the reason in last_error()
-@Namespace("attn4j") public static native @NoException Status graph_launch(org.bytedeco.cuda.cudart.CUgraphExec_st graph, org.bytedeco.cuda.cudart.CUstream_st stream);
-@Namespace("attn4j") public static native @NoException Status graph_destroy(org.bytedeco.cuda.cudart.CUgraphExec_st graph);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int graph_launch(org.bytedeco.cuda.cudart.CUgraphExec_st graph, org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int graph_destroy(org.bytedeco.cuda.cudart.CUgraphExec_st graph);
 
   // namespace attn4j
 
