@@ -6,6 +6,8 @@
 //   ./exact_check repeat        one shape 200 times, compared bit for bit
 //   ./exact_check time          microseconds and TFLOPS of the grid of docs/exact.md
 //   ./exact_check sanitize      a few small shapes, for compute-sanitizer
+//   ./exact_check profile VARIANT B HQ HKV LQ LK D CAUSAL     three launches, for a profiler
+//   ./exact_check host          host time of one launch call
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -32,7 +34,12 @@ void require(cudaError_t error, const char* what) {
 
 // ------------------------------------------------------------------------------------------------------------- shapes
 
-enum class Layout { kHnd, kNhd, kSliced, kSharedHeads };  // kSliced: rows of wider tensors; kSharedHeads: kv head stride 0
+enum class Layout {
+  kHnd,
+  kNhd,
+  kSliced,
+  kSharedHeads
+};  // kSliced: rows of wider tensors; kSharedHeads: kv head stride 0
 
 struct Case {
   int batch, heads_q, heads_kv, lq, lk, d;
@@ -84,24 +91,24 @@ std::vector<Case> check_cases() {
   std::vector<Case> cases = {
       {1, 1, 1, 1, 1, 128},
       {1, 1, 1, 1, 77, 64},
-      {2, 3, 3, 77, 0, 64},                                            // no key at all
-      {2, 4, 2, 130, 257, 128, 0, Layout::kHnd, {257, 0}},             // one entry without keys
-      {3, 2, 1, 200, 300, 64, 0, Layout::kNhd, {1, 127, 300}},         // ragged, garbage behind
+      {2, 3, 3, 77, 0, 64},                                     // no key at all
+      {2, 4, 2, 130, 257, 128, 0, Layout::kHnd, {257, 0}},      // one entry without keys
+      {3, 2, 1, 200, 300, 64, 0, Layout::kNhd, {1, 127, 300}},  // ragged, garbage behind
       {3, 2, 2, 129, 513, 96, 1, Layout::kNhd, {130, 511, 512}},
-      {2, 2, 2, 300, 200, 128, 2},                                     // rows without keys
+      {2, 2, 2, 300, 200, 128, 2},  // rows without keys
       {2, 2, 2, 513, 100, 64, 2, Layout::kSliced},
       {1, 2, 2, 300, 900, 128, 2},
       {1, 2, 2, 300, 900, 128, 1},
-      {2, 8, 1, 200, 300, 128, 0, Layout::kNhd, {}, -0.1f},            // negative scale
+      {2, 8, 1, 200, 300, 128, 0, Layout::kNhd, {}, -0.1f},  // negative scale
       {1, 2, 2, 200, 300, 64, 1, Layout::kHnd, {}, -0.3f},
-      {1, 2, 2, 100, 200, 128, 0, Layout::kHnd, {}, 0.f},              // mean of V
+      {1, 2, 2, 100, 200, 128, 0, Layout::kHnd, {}, 0.f},  // mean of V
       {1, 2, 2, 100, 200, 64, 1, Layout::kHnd, {150}, 0.f},
-      {1, 2, 2, 100, 200, 128, 0, Layout::kHnd, {}, 3.f},              // almost one-hot
+      {1, 2, 2, 100, 200, 128, 0, Layout::kHnd, {}, 3.f},  // almost one-hot
       {1, 2, 2, 100, 200, 128, 0, Layout::kHnd, {}, 1e6f},
       {2, 4, 4, 256, 300, 64, 0, Layout::kSharedHeads},
-      {1, 140, 140, 256, 64, 64},                                      // more heads than SMs
-      {2, 40, 10, 700, 700, 128, 1},                                   // causal, longest first
-      {2, 80, 20, 1100, 1100, 64, 1},                                  // causal, pairs, odd number of blocks
+      {1, 140, 140, 256, 64, 64},      // more heads than SMs
+      {2, 40, 10, 700, 700, 128, 1},   // causal, longest first
+      {2, 80, 20, 1100, 1100, 64, 1},  // causal, pairs, odd number of blocks
       {2, 100, 100, 1024, 200, 128, 1},
       {1, 3, 3, 4097, 129, 72},
   };
@@ -211,10 +218,11 @@ int check(const std::vector<Case>& cases, bool quiet) {
       if (r.wrong_outputs != 0 || r.wrong_lse != 0 || r.overwritten != 0) {
         failures++;
         if (failures < 40) {
-          std::printf("  WRONG %s b%d h%d/%d lq%d lk%d d%d causal%d layout%d scale%g varlen%d: outputs %lld lse %lld outside "
-              "%lld worst %.3g\n", v.name, c.batch, c.heads_q, c.heads_kv, c.lq, c.lk, c.d, c.causal,
-              static_cast<int>(c.layout), c.scale, static_cast<int>(c.kv_lengths.size()), r.wrong_outputs, r.wrong_lse,
-              r.overwritten, r.worst);
+          std::printf(
+              "  WRONG %s b%d h%d/%d lq%d lk%d d%d causal%d layout%d scale%g varlen%d: outputs %lld lse %lld outside "
+              "%lld worst %.3g\n",
+              v.name, c.batch, c.heads_q, c.heads_kv, c.lq, c.lk, c.d, c.causal, static_cast<int>(c.layout), c.scale,
+              static_cast<int>(c.kv_lengths.size()), r.wrong_outputs, r.wrong_lse, r.overwritten, r.worst);
         }
       }
     }
@@ -354,6 +362,19 @@ void time_host() {
   }
 }
 
+int profile(char** argv) {
+  const auto number = [argv](int i) { return std::atoi(argv[i]); };
+  const Case c{number(3), number(4), number(5), number(6), number(7), number(8), number(9), Layout::kNhd};
+  for (const Variant& v : variants()) {
+    if (std::string(v.name) != argv[2]) continue;
+    Problem p(c, v.dtype, 1);
+    for (int i = 0; i < 3; i++) require(v.launch(p.args(), nullptr), v.name);
+    require(cudaDeviceSynchronize(), v.name);
+    return 0;
+  }
+  return 2;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -363,10 +384,18 @@ int main(int argc, char** argv) {
   if (what == "sanitize") {
     return check({{2, 4, 2, 130, 257, 128, 1, Layout::kNhd, {257, 0}},
                   {1, 2, 2, 70, 200, 64, 0, Layout::kSliced, {131}, -0.2f},
-                  {1, 2, 2, 70, 200, 72, 2, Layout::kHnd}}, true) == 0 ? 0 : 1;
+                  {1, 2, 2, 70, 200, 72, 2, Layout::kHnd}},
+                 true) == 0
+               ? 0
+               : 1;
   }
-  if (what == "time") time_all();
-  else if (what == "host") time_host();
-  else return 2;
+  if (what == "time")
+    time_all();
+  else if (what == "host")
+    time_host();
+  else if (what == "profile" && argc == 10)
+    return profile(argv);
+  else
+    return 2;
   return 0;
 }

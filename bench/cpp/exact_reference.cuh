@@ -52,7 +52,8 @@ static __global__ void fill_normal_kernel(View t, DType dtype, const int32_t* le
     if (lengths != nullptr && row >= lengths[batch]) continue;
     if (t.stride.head == 0 && head > 0) continue;
     const uint64_t r = mix(mix(seed) + i);
-    const float u = (static_cast<uint32_t>(r) + 0.5f) * 2.3283064e-10f, w = static_cast<uint32_t>(r >> 32) * 2.3283064e-10f;
+    const float u = (static_cast<uint32_t>(r) + 0.5f) * 2.3283064e-10f,
+                w = static_cast<uint32_t>(r >> 32) * 2.3283064e-10f;
     const float x = sqrtf(-2.f * logf(fmaxf(u, 1e-9f))) * cospif(2.f * w);
     t.data[batch * t.stride.batch + head * t.stride.head + row * t.stride.row + channel] =
         dtype == DType::kFloat16 ? __half_as_ushort(__float2half_rn(x)) : __bfloat16_as_ushort(__float2bfloat16_rn(x));
@@ -84,7 +85,8 @@ static __global__ void compare_kernel(AttentionArgs a, DType dtype, Outputs out,
   };
   int keys = a.kv_lengths != nullptr ? a.kv_lengths[batch] : a.lk;
   keys = max(0, min(keys, row + a.causal_offset + 1));
-  const uint16_t* q = static_cast<const uint16_t*>(a.q) + batch * a.q_stride.batch + head * a.q_stride.head + row * a.q_stride.row;
+  const uint16_t* q =
+      static_cast<const uint16_t*>(a.q) + batch * a.q_stride.batch + head * a.q_stride.head + row * a.q_stride.row;
   const uint16_t* k = static_cast<const uint16_t*>(a.k) + batch * a.k_stride.batch + head / a.group * a.k_stride.head;
   const uint16_t* v = static_cast<const uint16_t*>(a.v) + batch * a.v_stride.batch + head / a.group * a.v_stride.head;
   const double scale = static_cast<double>(a.scale_log2) * a.q_sign * 0.6931471805599453;
@@ -130,14 +132,15 @@ static __global__ void compare_kernel(AttentionArgs a, DType dtype, Outputs out,
 static __global__ void canary_kernel(Outputs out, Report* report) {
   const int64_t first = out.view.data - out.memory;
   const View& t = out.view;
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < out.elements; i += int64_t{gridDim.x} * blockDim.x) {
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < out.elements;
+       i += int64_t{gridDim.x} * blockDim.x) {
     if (out.memory[i] == 0x5a5a) continue;
     int64_t x = i - first;
     bool inside = x >= 0;
     // Strides descend in (batch, head, row) or (batch, row, head) order.
     const int64_t batch = t.stride.batch > 0 ? x / t.stride.batch : 0;
     x -= batch * t.stride.batch;
-    const bool head_first = t.stride.head > t.stride.row;
+    const bool head_first = t.stride.head > t.stride.row || t.rows == 1;
     const int64_t outer = x / (head_first ? t.stride.head : t.stride.row);
     x -= outer * (head_first ? t.stride.head : t.stride.row);
     const int64_t inner = x / (head_first ? t.stride.row : t.stride.head);

@@ -9,152 +9,204 @@ template <class Tile>
 class ExactConsumer {
  public:
   __device__ __forceinline__ ExactConsumer(const ExactParams& params, const ExactShared<Tile>& shared)
-      : params_(params),
-        shared_(shared),
-        warpgroup_(threadIdx.x / 128 - 1),
-        lane_(threadIdx.x % 32),
-        scale_(fmaxf(params.args.scale_log2, kSmallestScale)) {}
+      : params_(params), shared_(shared), warpgroup_(threadIdx.x / 128 - 1), lane_(threadIdx.x % 32) {}
 
   // One flat walk over the tiles of all query blocks of this CTA. Two multiplies are in flight at a time: the scores of
-  // a tile and P*V of the tile before it, which may belong to the query block before.
+  // a tile, and P*V of the tile before it, which may belong to the query block before.
   __device__ __forceinline__ void run() {
-    if constexpr (kPingPong) {
-      if (warpgroup_ == Tile::kWarpgroups - 1) ptx::named_barrier_arrive(1, 256);
-    }
+    if (warpgroup_ == Tile::kWarpgroups - 1) ptx::named_barrier_arrive(kFirstToken, kTokenThreads);
     WorkCursor cursor(params_.plan);
-    enter(WorkBlock::at<Tile::kRows, Tile::kKeys>(cursor, params_.args));
+    acquire_queries();
     issue_scores();
+    enter_block(cursor);
     ptx::wgmma_wait_group<0>();
     ptx::wgmma_pin<kScores>(scores_);
-    release(shared_.k_empty(k_.slot)), k_.advance();
+    release(shared_.k_empty(tile_.slot));
     first_softmax();
+    wait_values();
+    tile_.advance();
+    clear_output();
+    pack();
     for (;;) {
-      int j = tiles_ - 2;
+      int j = block_.tiles - 2;
 #pragma unroll 1
       for (; j >= unmasked_tiles_; j--) step<true>(j);
 #pragma unroll 1
       for (; j >= 0; j--) step<false>(j);
-      release(shared_.q_empty(q_.slot)), q_.advance();
       cursor.advance();
       if (!cursor.valid()) break;
       next_block(cursor);
     }
     issue_values();
+    const Finished finished = finish();
     ptx::wgmma_wait_group<0>();
     ptx::wgmma_pin<kOutputs>(output_);
-    store();
-    if constexpr (kPingPong) {
-      if (warpgroup_ == 0) ptx::named_barrier_sync(1, 256);  // the token that nobody waits for any more
-    }
+    store(finished);
+    if (warpgroup_ == 0) ptx::named_barrier_sync(kFirstToken, kTokenThreads);  // the token nobody waits for any more
   }
 
  private:
-  static constexpr int kScores = Tile::kKeys / 2, kOutputs = Tile::kD / 2;
-  static constexpr bool kPingPong = (Tile::kFlags & 1) != 0;
-  static constexpr bool kLazyRescale = (Tile::kFlags & 2) != 0;
-  static constexpr bool kQueryRegisters = (Tile::kFlags & 4) != 0;
+  static constexpr int kScores = Tile::kKeys / 2, kOutputs = Tile::kD / 2;  // accumulator registers
+  // The token that lets warpgroups issue their multiplies in turns travels over one hardware barrier per warpgroup.
+  static constexpr int kFirstToken = 1, kTokenThreads = 256, kFirstWarpgroupBarrier = 8;
+  // A row's reference follows its maximum only when that has grown by this much (log2): probabilities up to 2^8 lose
+  // nothing in 16 or 32 bits, and the accumulator is rarely multiplied.
   static constexpr float kHeadroom = 8.f;
-  // Below every scaled score, and finite: rows that have seen no key need no special case.
+  // Below every scaled score, and finite: a row that has seen no key needs no special case.
   static constexpr float kLowest = -1e30f;
-  // A scale of 0 must not meet the -inf of a masked key; this one makes every unmasked score 0 just as well.
-  static constexpr float kSmallestScale = 1e-30f;
 
-  __device__ __forceinline__ void enter(const WorkBlock& w) {
-    block_ = w;
-    tiles_ = w.tiles;
-    const int warpgroup_row = w.first_row + warpgroup_ * 64;
-    row_ = warpgroup_row + (threadIdx.x % 128) / 32 * 16 + lane_ / 4;
-    unmasked_tiles_ = max(0, min(w.kv_length, warpgroup_row + params_.args.causal_offset + 1)) / Tile::kKeys;
-    ptx::mbarrier_wait(shared_.q_full(q_.slot), q_.parity);
-    if (params_.args.q_sign < 0.f) negate_queries();
-    if constexpr (kQueryRegisters) load_queries();
+  // What it takes to store a block once its last P*V is complete.
+  struct Finished {
+    uint16_t* o;  // first channel of row `row`
+    int row;      // this thread's first
+    float factor[2];
+  };
+
+  // ------------------------------------------------------------------------------------------------ blocks and queries
+
+  __device__ __forceinline__ void enter_block(const WorkCursor& cursor) {
+    block_ = WorkBlock::at<Tile>(cursor, params_.args);
+    const int warpgroup_row = block_.first_row + warpgroup_ * 64;
+    row_ = warpgroup_row + threadIdx.x % 128 / 32 * 16 + lane_ / 4;
+    unmasked_tiles_ = max(0, min(block_.kv_length, warpgroup_row + params_.args.causal_offset + 1)) / Tile::kKeys;
   }
 
-  __device__ __forceinline__ void load_queries() {
-#pragma unroll
-    for (int c = 0; c < Tile::kD / 16; c++) {
-      constexpr int kStepsPerBox = Tile::kBoxChannels / 16;
-      const int row = warpgroup_ * 64 + (threadIdx.x % 128) / 32 * 16 + lane_ % 16;
-      const int piece = c % kStepsPerBox * 2 + lane_ / 16;
-      const int swizzle = Tile::kSwizzleBytes == 128 ? row % 8 : row / 2 % 4;
-      uint32_t r[4];
-      ptx::ldmatrix_x4(r, shared_.q(q_.slot) + c / kStepsPerBox * Tile::kRows * Tile::kSwizzleBytes +
-                              row * Tile::kSwizzleBytes + (piece ^ swizzle) * 16);
-#pragma unroll
-      for (int i = 0; i < 4; i++) queries_[4 * c + i] = r[i];
+  __device__ __forceinline__ void acquire_queries() {
+    ptx::mbarrier_wait(shared_.q_full(q_.slot), q_.parity);
+    if (params_.args.q_sign < 0.f) negate_queries();
+    if constexpr (Tile::kQueriesInRegisters) {
+      load_queries();
+      __syncwarp();
+      release_queries();
     }
+  }
+
+  // Nothing reads the Q buffer any more.
+  __device__ __forceinline__ void release_queries() {
+    release(shared_.q_empty(q_.slot));
+    q_.advance();
   }
 
   // Maxima need a positive scale: the sign of a negative one goes to Q.
   __device__ __forceinline__ void negate_queries() const {
     constexpr uint32_t kSigns = 0x80008000u;
+    constexpr int kPieces = 64 * Tile::kSwizzleBytes / 16;  // of this warpgroup, per box
 #pragma unroll 1
-    for (int i = threadIdx.x % 128; i < 64 * Tile::kD * 2 / 16; i += 128) {
-      constexpr int kPieces = 64 * Tile::kSwizzleBytes / 16;
-      const uint32_t address = shared_.q(q_.slot) + i / kPieces * Tile::kRows * Tile::kSwizzleBytes +
-                               warpgroup_ * 64 * Tile::kSwizzleBytes + i % kPieces * 16;
-      uint4* x = shared_.piece(address);
+    for (int i = threadIdx.x % 128; i < Tile::kBoxes * kPieces; i += 128) {
+      uint4* x = shared_.piece(query_rows() + i / kPieces * Tile::kRows * Tile::kSwizzleBytes + i % kPieces * 16);
       *x = make_uint4(x->x ^ kSigns, x->y ^ kSigns, x->z ^ kSigns, x->w ^ kSigns);
     }
     ptx::fence_proxy_async_shared();
-    ptx::named_barrier_sync(8 + warpgroup_, 128);
+    ptx::named_barrier_sync(kFirstWarpgroupBarrier + warpgroup_, 128);
   }
 
+  // The A fragments of all multiples of 16 channels.
+  __device__ __forceinline__ void load_queries() {
+    constexpr int kStepsPerBox = Tile::kBoxChannels / 16;
+    const int row = threadIdx.x % 128 / 32 * 16 + lane_ % 16;
+    const int swizzle = Tile::kSwizzleBytes == 128 ? row % 8 : row / 2 % 4;
+#pragma unroll
+    for (int c = 0; c < Tile::kD / 16; c++) {
+      const int piece = (c % kStepsPerBox * 2 + lane_ / 16) ^ swizzle;
+      uint32_t r[4];
+      ptx::ldmatrix_x4(r, query_rows() + (c / kStepsPerBox * Tile::kRows + row) * Tile::kSwizzleBytes + piece * 16);
+#pragma unroll
+      for (int i = 0; i < 4; i++) queries_[4 * c + i] = r[i];
+    }
+  }
+
+  // This warpgroup's rows of the first box.
+  __device__ __forceinline__ uint32_t query_rows() const {
+    return shared_.q(q_.slot) + warpgroup_ * 64 * Tile::kSwizzleBytes;
+  }
+
+  // -------------------------------------------------------------------------------------------------------- multiplies
+
+  // S = Q * K^T for the next tile.
   __device__ __forceinline__ void issue_scores() {
-    ptx::mbarrier_wait(shared_.k_full(k_.slot), k_.parity);
-    const uint64_t q = Tile::descriptor(shared_.q(q_.slot) + warpgroup_ * 64 * Tile::kSwizzleBytes, Tile::kRows);
-    const uint64_t k = Tile::descriptor(shared_.k(k_.slot), Tile::kKeys);
+    using Mma = typename Tile::template Mma<Tile::kKeys>;
+    constexpr int kStepsPerBox = Tile::kBoxChannels / 16;
+    ptx::mbarrier_wait(shared_.k_full(tile_.slot), tile_.parity);
+    const uint64_t q = Tile::descriptor(query_rows(), Tile::kRows);
+    const uint64_t k = Tile::descriptor(shared_.k(tile_.slot), Tile::kKeys);
     ptx::wgmma_fence();
 #pragma unroll
     for (int c = 0; c < Tile::kD / 16; c++) {
-      constexpr int kStepsPerBox = Tile::kBoxChannels / 16;
       const int box = c / kStepsPerBox, inside = c % kStepsPerBox * 32;
-      const uint64_t a = q + (box * Tile::kRows * Tile::kSwizzleBytes + inside) / 16;
       const uint64_t b = k + (box * Tile::kKeys * Tile::kSwizzleBytes + inside) / 16;
-      if constexpr (kQueryRegisters) {
-        if (c == 0) Wgmma16<Tile::kType, Tile::kKeys>::template rs_first<0>(scores_, queries_, b);
-        else Wgmma16<Tile::kType, Tile::kKeys>::template rs<0>(scores_, queries_ + 4 * c, b);
-      } else if (c == 0) {
-        Wgmma16<Tile::kType, Tile::kKeys>::template ss_first<0>(scores_, a, b);
+      if constexpr (Tile::kQueriesInRegisters) {
+        if (c == 0)
+          Mma::template rs_first<0>(scores_, queries_, b);
+        else
+          Mma::template rs<0>(scores_, queries_ + 4 * c, b);
       } else {
-        Wgmma16<Tile::kType, Tile::kKeys>::template ss<0>(scores_, a, b);
+        const uint64_t a = q + (box * Tile::kRows * Tile::kSwizzleBytes + inside) / 16;
+        if (c == 0)
+          Mma::template ss_first<0>(scores_, a, b);
+        else
+          Mma::template ss<0>(scores_, a, b);
       }
     }
     ptx::wgmma_commit_group();
   }
 
-  // V's tile has been waited for.
+  // O += P * V for the tile whose probabilities are packed; its V has been waited for.
   __device__ __forceinline__ void issue_values() {
-    const uint64_t v = Tile::descriptor(shared_.v(v_issue_.slot), Tile::kKeys);
+    const uint64_t v = Tile::descriptor(shared_.v(values_slot()), Tile::kKeys);
     ptx::wgmma_fence();
 #pragma unroll
     for (int c = 0; c < Tile::kKeys / 16; c++) {
-      Wgmma16<Tile::kType, Tile::kD>::template rs<1>(output_, probabilities_ + 4 * c, v + c * Tile::kSwizzleBytes);
+      // 16 keys are two 8-row groups of the swizzle: 16 * kSwizzleBytes, in units of 16 bytes.
+      Tile::template Mma<Tile::kD>::template rs<1>(output_, probabilities_ + 4 * c, v + c * Tile::kSwizzleBytes);
     }
     ptx::wgmma_commit_group();
   }
 
-  __device__ __forceinline__ void wait_values() {
-    ptx::mbarrier_wait(shared_.v_full(v_wait_.slot), v_wait_.parity);
-    v_wait_.advance();
+  // Scores of one tile and P*V of the tile before it. Warpgroups take turns, so that one's softmax runs under another's
+  // multiplies (FlashAttention-3, section 3.1).
+  __device__ __forceinline__ void issue_scores_and_values() {
+    ptx::named_barrier_sync(kFirstToken + warpgroup_, kTokenThreads);
+    issue_scores();
+    issue_values();
+    ptx::named_barrier_arrive(kFirstToken + (warpgroup_ + 1) % Tile::kWarpgroups, kTokenThreads);
+    ptx::wgmma_wait_group<1>();
+    ptx::wgmma_pin<kScores>(scores_);
+    release(shared_.k_empty(tile_.slot));
+  }
+
+  __device__ __forceinline__ void wait_values() { ptx::mbarrier_wait(shared_.v_full(tile_.slot), tile_.parity); }
+
+  // Where the tile before the one being scored lies: the one whose P*V is in flight or next.
+  __device__ __forceinline__ int values_slot() const { return tile_.slot == 0 ? Tile::kStages - 1 : tile_.slot - 1; }
+
+  // Waits for P*V. The softmax should run before, while P*V does. The wait for the next V tile, a spin loop, begins a
+  // basic block: ptxas moves a wait for wgmma to the top of its block, which would otherwise be above the softmax.
+  __device__ __forceinline__ void wait_output() {
+    wait_values();
+    ptx::wgmma_wait_group<0>();
+    ptx::wgmma_pin<kOutputs>(output_);
+    release(shared_.v_empty(values_slot()));
+    tile_.advance();
   }
 
   __device__ __forceinline__ void release(uint32_t barrier) const {
     if (lane_ == 0) ptx::mbarrier_arrive(barrier);
   }
 
+  // ----------------------------------------------------------------------------------------------------------- softmax
+
   __device__ __forceinline__ void mask(int j) {
-    const int keys = min(block_.kv_length - j * Tile::kKeys, kNotCausal);
-    const int causal = row_ + params_.args.causal_offset + 1 - j * Tile::kKeys;
-    const int end0 = min(keys, causal) - 2 * (lane_ % 4), end1 = min(keys, causal + 8) - 2 * (lane_ % 4);
+    const int keys = block_.kv_length - j * Tile::kKeys - 2 * (lane_ % 4);
+    const int causal = row_ + params_.args.causal_offset + 1 - j * Tile::kKeys - 2 * (lane_ % 4);
+    const int end[2] = {min(keys, causal), min(keys, causal + 8)};
 #pragma unroll
     for (int i = 0; i < kScores; i++) {
       const int column = 8 * (i / 4) + i % 2;
-      if (column >= (i % 4 < 2 ? end0 : end1)) scores_[i] = -kInfinity;
+      if (column >= end[i % 4 / 2]) scores_[i] = -kInfinity;
     }
   }
 
-  // Raises the references to cover the scores; alpha = what the older terms are to be multiplied by.
+  // Raises the references to cover the scores; alpha = what older terms are to be multiplied by.
   __device__ __forceinline__ void raise_references(float (&alpha)[2]) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -162,10 +214,10 @@ class ExactConsumer {
 #pragma unroll
       for (int i = 4; i < kScores; i += 4) x = fmaxf(x, fmaxf(scores_[i + 2 * h], scores_[i + 2 * h + 1]));
       x = fmaxf(x, __shfl_xor_sync(kFullWarp, x, 1));
-      x = fmaxf(x, __shfl_xor_sync(kFullWarp, x, 2)) * scale_;
-      const float m = kLazyRescale ? (x > reference_[h] + kHeadroom ? x : reference_[h]) : fmaxf(reference_[h], x);
-      alpha[h] = ptx::ex2_approx_ftz(reference_[h] - m);
-      reference_[h] = m;
+      x = fmaxf(x, __shfl_xor_sync(kFullWarp, x, 2)) * params_.args.scale_log2;
+      const float raised = x > reference_[h] + kHeadroom ? x : reference_[h];
+      alpha[h] = ptx::ex2_approx_ftz(reference_[h] - raised);
+      reference_[h] = raised;
     }
   }
 
@@ -175,16 +227,21 @@ class ExactConsumer {
 #pragma unroll
     for (int i = 0; i < kScores; i++) {
       const int h = i % 4 / 2;
-      scores_[i] = ptx::ex2_approx_ftz(fmaf(scores_[i], scale_, -reference_[h]));
+      scores_[i] = ptx::ex2_approx_ftz(fmaf(scores_[i], params_.args.scale_log2, -reference_[h]));
       sum[h] += scores_[i];
     }
-    sum_[0] = fmaf(sum_[0], alpha[0], sum[0]);
-    sum_[1] = fmaf(sum_[1], alpha[1], sum[1]);
+#pragma unroll
+    for (int h = 0; h < 2; h++) sum_[h] = fmaf(sum_[h], alpha[h], sum[h]);
   }
 
-  __device__ __forceinline__ void rescale(const float (&alpha)[2]) {
-#pragma unroll
-    for (int i = 0; i < kOutputs; i++) output_[i] *= alpha[i % 4 / 2];
+  // Of a block's first tile.
+  __device__ __forceinline__ void first_softmax() {
+    if (unmasked_tiles_ < block_.tiles) mask(block_.tiles - 1);
+    float alpha[2];
+    reference_[0] = reference_[1] = kLowest;
+    sum_[0] = sum_[1] = 0.f;
+    raise_references(alpha);
+    exponentiate(alpha);
   }
 
   __device__ __forceinline__ void pack() {
@@ -194,100 +251,89 @@ class ExactConsumer {
     }
   }
 
-  // The softmax of a block's first tile, with no multiply in flight.
-  __device__ __forceinline__ void first_softmax() {
-    if (unmasked_tiles_ < tiles_) mask(tiles_ - 1);
-    reference_[0] = reference_[1] = kLowest;
-    sum_[0] = sum_[1] = 0.f;
-#pragma unroll
-    for (int i = 0; i < kOutputs; i++) output_[i] = 0.f;
-    float alpha[2];
-    raise_references(alpha);
-    exponentiate(alpha);
-    wait_values();
-    pack();
-  }
+  // ------------------------------------------------------------------------------------------------------------- steps
 
-  // Scores of tile j and P*V of tile j + 1.
+  // Scores and softmax of tile j, P*V of tile j + 1.
   template <bool kMasked>
   __device__ __forceinline__ void step(int j) {
-    if constexpr (kPingPong) ptx::named_barrier_sync(1 + warpgroup_, 256);
-    issue_scores();
-    issue_values();
-    if constexpr (kPingPong) ptx::named_barrier_arrive(1 + (warpgroup_ + 1) % Tile::kWarpgroups, 256);
-    ptx::wgmma_wait_group<1>();
-    ptx::wgmma_pin<kScores>(scores_);
-    release(shared_.k_empty(k_.slot)), k_.advance();
+    issue_scores_and_values();
     if constexpr (kMasked) mask(j);
     float alpha[2];
     raise_references(alpha);
     exponentiate(alpha);
-    // This wait also holds the next one in its place: ptxas moves a wait for wgmma to the top of its basic block, above
-    // the softmax, and the spin loop begins a new block.
-    wait_values();
-    ptx::wgmma_wait_group<0>();
-    ptx::wgmma_pin<kOutputs>(output_);
-    release(shared_.v_empty(v_issue_.slot)), v_issue_.advance();
-    if constexpr (kLazyRescale) {
-      if (__any_sync(kFullWarp, alpha[0] != 1.f || alpha[1] != 1.f)) rescale(alpha);
-    } else {
-      rescale(alpha);
+    if constexpr (Tile::kHoldSoftmax) ptx::finish_first(sum_[0] + sum_[1], shared_.q(0));
+    wait_output();
+    if (__any_sync(kFullWarp, alpha[0] != 1.f || alpha[1] != 1.f)) {
+#pragma unroll
+      for (int i = 0; i < kOutputs; i++) output_[i] *= alpha[i % 4 / 2];
     }
     pack();
   }
 
-  // The last P*V of this block together with the first scores of the next.
+  // The same across the boundary of two blocks: softmax of the next one's first tile, P*V of this one's last.
   __device__ __forceinline__ void next_block(const WorkCursor& cursor) {
-    const WorkBlock finished = block_;
-    const int finished_row = row_;
-    enter(WorkBlock::at<Tile::kRows, Tile::kKeys>(cursor, params_.args));
-    if constexpr (kPingPong) ptx::named_barrier_sync(1 + warpgroup_, 256);
-    issue_scores();
-    issue_values();
-    if constexpr (kPingPong) ptx::named_barrier_arrive(1 + (warpgroup_ + 1) % Tile::kWarpgroups, 256);
-    ptx::wgmma_wait_group<0>();
-    ptx::wgmma_pin<kScores>(scores_);
-    ptx::wgmma_pin<kOutputs>(output_);
-    release(shared_.k_empty(k_.slot)), k_.advance();
-    release(shared_.v_empty(v_issue_.slot)), v_issue_.advance();
-    store(finished, finished_row);
+    if constexpr (!Tile::kQueriesInRegisters) release_queries();
+    acquire_queries();
+    issue_scores_and_values();
+    const Finished finished = finish();
+    enter_block(cursor);
     first_softmax();
+    wait_output();
+    store(finished);
+    clear_output();
+    pack();
   }
 
-  __device__ __forceinline__ void store() { store(block_, row_); }
+  __device__ __forceinline__ void clear_output() {
+#pragma unroll
+    for (int i = 0; i < kOutputs; i++) output_[i] = 0.f;
+  }
 
-  __device__ __forceinline__ void store(const WorkBlock& w, int row) {
+  // ------------------------------------------------------------------------------------------------------------ output
+
+  // The softmax of this block is complete.
+  __device__ __forceinline__ Finished finish() const {
     const AttentionArgs& args = params_.args;
-    float inverse[2];
+    Finished f;
+    f.row = row_;
+    const int batch = block_.flat_head / args.heads_q, head = block_.flat_head - batch * args.heads_q;
+    f.o = static_cast<uint16_t*>(args.o) + batch * args.o_stride.batch + head * args.o_stride.head +
+          row_ * args.o_stride.row;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      float sum = sum_[h];
+      float sum = sum_[h];  // this thread's share
       sum += __shfl_xor_sync(kFullWarp, sum, 1);
       sum += __shfl_xor_sync(kFullWarp, sum, 2);
-      inverse[h] = sum == 0.f ? 0.f : 1.f / sum;
-      if (args.lse != nullptr && lane_ % 4 == 0 && row + 8 * h < args.lq) {
-        const int64_t head = static_cast<int64_t>(w.batch) * args.heads_q + w.head;
-        args.lse[head * args.lq + row + 8 * h] =
+      f.factor[h] = sum == 0.f ? 0.f : __fdividef(1.f, sum);
+      const int row = row_ + 8 * h;
+      if (args.lse != nullptr && lane_ % 4 == 0 && row < args.lq) {
+        args.lse[static_cast<int64_t>(block_.flat_head) * args.lq + row] =
             sum == 0.f ? -kInfinity : kLn2 * (reference_[h] + __log2f(sum));
       }
     }
-    uint16_t* o = static_cast<uint16_t*>(args.o) + w.batch * args.o_stride.batch + w.head * args.o_stride.head +
-                  row * args.o_stride.row;
+    return f;
+  }
+
+  __device__ __forceinline__ void store(const Finished& f) const {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
+      store_row(f.o + 8 * h * params_.args.o_stride.row, f.row + 8 * h < params_.args.lq, h, f.factor[h]);
+    }
+  }
+
+  __device__ __forceinline__ void store_row(uint16_t* target, bool valid, int h, float factor) const {
 #pragma unroll
-      for (int c = 0; c < Tile::kD / 8; c += 4) {
-        uint32_t words[4];
+    for (int c = 0; c < Tile::kD / 8; c += 4) {
+      uint32_t words[4];
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-          const float* x = output_ + 4 * (c + i) + 2 * h;
-          words[i] = Element<Tile::kType>::pack(x[0] * inverse[h], x[1] * inverse[h]);
-        }
-        transpose_quad(words);
-        const int channel = 8 * (c + lane_ % 4);
-        if (row + 8 * h < args.lq && channel < args.head_dim) {
-          store8(o + 8 * h * args.o_stride.row + channel, words, args.head_dim - channel, args.vector_io);
-        }
+      for (int i = 0; i < 4; i++) {
+        const float* x = output_ + 4 * (c + i) + 2 * h;
+        words[i] = Element<Tile::kType>::pack(x[0] * factor, x[1] * factor);
+      }
+      transpose_quad(words);
+      const int channel = 8 * (c + lane_ % 4);
+      if (valid && channel < params_.args.head_dim) {
+        *reinterpret_cast<uint4*>(target + channel) = make_uint4(words[0], words[1], words[2], words[3]);
       }
     }
   }
@@ -307,31 +353,20 @@ class ExactConsumer {
     }
   }
 
-  static __device__ __forceinline__ void store8(uint16_t* target, const uint32_t (&words)[4], int channels, bool vector) {
-    if (vector) {
-      *reinterpret_cast<uint4*>(target) = make_uint4(words[0], words[1], words[2], words[3]);
-    } else {
-#pragma unroll
-      for (int e = 0; e < 8; e++) {
-        if (e < channels) target[e] = static_cast<uint16_t>(words[e / 2] >> (16 * (e % 2)));
-      }
-    }
-  }
-
   const ExactParams& params_;
   const ExactShared<Tile>& shared_;
   const int warpgroup_, lane_;
-  const float scale_;
 
   WorkBlock block_;
-  int tiles_, unmasked_tiles_;
-  int row_;  // this thread's first row; the second is row_ + 8
-  RingIndex<Tile::kStages> k_, v_issue_, v_wait_;  // V is waited for one tile ahead of its multiply
+  int unmasked_tiles_;             // leading key tiles that every row of this warpgroup sees whole
+  int row_;                        // this thread's first row; the second is row_ + 8
+  RingIndex<Tile::kStages> tile_;  // of the tile that is being scored; K and V of a tile have the same place
   RingIndex<Tile::kQueryBuffers> q_;
 
+  // Accumulators: register 4n + 2h + e is row row_ + 8h, column 8n + 2 * (lane % 4) + e.
   float scores_[kScores], output_[kOutputs];
-  uint32_t probabilities_[kScores / 2];
-  uint32_t queries_[kQueryRegisters ? Tile::kD / 4 : 1];
+  uint32_t probabilities_[kScores / 2];  // A fragments
+  uint32_t queries_[Tile::kQueriesInRegisters ? Tile::kD / 4 : 1];
   float reference_[2], sum_[2];  // log2 units; the sums are this thread's share
 };
 

@@ -1,10 +1,13 @@
 // Shapes, shared memory and barriers of the exact Hopper kernel.
 #pragma once
 
+#include <type_traits>
+
 #include "attention/exact_wgmma_schedule.cuh"
 #include "device/numeric.cuh"
 #include "device/ptx/ldmatrix.cuh"
 #include "device/ptx/mbarrier.cuh"
+#include "device/ptx/ordering.cuh"
 #include "device/ptx/tma.cuh"
 #include "device/ptx/wgmma.cuh"
 #include "device/ptx/wgmma_bf16.cuh"
@@ -12,21 +15,29 @@
 
 namespace attn4j {
 
-template <DType T, int N>
-using Wgmma16 = std::conditional_t<T == DType::kFloat16, ptx::WgmmaF16<N>, ptx::WgmmaBf16<N>>;
+// Where wgmma reads Q from.
+enum class QuerySource { kShared, kRegisters };
 
-template <int kD_, DType kType_, int kWarpgroups_, int kKeys_, int kStages_, int kQueryBuffers_, int kFlags_ = 0>
+// Where ptxas puts the exponentials: left alone, it moves some or all of them below the wait for P*V. Keeping them
+// above is a gain for one tile shape and a loss for others, as measured.
+enum class Softmax { kFree, kHeld };
+
+template <int kD_, DType kType_, int kWarpgroups_, int kKeys_, int kStages_, int kQueryBuffers_, QuerySource kSource,
+          Softmax kSoftmax = Softmax::kFree>
 struct ExactTile {
+  static constexpr bool kHoldSoftmax = kSoftmax == Softmax::kHeld;
   static constexpr int kD = kD_, kWarpgroups = kWarpgroups_, kKeys = kKeys_, kStages = kStages_;
-  static constexpr int kQueryBuffers = kQueryBuffers_, kFlags = kFlags_;
+  static constexpr int kQueryBuffers = kQueryBuffers_;
+  static constexpr bool kQueriesInRegisters = kSource == QuerySource::kRegisters;
   static constexpr DType kType = kType_;
   static constexpr int kRows = 64 * kWarpgroups;
   static constexpr int kThreads = 128 * (kWarpgroups + 1);
-  // 65536 registers: the producer's warpgroup gives its share to the consumers.
-  static constexpr int kProducerRegisters = kWarpgroups == 3 ? 32 : kWarpgroups == 2 ? 24 : 56;
-  static constexpr int kConsumerRegisters = kWarpgroups == 3 ? 160 : 240;
+  // Of 65536 registers: the producer's warpgroup gives its share to the consumers.
+  static constexpr int kProducerRegisters = kWarpgroups == 3 ? 32 : 40;
+  static constexpr int kConsumerRegisters = kWarpgroups == 3 ? 160 : 232;
 
-  // A tile is a row of boxes of kBoxChannels channels; a box is its rows one after another, swizzled in groups of 8.
+  // A tile lies in shared memory as a row of boxes of kBoxChannels channels; a box is its rows one after another, the
+  // 16-byte pieces of 8 rows swizzled against each other.
   static constexpr int kSwizzleBytes = kD % 64 == 0 ? 128 : 64;
   static constexpr int kBoxChannels = kSwizzleBytes / 2;
   static constexpr int kBoxes = kD / kBoxChannels;
@@ -38,7 +49,11 @@ struct ExactTile {
   static constexpr int kSmemBytes = kQueryBuffers * kQBytes + 2 * kStages * kKvBytes + 8 * kBarriers;
   static_assert(kSmemBytes <= 227 * 1024);
 
-  // Descriptor of rows `first_row..` of box-tiled memory, multiplied along channels (Q, K) or along rows (V).
+  template <int N>
+  using Mma = std::conditional_t<kType == DType::kFloat16, ptx::WgmmaF16<N>, ptx::WgmmaBf16<N>>;
+
+  // Descriptor of a tile of `rows` rows. K-major for Q and K, whose multiplies stay inside a box; N-major for V, whose
+  // multiplies span all boxes.
   static __device__ __forceinline__ uint64_t descriptor(uint32_t address, int rows) {
     constexpr uint64_t kMode = kSwizzleBytes == 128 ? 1 : 2;
     return ptx::wgmma_descriptor(address, rows * kSwizzleBytes, 8 * kSwizzleBytes) | kMode << 62;
@@ -55,24 +70,19 @@ struct RingIndex {
   }
 };
 
-// Addresses of everything in shared memory.
+// Addresses of everything in shared memory: Q buffers, K stages, V stages, barriers.
 template <class Tile>
-struct ExactShared {
-  unsigned char* memory;
-  uint32_t base;  // the same as a shared-memory address
+class ExactShared {
+ public:
+  __device__ __forceinline__ explicit ExactShared(unsigned char* memory)
+      : memory_(memory), base_(ptx::shared_address(memory)) {}
 
-  __device__ __forceinline__ explicit ExactShared(unsigned char* m) : memory(m), base(ptx::shared_address(m)) {}
-
-  // 16 bytes for ordinary accesses.
-  __device__ __forceinline__ uint4* piece(uint32_t address) const {
-    return reinterpret_cast<uint4*>(memory + (address - base));
-  }
-
-  __device__ __forceinline__ uint32_t q(int buffer) const { return base + buffer * Tile::kQBytes; }
+  __device__ __forceinline__ uint32_t q(int buffer) const { return base_ + buffer * Tile::kQBytes; }
   __device__ __forceinline__ uint32_t k(int stage) const {
-    return base + Tile::kQueryBuffers * Tile::kQBytes + stage * Tile::kKvBytes;
+    return base_ + Tile::kQueryBuffers * Tile::kQBytes + stage * Tile::kKvBytes;
   }
   __device__ __forceinline__ uint32_t v(int stage) const { return k(Tile::kStages + stage); }
+
   __device__ __forceinline__ uint32_t k_full(int stage) const { return barrier(stage); }
   __device__ __forceinline__ uint32_t k_empty(int stage) const { return barrier(Tile::kStages + stage); }
   __device__ __forceinline__ uint32_t v_full(int stage) const { return barrier(2 * Tile::kStages + stage); }
@@ -81,32 +91,39 @@ struct ExactShared {
   __device__ __forceinline__ uint32_t q_empty(int buffer) const {
     return barrier(4 * Tile::kStages + Tile::kQueryBuffers + buffer);
   }
-  // V tiles that the producer has to clean before it hands them on.
+  // A V tile that the producer cleans before it hands it on.
   __device__ __forceinline__ uint32_t v_raw() const { return barrier(4 * Tile::kStages + 2 * Tile::kQueryBuffers); }
+
+  // 16 bytes for ordinary accesses.
+  __device__ __forceinline__ uint4* piece(uint32_t address) const {
+    return reinterpret_cast<uint4*>(memory_ + (address - base_));
+  }
 
   // Full barriers expect the producer, empty ones every consumer warp.
   __device__ __forceinline__ void init_barriers() const {
+    constexpr int kConsumerWarps = 4 * Tile::kWarpgroups;
     for (int i = 0; i < Tile::kStages; i++) {
       ptx::mbarrier_init(k_full(i), 1);
-      ptx::mbarrier_init(k_empty(i), 4 * Tile::kWarpgroups);
+      ptx::mbarrier_init(k_empty(i), kConsumerWarps);
       ptx::mbarrier_init(v_full(i), 1);
-      ptx::mbarrier_init(v_empty(i), 4 * Tile::kWarpgroups);
+      ptx::mbarrier_init(v_empty(i), kConsumerWarps);
     }
     for (int i = 0; i < Tile::kQueryBuffers; i++) {
       ptx::mbarrier_init(q_full(i), 1);
-      ptx::mbarrier_init(q_empty(i), 4 * Tile::kWarpgroups);
+      ptx::mbarrier_init(q_empty(i), kConsumerWarps);
     }
     ptx::mbarrier_init(v_raw(), 1);
     ptx::fence_mbarrier_init();
   }
 
  private:
-  __device__ __forceinline__ uint32_t barrier(int i) const {
-    return base + Tile::kQueryBuffers * Tile::kQBytes + 2 * Tile::kStages * Tile::kKvBytes + 8 * i;
-  }
+  __device__ __forceinline__ uint32_t barrier(int i) const { return v(Tile::kStages) + 8 * i; }
+
+  unsigned char* memory_;
+  uint32_t base_;  // the same as a shared-memory address
 };
 
-// What the kernel is given. The maps must be 64-byte aligned in parameter memory.
+// What the kernel is given. Tensor maps must be 64-byte aligned; CUtensorMap's own alignment sees to it.
 struct ExactParams {
   CUtensorMap q_map, k_map, v_map;
   AttentionArgs args;

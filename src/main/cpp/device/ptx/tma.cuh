@@ -13,12 +13,12 @@ struct BoxOrigin {
 };
 
 // Global to shared memory; completion is counted in bytes of the whole box on `barrier`. `map` lies in kernel
-// parameters or constant memory.
+// parameters.
 __device__ __forceinline__ void tma_load_box(uint32_t destination, const CUtensorMap& map, const BoxOrigin& at,
                                              uint32_t barrier) {
   asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], [%6];"
-      ::"r"(destination),
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], "
+      "[%6];" ::"r"(destination),
       "l"(&map), "r"(at.channel), "r"(at.row), "r"(at.head), "r"(at.batch), "r"(barrier)
       : "memory");
 }
