@@ -1,4 +1,7 @@
-// Stand-alone check and benchmark of the Hopper path, without the library's host layer.
+// Stand-alone check and benchmark of the Hopper path, without the library's host layer. From src/main/cpp:
+//
+//   nvcc -std=c++17 -O3 -gencode=arch=compute_90a,code=sm_90a -DATTN4J_SM=90 -I. -Iinclude -I../../../bench/cpp
+//     ../../../bench/cpp/hopper_check.cu quant/fp8_prepass.cu -o hopper_check
 //
 //   hopper_check check [filter]           against the reference, sampled rows
 //   hopper_check repeat N [filter]        N bitwise repeats
@@ -10,12 +13,35 @@
 #include <cstring>
 #include <string>
 
+#include "attention/attend_wgmma.cuh"
+
 namespace hopper {
 
+// The library's policy with pauses of producer and consumers: orders that an undisturbed run never takes.
+template <int D>
+struct Delayed : WgmmaPolicy<D> {
+  static constexpr bool kRandomDelay = true;
+};
+
+template <class P, DType T>
+KernelEntry entry(const char* name) {
+  return {Family::kWgmmaInt8Fp8, P::kHeadDim, T, P::kKeys, P::kRows, name, wgmma_launch<P, T>};
+}
+
+#ifdef HOPPER_VARIANTS
+std::vector<KernelEntry>& registry();  // in the file that defines the variants
+#else
 std::vector<KernelEntry>& registry() {
-  static std::vector<KernelEntry> entries;
+  static std::vector<KernelEntry> entries = {
+      WgmmaInt8Fp8<128, DType::kFloat16>::entry("d128/f16"),   WgmmaInt8Fp8<96, DType::kFloat16>::entry("d96/f16"),
+      WgmmaInt8Fp8<64, DType::kFloat16>::entry("d64/f16"),     WgmmaInt8Fp8<128, DType::kBFloat16>::entry("d128/bf16"),
+      WgmmaInt8Fp8<96, DType::kBFloat16>::entry("d96/bf16"),   WgmmaInt8Fp8<64, DType::kBFloat16>::entry("d64/bf16"),
+      entry<Delayed<128>, DType::kFloat16>("delayed/d128"),    entry<Delayed<96>, DType::kFloat16>("delayed/d96"),
+      entry<Delayed<64>, DType::kFloat16>("delayed/d64"),
+  };
   return entries;
 }
+#endif
 
 bool matches(const KernelEntry& e, const char* filter) {
   if (filter == nullptr || *filter == 0) return true;
@@ -35,7 +61,7 @@ bool compare(const KernelEntry& kernel, const Shape& shape, bool quiet) {
   check(cudaDeviceSynchronize(), shape.name);
   if (shape.lq == 0 || quiet) return true;
   std::vector<Sampled> rows;
-  for (int i = 0; i < 192; i++) {
+  for (int i = 0; i < 512; i++) {
     const int last = shape.lq - 1;
     const int row = i < 32 ? std::min(i, last) : i < 64 ? std::max(last - (i - 32), 0) : static_cast<int>((i * 2654435761u) % shape.lq);
     rows.push_back({i % shape.b, static_cast<int>((i * 7u) % shape.hq), row});
@@ -78,7 +104,7 @@ bool compare(const KernelEntry& kernel, const Shape& shape, bool quiet) {
   cudaFree(d_out);
   cudaFree(d_lse);
   const double cosine = aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : (aa == bb ? 1.0 : 0.0), l1 = size > 0 ? difference / size : difference;
-  const bool ok = bad == 0 && cosine >= 0.999 && l1 <= 0.045 && lse_error < 0.1;
+  const bool ok = bad == 0 && cosine >= 0.999 && l1 <= 0.05 && lse_error < 0.2;
   std::printf("CHECK %-16s %-22s cos %.6f L1 %.5f lse %.4f bad %d %s\n", kernel.name, shape.name, cosine, l1, lse_error, bad, ok ? "ok" : "FAIL");
   return ok;
 }
@@ -95,9 +121,9 @@ int check_all(const char* filter) {
     const Shape shapes[] = {
         {"randn 1024", 2, 4, 4, 1024, 1024, d},
         {"randn 1000", 2, 4, 4, 1000, 1000, d},
-        {"randn 4096", 1, 4, 4, 4096, 4096, d},
-        {"randn 16384", 1, 2, 2, 512, 16384, d},
-        {"randn 32768", 1, 2, 2, 256, 32768, d},
+        {"randn 4096", 1, 16, 16, 4096, 4096, d},
+        {"randn 16384", 1, 8, 8, 512, 16384, d},
+        {"randn 32768", 1, 8, 8, 256, 32768, d},
         {"outlier 4096", 1, 4, 4, 4096, 4096, d, 0, false, false, true, true, Data::kOutlier},
         {"gqa nhd lengths", 4, 8, 2, 300, 777, d, 0, true, true},
         {"d-8 pad", 2, 3, 3, 200, 500, d - 8, 0, true},

@@ -17,8 +17,11 @@ struct WgmmaParams {
   int32_t section_heads;  // heads whose K and V images share the L2 cache
 };
 
-struct WgmmaItem {
-  int32_t batch, head, first_row, tiles;
+// Handed from the producer to the consumers in shared memory.
+struct alignas(32) WgmmaItem {
+  int32_t limit;  // last key that the first row sees; before all else, where WgmmaConsumer::row_limit looks for it
+  int32_t tiles;  // -1: no more items
+  int32_t batch, head, first_row;
 };
 
 // Keys that an item sees, and its place in the order of work: sections of heads that fit the L2 cache, and within a
@@ -39,6 +42,7 @@ __device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int index)
   int keys = a.kv_lengths ? min(a.kv_lengths[item.batch], a.lk) : a.lk;
   keys = min(keys, min(item.first_row + P::kRows, a.lq) + a.causal_offset);
   item.tiles = keys > 0 ? (keys + P::kKeys - 1) / P::kKeys : 0;
+  item.limit = item.first_row + a.causal_offset;
   return item;
 }
 
@@ -46,46 +50,47 @@ template <class P>
 __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned char* shared, uint32_t smem,
                                               WgmmaBarriers<P> barrier) {
   const AttentionArgs& a = p.a;
-  int* slots = reinterpret_cast<int*>(shared + P::kItemAt);
+  auto* items = reinterpret_cast<WgmmaItem*>(shared + P::kItemAt);
   RingPosition<P::kStages> at;
   RingPosition<2> q_at;
   ptx::griddepcontrol_wait();  // the pre-pass writes the images and zeroes the counter
   int index = atomicAdd(a.work_counter, 1);
   while (true) {
     ptx::mbarrier_wait(barrier.q_empty(q_at.stage), q_at.parity ^ 1);
-    slots[q_at.stage] = index < p.items ? index : -1;
     if (index >= p.items) {
+      items[q_at.stage].tiles = -1;
       ptx::mbarrier_arrive(barrier.q_full(q_at.stage));
       return;
     }
     const WgmmaItem item = wgmma_item<P>(p, index);
+    items[q_at.stage] = item;
     const int64_t q_row = static_cast<int64_t>(item.batch * a.heads_q + item.head) * a.lq_padded + item.first_row;
-    ptx::mbarrier_arrive_expect_tx(barrier.q_full(q_at.stage), P::kQBytes + P::kQScaleBytes + 4 * P::kHeadDim);
+    ptx::mbarrier_arrive_expect_tx(barrier.q_full(q_at.stage), P::kQBytes + P::kQScaleBytes + P::kVScaleBytes);
     ptx::bulk_copy_to_shared(smem + P::kQAt + q_at.stage * P::kQBytes, a.q_image + q_row * P::kHeadDim, P::kQBytes,
                              barrier.q_full(q_at.stage));
     ptx::bulk_copy_to_shared(smem + P::kQScaleAt + q_at.stage * P::kQScaleBytes, a.q_scale + q_row, P::kQScaleBytes,
                              barrier.q_full(q_at.stage));
     const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
-    ptx::bulk_copy_to_shared(smem + P::kVScaleAt + q_at.stage * 4 * P::kHeadDim, a.v_scale + kv_head * P::kHeadDim,
-                             4 * P::kHeadDim, barrier.q_full(q_at.stage));
+    ptx::bulk_copy_to_shared(smem + P::kVScaleAt + q_at.stage * P::kVScaleBytes, a.v_scale + kv_head * P::kHeadDim,
+                             P::kVScaleBytes, barrier.q_full(q_at.stage));
     q_at.advance();
     index = atomicAdd(a.work_counter, 1);  // its latency hides behind this item's tiles
 
-    const int8_t* k = a.k_image + kv_head * a.lk_padded * P::kHeadDim;
-    const uint8_t* v = a.v_image + kv_head * a.lk_padded * P::kVRows;
-    const float* scales = a.k_scale + kv_head * (a.lk_padded / 8);
+    // One running key index addresses all three images: this warpgroup has 24 registers.
+    int64_t key = kv_head * a.lk_padded + static_cast<int64_t>(item.tiles) * P::kKeys;
 #pragma unroll 1
-    for (int64_t tile = item.tiles - 1; tile >= 0; tile--) {
-      if constexpr (P::kT.random_delay) random_delay();
+    for (int left = item.tiles; left > 0; left--) {
+      if constexpr (P::kRandomDelay) random_delay();
+      key -= P::kKeys;
       ptx::mbarrier_wait(barrier.k_empty(at.stage), at.parity ^ 1);
       ptx::mbarrier_arrive_expect_tx(barrier.k_full(at.stage), P::kKBytes + P::kScaleBytes);
-      ptx::bulk_copy_to_shared(smem + P::kKAt + at.stage * P::kKBytes, k + tile * P::kKBytes, P::kKBytes,
+      ptx::bulk_copy_to_shared(smem + P::kKAt + at.stage * P::kKBytes, a.k_image + key * P::kHeadDim, P::kKBytes,
                                barrier.k_full(at.stage));
-      ptx::bulk_copy_to_shared(smem + P::kScaleAt + at.stage * P::kScaleBytes, scales + tile * (P::kKeys / 8),
-                               P::kScaleBytes, barrier.k_full(at.stage));
+      ptx::bulk_copy_to_shared(smem + P::kScaleAt + at.stage * P::kScaleBytes, a.k_scale + key / 8, P::kScaleBytes,
+                               barrier.k_full(at.stage));
       ptx::mbarrier_wait(barrier.v_empty(at.stage), at.parity ^ 1);
       ptx::mbarrier_arrive_expect_tx(barrier.v_full(at.stage), P::kVBytes);
-      ptx::bulk_copy_to_shared(smem + P::kVAt + at.stage * P::kVBytes, v + tile * P::kVBytes, P::kVBytes,
+      ptx::bulk_copy_to_shared(smem + P::kVAt + at.stage * P::kVBytes, a.v_image + key * P::kVRows, P::kVBytes,
                                barrier.v_full(at.stage));
       at.advance();
     }
@@ -95,33 +100,39 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned cha
 // Normalises and writes a thread's two rows. Rows without a key are zeros with an LSE of -inf.
 template <class P, DType T>
 __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaItem& item, const float* v_scale,
-                                            WgmmaConsumer<P>& c) {
+                                            const WgmmaConsumer<P>& c) {
   const AttentionArgs& a = p.a;
   using E = Element<T>;
   const int quad_lane = c.lane & 3;
   const int64_t head = static_cast<int64_t>(item.batch) * a.heads_q + item.head;
-  auto* o = static_cast<typename E::type*>(a.o) + item.batch * a.o_stride.batch + item.head * a.o_stride.head;
+  float sum[2], inverse[2];
+  bool valid[2];
+  typename E::type* target[2];
 #pragma unroll
   for (int r = 0; r < 2; r++) {
     // The ones column is channel D: quad lane 0, first of its two values.
-    const float sum = __shfl_sync(kFullWarp, c.out[P::kVRows / 2 - 4 + 2 * r], c.lane & 28);
-    const int row = item.first_row + c.row + 8 * r;
-    if (row >= a.lq) continue;
-    const float inverse = sum > 0.f ? 1.f / sum : 0.f;
-    auto* target = o + row * a.o_stride.row + 2 * quad_lane;
-#pragma unroll
-    for (int i = 0; i < P::kHeadDim / 8; i++) {
-      if (8 * i < a.head_dim) {
-        const float2 s = *(reinterpret_cast<const float2*>(v_scale + 8 * i) + quad_lane);
-        *reinterpret_cast<uint32_t*>(target + 8 * i) =
-            E::pack(c.out[4 * i + 2 * r] * inverse * s.x, c.out[4 * i + 2 * r + 1] * inverse * s.y);
-      }
-    }
-    if (a.lse != nullptr && quad_lane == 0) {
+    sum[r] = __shfl_sync(kFullWarp, c.out[P::kVRows / 2 - 4 + 2 * r], c.lane & 28);
+    inverse[r] = sum[r] > 0.f ? 1.f / sum[r] : 0.f;
+    const int row = item.first_row + c.warp_row + (c.lane >> 2) + 8 * r;
+    valid[r] = row < a.lq;
+    target[r] = static_cast<typename E::type*>(a.o) + item.batch * a.o_stride.batch + item.head * a.o_stride.head +
+                row * a.o_stride.row + 2 * quad_lane;
+    if (a.lse != nullptr && quad_lane == 0 && valid[r]) {
       // The second half of q_scale holds q . mean(k), which the shifted scores lack.
       const int64_t padded = head * a.lq_padded + row;
       const float shift = a.k_mean ? a.q_scale[padded + static_cast<int64_t>(a.batch) * a.heads_q * a.lq_padded] : 0.f;
-      a.lse[head * a.lq + row] = sum > 0.f ? kLn2 * (c.reference[r] + log2f(sum) + shift) : -kInfinity;
+      a.lse[head * a.lq + row] = sum[r] > 0.f ? kLn2 * (c.reference[r] + log2f(sum[r]) + shift) : -kInfinity;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < P::kHeadDim / 8; i++) {
+    if (8 * i >= a.head_dim) break;
+    const float2 s = reinterpret_cast<const float2*>(v_scale)[4 * i + quad_lane];
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const uint32_t two =
+          E::pack(c.out[4 * i + 2 * r] * inverse[r] * s.x, c.out[4 * i + 2 * r + 1] * inverse[r] * s.y);
+      if (valid[r]) *reinterpret_cast<uint32_t*>(target[r] + 8 * i) = two;
     }
   }
 }
@@ -129,34 +140,34 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
 template <class P, DType T>
 __device__ __forceinline__ void wgmma_consume(const WgmmaParams& p, unsigned char* shared, uint32_t smem,
                                               WgmmaBarriers<P> barrier, int warpgroup) {
-  const AttentionArgs& a = p.a;
-  const int* slots = reinterpret_cast<const int*>(shared + P::kItemAt);
+  const auto* items = reinterpret_cast<const volatile WgmmaItem*>(shared + P::kItemAt);
   WgmmaConsumer<P> c;
   c.smem = smem;
   c.barrier = barrier;
   c.lane = threadIdx.x & 31;
   const int warp_row = warpgroup * 64 + __shfl_sync(kFullWarp, threadIdx.x >> 5 & 3, 0) * 16;
-  c.row = warp_row + (c.lane >> 2);
-  RingPosition<2> q_at;
-  while (true) {
-    ptx::mbarrier_wait(barrier.q_full(q_at.stage), q_at.parity);
-    const int index = *reinterpret_cast<const volatile int*>(slots + q_at.stage);
-    if (index < 0) return;
-    const WgmmaItem item = wgmma_item<P>(p, index);
-    const float* q_scale = reinterpret_cast<const float*>(shared + P::kQScaleAt + q_at.stage * P::kQScaleBytes);
-    c.q_scale[0] = q_scale[c.row];
-    c.q_scale[1] = q_scale[c.row + 8];
-    c.limit = item.first_row + c.row + a.causal_offset;
-    c.warp_limit = item.first_row + warp_row + a.causal_offset;
-    if (item.tiles > 0) {
-      c.attend(smem + P::kQAt + q_at.stage * P::kQBytes + warpgroup * 64 * P::kHeadDim, item.tiles);
+  c.warp_row = warp_row;
+  for (c.round = 0;; c.round++) {
+    const uint32_t buffer = c.round & 1;
+    ptx::mbarrier_wait(barrier.q_full(buffer), c.round >> 1 & 1);
+    const int tiles = items[buffer].tiles;
+    if (tiles < 0) return;
+    const float* q_scale =
+        reinterpret_cast<const float*>(shared + P::kQScaleAt + buffer * P::kQScaleBytes) + warp_row + (c.lane >> 2);
+    c.q_scale[0] = q_scale[0];
+    c.q_scale[1] = q_scale[8];
+    if (tiles > 0) {
+      c.attend(smem + P::kQAt + buffer * P::kQBytes + warpgroup * 64 * P::kHeadDim, tiles);
     } else {
 #pragma unroll
       for (int i = 0; i < P::kVRows / 2; i++) c.out[i] = 0.f;
     }
-    wgmma_store<P, T>(p, item, reinterpret_cast<const float*>(shared + P::kVScaleAt + q_at.stage * 4 * P::kHeadDim), c);
-    c.release(barrier.q_empty(q_at.stage));
-    q_at.advance();
+    const uint32_t done = c.round & 1;
+    const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
+    WgmmaItem item;  // only now: the main loop has no register for it
+    item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
+    wgmma_store<P, T>(p, item, v_scale, c);
+    c.release(barrier.q_empty(done));
   }
 }
 
@@ -225,5 +236,18 @@ cudaError_t wgmma_launch(const AttentionArgs& a, cudaStream_t stream) {
   config.numAttrs = 1;
   return cudaLaunchKernelEx(&config, wgmma_attention<P, T>, p);
 }
+
+// Reads the workspace that enqueue_sm90_prepass (quant/fp8_prepass.h) writes, on the same stream. o must allow 4-byte
+// stores: an even head_dim, even strides and a 4-byte aligned base.
+template <int kD, DType T>
+struct WgmmaInt8Fp8 {
+  using Policy = WgmmaPolicy<kD>;
+  static cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
+    return wgmma_launch<Policy, T>(args, stream);
+  }
+  static KernelEntry entry(const char* name) {
+    return {Family::kWgmmaInt8Fp8, kD, T, Policy::kKeys, Policy::kRows, name, &launch};
+  }
+};
 
 }  // namespace attn4j

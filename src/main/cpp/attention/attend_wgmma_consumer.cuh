@@ -44,9 +44,17 @@ struct WgmmaConsumer {
   static constexpr int kHalf = P::kHalf, kD = P::kHeadDim, kGroups = kHalf / 32, kPacks = kHalf / 8;
   static constexpr int kScores = kHalf / 2, kOut = P::kVRows / 2;
 
-  // Registers. `scores` are the two score buffers; in place they become probabilities.
+  static constexpr int kEarly = P::kEarlyPacks;
+
+  // Registers.
   int32_t scores[2][kScores];
-  uint32_t p[2][kPacks];        // of each buffer: one is packed while a multiply reads the other
+  // Packed probabilities. Those made before the wait have registers per buffer, because a multiply still reads the other
+  // buffer's; the later ones share theirs.
+  uint32_t p_early[2][kEarly], p_late[kPacks - kEarly];
+  template <int kBuffer>
+  __device__ __forceinline__ uint32_t& packed(int i) {
+    return i < kEarly ? p_early[kBuffer][i] : p_late[i - kEarly];
+  }
   float out[kOut], part[kOut];  // O, and the P V of the keys since the last fold
   float reference[2];           // of rows r and r+8: p = 2^(score - reference), an integer
   float out_factor[2], next_factor[2];  // 2^(old - new reference): for the next fold, for the one after it
@@ -54,10 +62,11 @@ struct WgmmaConsumer {
   float k_scale[2][kGroups];
   // Positions.
   uint32_t smem;
-  int warpgroup, lane, row;  // row: this thread's first row within the CTA's tile
+  int lane;
   RingPosition<P::kStages> k_at, v_at;
-  int limit;                 // last key that this thread's first row sees; the second row sees 8 more
-  int warp_limit;            // last key that the warp's first row sees
+  uint32_t k_ready;  // an early look at the barrier of K's next stage
+  uint32_t round;    // items done: Q's buffer and parity
+  int warp_row;      // the warp's first row in the CTA's tile
   WgmmaBarriers<P> barrier;
 
   __device__ __forceinline__ void release(uint32_t empty) {
@@ -85,9 +94,9 @@ struct WgmmaConsumer {
 #pragma unroll
     for (int g = 0; g < kGroups; g++) {
       if (g == 0 && kBuffer == 0) {
-        ptx::WgmmaE4m3<P::kVRows>::rs_first(part, p[kBuffer], b);
+        ptx::WgmmaE4m3<P::kVRows>::rs_first(part, p_early[kBuffer], b);
       } else {
-        ptx::WgmmaE4m3<P::kVRows>::rs(part, p[kBuffer] + 4 * g, b + g * (2 * P::kVRows));
+        ptx::WgmmaE4m3<P::kVRows>::rs(part, &packed<kBuffer>(4 * g), b + g * (2 * P::kVRows));
       }
     }
     ptx::wgmma_commit_group();
@@ -104,8 +113,13 @@ struct WgmmaConsumer {
   }
 
   __device__ __forceinline__ static constexpr bool is_poly(int i) {
-    constexpr int kEvery = P::kT.poly_every > 0 ? P::kT.poly_every : 1;
-    return P::kT.poly_every > 0 && i % kEvery == kEvery - 1;
+    constexpr int kEvery = P::kPolyEvery > 0 ? P::kPolyEvery : 1;
+    return P::kPolyEvery > 0 && i % kEvery == kEvery - 1;
+  }
+
+  // x, but not before `packed` is known: probabilities are never negative.
+  static __device__ __forceinline__ float after(float x, uint32_t packed) {
+    return __uint_as_float(__float_as_uint(x) | (packed & 0x80000000u));
   }
 
   // Probabilities of the packed registers [kFirst, kLast) of a buffer.
@@ -116,16 +130,18 @@ struct WgmmaConsumer {
       const int x = i & 3;
       const int32_t* s = scores[kBuffer] + 16 * (i >> 2) + 8 * (x >> 1) + 2 * (x & 1);
       const float scale = fmaxf(q_scale[x & 1] * k_scale[kBuffer][i >> 2], kMinScale);
+      float ref = reference[x & 1];
+      if (i >= kFirst + P::kPacksAtOnce) ref = after(ref, packed<kBuffer>(i - P::kPacksAtOnce));
       const float y[4] = {__int2float_rn(s[0]), __int2float_rn(s[1]), __int2float_rn(s[4]), __int2float_rn(s[5])};
       if (is_poly(i)) {
-        const float scale8 = 8.f * scale, addend = fmaf(-8.f, reference[x & 1], 56.f);
-        p[kBuffer][i] = exp_codes(fmaf(y[0], scale8, addend), fmaf(y[1], scale8, addend), fmaf(y[2], scale8, addend),
+        const float scale8 = 8.f * scale, addend = fmaf(-8.f, ref, 56.f);
+        packed<kBuffer>(i) = exp_codes(fmaf(y[0], scale8, addend), fmaf(y[1], scale8, addend), fmaf(y[2], scale8, addend),
                                   fmaf(y[3], scale8, addend));
       } else {
         float e[4];
 #pragma unroll
-        for (int n = 0; n < 4; n++) e[n] = ptx::ex2_approx_ftz(fmaf(y[n], scale, -reference[x & 1]));
-        p[kBuffer][i] = ptx::pack_e4m3x4(e[0], e[1], e[2], e[3]);
+        for (int n = 0; n < 4; n++) e[n] = ptx::ex2_approx_ftz(fmaf(y[n], scale, -ref));
+        packed<kBuffer>(i) = ptx::pack_e4m3x4(e[0], e[1], e[2], e[3]);
       }
     }
   }
@@ -135,18 +151,27 @@ struct WgmmaConsumer {
     for (int i = 0; i < kOut; i++) out[i] = fmaf(out[i], out_factor[i >> 1 & 1], part[i]);
   }
 
+  // Last key that the warp's first row sees: from shared memory each time, since registers are full.
+  __device__ __forceinline__ int row_limit() const {
+    int limit;
+    asm volatile("ld.shared.s32 %0, [%1];" : "=r"(limit) : "r"(smem + P::kItemAt + 32 * (round & 1)) : "memory");
+    return limit + warp_row;
+  }
+
   // Sets the scores of keys beyond a row's limit to minus infinity.
   template <int kBuffer>
   __device__ __forceinline__ void mask(int first_key) {
-    const int room = limit - first_key - 2 * (lane & 3);
+    const int limit = row_limit();
+    if (first_key + kHalf - 1 <= limit) return;
+    const int room = limit + (lane >> 2) - first_key - 2 * (lane & 3);
 #pragma unroll
     for (int i = 0; i < kScores; i++) {
       if (8 * (i >> 2) + (i & 1) > room + 8 * (i >> 1 & 1)) scores[kBuffer][i] = kMaskedScore;
     }
   }
 
-  // Largest score of this thread's two rows in a buffer, in units of the K scales.
-  template <int kBuffer>
+  // Largest score of this thread's two rows in a buffer; -inf if all are masked.
+  template <int kBuffer, bool kMask>
   __device__ __forceinline__ void largest(float (&y)[2]) {
     y[0] = y[1] = -kInfinity;
 #pragma unroll
@@ -158,8 +183,8 @@ struct WgmmaConsumer {
         x0 = __vimax3_s32(x0, s[4 * i], s[4 * i + 1]);
         x1 = __vimax3_s32(x1, s[4 * i + 2], s[4 * i + 3]);
       }
-      y[0] = fmaxf(y[0], __int2float_rn(x0) * k_scale[kBuffer][g]);
-      y[1] = fmaxf(y[1], __int2float_rn(x1) * k_scale[kBuffer][g]);
+      if (!kMask || x0 != kMaskedScore) y[0] = fmaxf(y[0], __int2float_rn(x0) * k_scale[kBuffer][g]);
+      if (!kMask || x1 != kMaskedScore) y[1] = fmaxf(y[1], __int2float_rn(x1) * k_scale[kBuffer][g]);
     }
     y[0] *= q_scale[0];
     y[1] *= q_scale[1];
@@ -175,14 +200,15 @@ struct WgmmaConsumer {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       const float top = quad_max(y[r]) - kMaxExponent;
-      const float raised = top > reference[r] ? ceilf(top + P::kT.headroom) : reference[r];
-      const float f = ptx::ex2_approx_ftz(reference[r] - raised);
+      const bool first = reference[r] == kNoKeyYet && top > -kInfinity;
+      const float raised = first || top > reference[r] ? ceilf(top + kHeadroom) : reference[r];
+      const float f = first ? 0.f : ptx::ex2_approx_ftz(reference[r] - raised);
       reference[r] = raised;
       factor[r] *= f;
       if (rescale_p) {
 #pragma unroll
         for (int i = 0; i < kPacks; i++) {
-          if ((i & 1) == r) p[0][i] = scale_packed(p[0][i], f);
+          if ((i & 1) == r) packed<0>(i) = scale_packed(packed<0>(i), f);
         }
       }
     }
@@ -194,27 +220,36 @@ struct WgmmaConsumer {
 
   // Exponentiates half kBuffer of the current stage while the tensor cores compute the next half's scores and the
   // previous half's P V; then looks at the next half's maximum and raises the references if it must.
-  // Nothing is in flight at entry and exit. `next_key` is the first key of the next half.
-  template <int kBuffer, Role kRole>
+  // Nothing is in flight at entry and exit. `next_key` is the first key of the next half; only masks read it.
+  template <int kBuffer, Role kRole, bool kMask = false>
   __device__ __forceinline__ void step(uint32_t q_address, int next_key) {
     constexpr bool kHasNext = kRole != Role::kLast, kHasPrevious = kRole != Role::kFirst;
-    constexpr int kOther = 1 - kBuffer, kEarly = P::kT.packs_before_wait;
-    if constexpr (P::kT.random_delay) random_delay();
-    if constexpr (kHasNext && kBuffer == 1) ptx::mbarrier_finish_wait(barrier.k_full(k_at.stage), k_at.parity, k_ready);
+    constexpr int kOther = 1 - kBuffer;
+    if constexpr (P::kRandomDelay) random_delay();
+    if constexpr (kHasNext && kBuffer == 1) {
+      ptx::mbarrier_finish_wait(barrier.k_full(k_at.stage), k_at.parity, k_ready);
+    }
+    // The V that the next step multiplies with: half B's step finds it complete.
+    RingPosition<P::kStages> v_next = v_at;
+    if constexpr (kBuffer == 0 && kHasPrevious) v_next.advance();
+    const uint32_t v_full = barrier.v_full(v_next.stage);
+    [[maybe_unused]] const uint32_t v_ready = P::kHoldExponentials || kBuffer == 0 ? ptx::mbarrier_try_wait(v_full, v_next.parity) : 1u;
     ptx::wgmma_fence();
     if constexpr (kHasPrevious) issue_pv<kOther>();
     if constexpr (kHasNext) {
       issue_qk<kOther>(q_address);
       load_k_scales(kOther);
     }
-    RingPosition<P::kStages> v_next = v_at;
-    if constexpr (kBuffer == 0 && kHasPrevious) v_next.advance();
-    uint32_t v_ready = 1;
-    if constexpr (kBuffer == 0) v_ready = ptx::mbarrier_try_wait(barrier.v_full(v_next.stage), v_next.parity);
-    exponentiate<kBuffer, 0, kEarly>();
-    hold_back<kBuffer, kEarly>();
-    if constexpr (kBuffer == 0) ptx::mbarrier_finish_wait(barrier.v_full(v_next.stage), v_next.parity, v_ready);
-    if constexpr (P::kT.random_delay) random_delay();
+    if constexpr (P::kHoldExponentials) {
+      ptx::mbarrier_finish_wait(v_full, v_next.parity, v_ready);
+      hold_exponentials();
+      exponentiate<kBuffer, 0, kEarly>();
+      ptx::mbarrier_finish_wait(v_full, v_next.parity, not_negative<kBuffer>());
+    } else {
+      exponentiate<kBuffer, 0, kEarly>();
+      ptx::mbarrier_finish_wait(v_full, v_next.parity, v_ready);
+    }
+    if constexpr (P::kRandomDelay) random_delay();
     ptx::wgmma_wait_group<0>();
     if constexpr (kHasPrevious) ptx::wgmma_pin<kOut>(part);
     if constexpr (kHasNext) {
@@ -222,10 +257,9 @@ struct WgmmaConsumer {
       if constexpr (kBuffer == 0) {
         release(barrier.k_empty(k_at.stage));
         k_at.advance();
-        // The result is needed at the next half's start: asked for now, its latency is hidden.
         k_ready = ptx::mbarrier_try_wait(barrier.k_full(k_at.stage), k_at.parity);
       }
-      if (next_key + kHalf - 1 > warp_limit) mask<kOther>(next_key);
+      if constexpr (kMask) mask<kOther>(next_key);
     }
     if constexpr (kHasPrevious && kBuffer == 0) {
       release(barrier.v_empty(v_at.stage));
@@ -233,34 +267,48 @@ struct WgmmaConsumer {
       fold();
     }
     float y[2];
-    if constexpr (kHasNext) largest<kOther>(y);
+    if constexpr (kHasNext) largest<kOther, kMask>(y);
     exponentiate<kBuffer, kEarly, kPacks>();
-    finish_half<kBuffer, kHasNext>(y);
+    finish_half<kBuffer, kHasNext, kMask>(y);
   }
-  uint32_t k_ready;
 
-  // ptxas moves a multiply's wait to the top of its basic block, and arithmetic whose results are used later below
-  // it: the exponentials would start after the multiplies that they should hide. So the block ends here, with a branch
-  // on the packed probabilities. They are never negative: the branch is never taken.
-  template <int kBuffer, int kCount>
-  __device__ __forceinline__ void hold_back() {
+  // The next two keep ptxas from undoing the overlap; docs/hopper.md, "What the compiler must be told".
+  //
+  // Hoisted between the multiplies' instructions, exponentials would delay these. Their reference therefore takes part
+  // of a value that exists only here, after a basic block's end: no lane is missing, so it is 0.
+  __device__ __forceinline__ void hold_exponentials() {
+    const uint32_t nothing = ~ptx::activemask();
+    reference[0] = __uint_as_float(__float_as_uint(reference[0]) | nothing);
+    reference[1] = __uint_as_float(__float_as_uint(reference[1]) | nothing);
+  }
+
+  // ptxas moves a multiply's wait to the top of its basic block, and arithmetic whose results are used later below it:
+  // the exponentials would start after the multiplies that they should hide. So the block ends with a branch on the
+  // packed probabilities. They are never negative: the answer is always 1.
+  template <int kBuffer>
+  __device__ __forceinline__ uint32_t not_negative() const {
     uint32_t signs = 0;
 #pragma unroll
-    for (int i = 0; i < kCount; i++) signs |= p[kBuffer][i];
-    ptx::spin_while_negative(signs);
+    for (int i = 0; i < kEarly; i++) signs |= p_early[kBuffer][i];
+    return ~signs >> 31;
   }
 
   // Bookkeeping of the factors between references, and the check of the next half.
-  template <int kBuffer, bool kHasNext>
+  template <int kBuffer, bool kHasNext, bool kMask>
   __device__ __forceinline__ void finish_half(const float (&y)[2]) {
     if constexpr (kBuffer == 0) {
       out_factor[0] = next_factor[0];
       out_factor[1] = next_factor[1];
-      if (__any_sync(kFullWarp, exceeds(y))) raise(y, out_factor, true);
+      check<kMask>(y, out_factor, true);
     } else if constexpr (kHasNext) {
       next_factor[0] = next_factor[1] = 1.f;
-      if (__any_sync(kFullWarp, exceeds(y))) raise(y, next_factor, false);
+      check<kMask>(y, next_factor, false);
     }
+  }
+
+  template <bool kMask>
+  __device__ __forceinline__ void check(const float (&y)[2], float (&factor)[2], bool rescale_p) {
+    if (kMask || __any_sync(kFullWarp, exceeds(y))) raise(y, factor, rescale_p);
   }
 
   // All keys of one item. On return `out` holds the sums, `out`'s ones column the normalisers.
@@ -272,24 +320,32 @@ struct WgmmaConsumer {
       reference[r] = kNoKeyYet;
       out_factor[r] = next_factor[r] = 1.f;
     }
-    int key = (tiles - 1) * P::kKeys;
+    int j = tiles - 1;  // tiles before the current one
     ptx::mbarrier_wait(barrier.k_full(k_at.stage), k_at.parity);
     ptx::wgmma_fence();
     issue_qk<0>(q_address);
     load_k_scales(0);
     ptx::wgmma_wait_group<0>();
     ptx::wgmma_pin<kScores>(scores[0]);
-    if (key + kHalf - 1 > warp_limit) mask<0>(key);
+    mask<0>(j * P::kKeys);
     float y[2];
-    largest<0>(y);
+    largest<0, true>(y);
     raise(y, next_factor, false);
 
-    step<0, Role::kFirst>(q_address, key + kHalf);
+    step<0, Role::kFirst, true>(q_address, j * P::kKeys + kHalf);
+    // Keys are taken from the last to the first: what a causal mask touches comes first. The four warps of the group
+    // must run the same multiplies, so they change loops together, by the limit of the group's first row.
+    // One tile more than the mask touches: from then on every row has seen a key.
+    const int group_limit = row_limit() - (warp_row & 63);
 #pragma unroll 1
-    for (int j = tiles - 1; j > 0; j--) {
-      key -= P::kKeys;
-      step<1, Role::kMiddle>(q_address, key);
-      step<0, Role::kMiddle>(q_address, key + kHalf);
+    for (; j > 0 && (j + 1) * P::kKeys - 1 > group_limit; j--) {
+      step<1, Role::kMiddle, true>(q_address, (j - 1) * P::kKeys);
+      step<0, Role::kMiddle, true>(q_address, (j - 1) * P::kKeys + kHalf);
+    }
+#pragma unroll 1
+    for (; j > 0; j--) {
+      step<1, Role::kMiddle>(q_address, 0);
+      step<0, Role::kMiddle>(q_address, 0);
     }
     step<1, Role::kLast>(q_address, 0);
     ptx::wgmma_fence();

@@ -18,7 +18,9 @@
 namespace attn4j {
 
 constexpr float kMaxExponent = 8.807354922f;  // log2(448), the largest e4m3
-constexpr float kNoKeyYet = -1e30f;           // reference of a row that has seen no key; finite, so that differences are
+constexpr float kHeadroom = 2.f;              // a raised reference leaves 2 to 3 bits: raises stay rare
+// Reference of a row that has seen no key: every masked score's probability is 0 against it.
+constexpr float kNoKeyYet = 0x1p40f;
 constexpr int32_t kMaskedScore = INT32_MIN;
 // Smallest product of a Q and a K scale: kMaskedScore times it is far enough below every reference for 2^x to vanish.
 // Real scores are below 2^21, so that the floor moves none by more than 2^-5, and only where all are as small as that.

@@ -23,8 +23,8 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   p.chunks = chunk_count(a.lk);
   p.chunk_keys = static_cast<int>(ceil_div(a.lk, p.chunks));
   // At least one CTA per head, even without keys: it writes the scales.
-  p.kv_blocks = static_cast<int>(a.lk > 0 ? ceil_div(a.lk_padded, PrepassShape<D>::kKeys) : 1);
-  p.q_blocks = a.lq_padded / kQueryBlock;
+  p.kv_blocks = static_cast<int>(a.lk > 0 ? ceil_div(a.lk_padded, PrepassShape<D>::kBlock) : 1);
+  p.q_blocks = static_cast<int>(ceil_div(a.lq_padded, PrepassShape<D>::kBlock));
   const int kv_heads = a.batch * a.heads_kv;
   fp8_statistics<D, T><<<dim3(p.chunks, kv_heads), kPrepassThreads, 0, stream>>>(p);
   cudaError_t error = cudaGetLastError();
@@ -34,7 +34,7 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(p.kv_blocks * kv_heads + p.q_blocks * a.batch * a.heads_q);
+  config.gridDim = dim3(2 * p.kv_blocks * kv_heads + p.q_blocks * a.batch * a.heads_q);
   config.blockDim = dim3(kPrepassThreads);
   config.stream = stream;
   config.attrs = &attribute;

@@ -5,8 +5,8 @@
 
 namespace attn4j::ptx {
 
-// Four floats to four e4m3, `a` in the lowest byte, saturating. Volatile: P registers are read by a multiply in flight
-// until the wait before this, and the compiler mustn't write them earlier.
+// Four floats to four e4m3, `a` in the lowest byte, saturating. Volatile: where P registers are written again relative to
+// the wait for the multiply that read them matters.
 __device__ __forceinline__ uint32_t pack_e4m3x4(float a, float b, float c, float d) {
   uint32_t r;
   asm volatile(
