@@ -43,13 +43,14 @@ final class NativeAttention {
     attn4j.PvAccumDType.kFp32Fp16
   };
 
-  private final AttentionParams params = new AttentionParams();
+  // Retained: made inside a caller's PointerScope, it would be freed with that scope.
+  private final AttentionParams params = new AttentionParams().retainReference();
   // Views into params, made once: a getter makes a new object each time.
   private final TensorView q = params.q();
   private final TensorView k = params.k();
   private final TensorView v = params.v();
   private final TensorView o = params.o();
-  private final Workspace workspace = new Workspace();
+  private final Workspace workspace = new Workspace().retainReference();
   private final Address address = new Address();
 
   private NativeAttention() {}
@@ -103,8 +104,7 @@ final class NativeAttention {
   private int enqueue(NativeKernel kernel, CUstream_st stream) {
     return switch (kernel) {
       case SAGE -> attn4j.sageattn(params, workspace, stream);
-      case SAGE_QK_INT8_PV_FP16 ->
-          attn4j.sageattn_qk_int8_pv_fp16_cuda(params, workspace, stream);
+      case SAGE_QK_INT8_PV_FP16 -> attn4j.sageattn_qk_int8_pv_fp16_cuda(params, workspace, stream);
       case SAGE_QK_INT8_PV_FP8_SM90 ->
           attn4j.sageattn_qk_int8_pv_fp8_cuda_sm90(params, workspace, stream);
       case EXACT -> attn4j.exact_attn(params, workspace, stream);

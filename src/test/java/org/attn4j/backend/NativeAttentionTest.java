@@ -2,6 +2,7 @@ package org.attn4j.backend;
 
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
+import static org.testng.Assert.assertNull;
 import static org.testng.Assert.assertTrue;
 
 import java.util.Optional;
@@ -14,6 +15,7 @@ import org.attn4j.PvAccumulator;
 import org.attn4j.TensorLayout;
 import org.attn4j.TensorShape;
 import org.attn4j.runtime.NativeLibrary;
+import org.bytedeco.javacpp.PointerScope;
 import org.testng.SkipException;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.Test;
@@ -131,5 +133,26 @@ public class NativeAttentionTest {
     Support exact = NativeAttention.supports(NativeKernel.EXACT, sizes.request());
     assertFalse(exact.supported());
     assertTrue(exact.reason().contains("head_dim is 264"), exact.reason());
+  }
+
+  @Test
+  @SuppressWarnings("try") // the scope is there to be closed
+  public void callersPointerScopeFreesNothingOfOurs() throws InterruptedException {
+    Throwable[] failure = new Throwable[1];
+    Thread fresh = // whose first call lies in a scope
+        new Thread(
+            () -> {
+              try (PointerScope scope = new PointerScope()) {
+                assertTrue(
+                    NativeAttention.supports(NativeKernel.EXACT, new Sizes().request())
+                        .supported());
+              }
+              assertTrue(
+                  NativeAttention.supports(NativeKernel.EXACT, new Sizes().request()).supported());
+            });
+    fresh.setUncaughtExceptionHandler((thread, thrown) -> failure[0] = thrown);
+    fresh.start();
+    fresh.join();
+    assertNull(failure[0]);
   }
 }
