@@ -96,6 +96,7 @@ public class CudaTest {
         new TorchCase.Limits(
             new ScalarType[] {type}, 300, new long[] {64, 128, 40, 80, 96, 160, 256}, true);
     Map<Backend, Tally> tallies = new EnumMap<>(Backend.class);
+    List<String> failures = new ArrayList<>();
     Attn4j.inspectDeviceMasks(true);
     for (int seed = 0; seed < CASES; seed++) {
       try (PointerScope scope = new PointerScope()) {
@@ -103,12 +104,14 @@ public class CudaTest {
         Backend by = whoServes(c);
         Torch.Difference difference = Torch.Difference.of(c.actual(), c.expected());
         tallies.computeIfAbsent(by, key -> new Tally()).add(difference);
-        assertTrue(
-            difference.sameSizes() && difference.relativeL1() <= tolerance(by, type),
-            "case " + seed + " by " + by + ": " + c + ": " + difference);
+        boolean close = difference.relativeL1() <= tolerance(by, type);
+        if (!difference.sameSizes() || !close) {
+          failures.add("case " + seed + " by " + by + ": " + c + ": " + difference);
+        }
       }
     }
     System.out.println("random cases in " + type + ": " + tallies);
+    assertEquals(failures, List.of());
     assertTrue(tallies.get(Backend.SAGE).calls > CASES / 4, tallies.toString());
   }
 
@@ -204,50 +207,6 @@ public class CudaTest {
               difference.relativeL1() < tolerance(backend, ScalarType.Half), "" + difference);
         }
       }
-    }
-  }
-
-  private static long allocated() {
-    try (var stats = torch_cuda.getAllocator().getDeviceStats((byte) 0)) {
-      return stats.allocated_bytes().current();
-    }
-  }
-
-  private static long reserved() {
-    try (var stats = torch_cuda.getAllocator().getDeviceStats((byte) 0)) {
-      return stats.reserved_bytes().current();
-    }
-  }
-
-  private static long peak() {
-    try (var stats = torch_cuda.getAllocator().getDeviceStats((byte) 0)) {
-      return stats.allocated_bytes().peak();
-    }
-  }
-
-  @Test
-  public void memoryStaysFlatAndScratchIsPyTorchs() {
-    try (Tensor q = BIG.draw(ScalarType.Half)) {
-      AttentionOptions sage = require(Backend.SAGE);
-      for (int i = 0; i < 100; i++) {
-        Attn4j.scaled_dot_product_attention(q, q, q, sage).close();
-      }
-      long before = allocated();
-      long held = reserved();
-      long pointers = Pointer.totalCount();
-      torch_cuda.getAllocator().resetPeakStats((byte) 0);
-      Attn4j.scaled_dot_product_attention(q, q, q, sage).close();
-      long output = q.nbytes();
-      long used = peak() - before;
-      System.out.println("one call: output " + output + ", peak " + used + " bytes");
-      assertTrue(used > output, "the allocator saw no scratch: " + used);
-      for (int i = 0; i < 10_000; i++) {
-        Attn4j.scaled_dot_product_attention(q, q, q, sage).close();
-      }
-      torch_cuda.getCurrentCUDAStream().synchronize();
-      assertEquals(allocated(), before);
-      assertEquals(reserved(), held);
-      assertTrue(Pointer.totalCount() <= pointers + 10, "" + Pointer.totalCount());
     }
   }
 
