@@ -143,6 +143,7 @@ int check_all(const char* filter) {
         {"jumps x20", 1, 4, 4, 512, 2048, d, 0, false, false, true, true, Data::kJumps, 2.f, true},
         {"peaks", 1, 4, 4, 512, 2048, d, 0, false, false, true, true, Data::kFlatThenPeak, 0.f, true},
         {"peaks x50", 1, 4, 4, 512, 2048, d, 1, false, false, true, true, Data::kFlatThenPeak, 5.f, true},
+        {"sink", 1, 4, 4, 256, 8192, d, 0, false, false, true, false, Data::kSink, 8.f / d, true},
         {"lk 0", 1, 2, 2, 65, 0, d},
     };
     for (const Shape& s : shapes) failures += !compare(e, s, false);

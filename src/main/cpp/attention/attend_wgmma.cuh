@@ -147,27 +147,37 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaParams& p, unsigned cha
   c.lane = threadIdx.x & 31;
   const int warp_row = warpgroup * 64 + __shfl_sync(kFullWarp, threadIdx.x >> 5 & 3, 0) * 16;
   c.warp_row = warp_row;
-  for (c.round = 0;; c.round++) {
-    const uint32_t buffer = c.round & 1;
-    ptx::mbarrier_wait(barrier.q_full(buffer), c.round >> 1 & 1);
-    const int tiles = items[buffer].tiles;
-    if (tiles < 0) return;
-    const float* q_scale =
-        reinterpret_cast<const float*>(shared + P::kQScaleAt + buffer * P::kQScaleBytes) + warp_row + (c.lane >> 2);
-    c.q_scale[0] = q_scale[0];
-    c.q_scale[1] = q_scale[8];
-    if (tiles > 0) {
-      c.attend(smem + P::kQAt + buffer * P::kQBytes + warpgroup * 64 * P::kHeadDim, tiles);
-    } else {
+  const uint32_t q_smem = smem + P::kQAt + warpgroup * 64 * P::kHeadDim;
+  c.round = 0;
+  ptx::mbarrier_wait(barrier.q_full(0), 0);
+  int tiles = items[0].tiles;
+  c.begin(q_smem, tiles);
+  c.finish_begin();
+  while (tiles >= 0) {
+    {
+      const uint32_t buffer = c.round & 1;
+      const float* q_scale =
+          reinterpret_cast<const float*>(shared + P::kQScaleAt + buffer * P::kQScaleBytes) + warp_row + (c.lane >> 2);
+      c.q_scale[0] = q_scale[0];
+      c.q_scale[1] = q_scale[8];
+      if (tiles > 0) {
+        c.attend(q_smem + buffer * P::kQBytes, tiles);
+      } else {
 #pragma unroll
-      for (int i = 0; i < P::kVRows / 2; i++) c.out[i] = 0.f;
+        for (int i = 0; i < P::kVRows / 2; i++) c.out[i] = 0.f;
+      }
     }
-    const uint32_t done = c.round & 1;
-    const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
+    const uint32_t done = c.round & 1, next = done ^ 1;
+    c.round++;
+    ptx::mbarrier_wait(barrier.q_full(next), c.round >> 1 & 1);
+    tiles = items[next].tiles;
+    c.begin(q_smem + next * P::kQBytes, tiles);
     WgmmaItem item;  // only now: the main loop has no register for it
     item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
+    const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
     wgmma_store<P, T>(p, item, v_scale, c);
     c.release(barrier.q_empty(done));
+    c.finish_begin();
   }
 }
 

@@ -112,11 +112,6 @@ struct WgmmaConsumer {
     }
   }
 
-  __device__ __forceinline__ static constexpr bool is_poly(int i) {
-    constexpr int kEvery = P::kPolyEvery > 0 ? P::kPolyEvery : 1;
-    return P::kPolyEvery > 0 && i % kEvery == kEvery - 1;
-  }
-
   // x, but not before `packed` is known: probabilities are never negative.
   static __device__ __forceinline__ float after(float x, uint32_t packed) {
     return __uint_as_float(__float_as_uint(x) | (packed & 0x80000000u));
@@ -133,16 +128,10 @@ struct WgmmaConsumer {
       float ref = reference[x & 1];
       if (i >= kFirst + P::kPacksAtOnce) ref = after(ref, packed<kBuffer>(i - P::kPacksAtOnce));
       const float y[4] = {__int2float_rn(s[0]), __int2float_rn(s[1]), __int2float_rn(s[4]), __int2float_rn(s[5])};
-      if (is_poly(i)) {
-        const float scale8 = 8.f * scale, addend = fmaf(-8.f, ref, 56.f);
-        packed<kBuffer>(i) = exp_codes(fmaf(y[0], scale8, addend), fmaf(y[1], scale8, addend), fmaf(y[2], scale8, addend),
-                                  fmaf(y[3], scale8, addend));
-      } else {
-        float e[4];
+      float e[4];
 #pragma unroll
-        for (int n = 0; n < 4; n++) e[n] = ptx::ex2_approx_ftz(fmaf(y[n], scale, -ref));
-        packed<kBuffer>(i) = ptx::pack_e4m3x4(e[0], e[1], e[2], e[3]);
-      }
+      for (int n = 0; n < 4; n++) e[n] = ptx::ex2_approx_ftz(fmaf(y[n], scale, -ref));
+      packed<kBuffer>(i) = ptx::pack_e4m3x4(e[0], e[1], e[2], e[3]);
     }
   }
 
@@ -201,7 +190,7 @@ struct WgmmaConsumer {
     for (int r = 0; r < 2; r++) {
       const float top = quad_max(y[r]) - kMaxExponent;
       const bool first = reference[r] == kNoKeyYet && top > -kInfinity;
-      const float raised = first || top > reference[r] ? ceilf(top + kHeadroom) : reference[r];
+      const float raised = first || top > reference[r] ? ceilf(top + P::kHeadroom) : reference[r];
       const float f = first ? 0.f : ptx::ex2_approx_ftz(reference[r] - raised);
       reference[r] = raised;
       factor[r] *= f;
@@ -233,7 +222,7 @@ struct WgmmaConsumer {
     RingPosition<P::kStages> v_next = v_at;
     if constexpr (kBuffer == 0 && kHasPrevious) v_next.advance();
     const uint32_t v_full = barrier.v_full(v_next.stage);
-    [[maybe_unused]] const uint32_t v_ready = P::kHoldExponentials || kBuffer == 0 ? ptx::mbarrier_try_wait(v_full, v_next.parity) : 1u;
+    const uint32_t v_ready = ptx::mbarrier_try_wait(v_full, v_next.parity);
     ptx::wgmma_fence();
     if constexpr (kHasPrevious) issue_pv<kOther>();
     if constexpr (kHasNext) {
@@ -311,6 +300,19 @@ struct WgmmaConsumer {
     if (kMask || __any_sync(kFullWarp, exceeds(y))) raise(y, factor, rescale_p);
   }
 
+  // Starts the scores of an item's first half. They need no register of the item before, whose output is written
+  // meanwhile. Without keys (`tiles` <= 0) it multiplies whatever is there, and nobody looks.
+  __device__ __forceinline__ void begin(uint32_t q_address, int tiles) {
+    if (tiles > 0) ptx::mbarrier_wait(barrier.k_full(k_at.stage), k_at.parity);
+    ptx::wgmma_fence();
+    issue_qk<0>(q_address);
+  }
+
+  __device__ __forceinline__ void finish_begin() {
+    ptx::wgmma_wait_group<0>();
+    ptx::wgmma_pin<kScores>(scores[0]);
+  }
+
   // All keys of one item. On return `out` holds the sums, `out`'s ones column the normalisers.
   __device__ __forceinline__ void attend(uint32_t q_address, int tiles) {
 #pragma unroll
@@ -321,12 +323,7 @@ struct WgmmaConsumer {
       out_factor[r] = next_factor[r] = 1.f;
     }
     int j = tiles - 1;  // tiles before the current one
-    ptx::mbarrier_wait(barrier.k_full(k_at.stage), k_at.parity);
-    ptx::wgmma_fence();
-    issue_qk<0>(q_address);
     load_k_scales(0);
-    ptx::wgmma_wait_group<0>();
-    ptx::wgmma_pin<kScores>(scores[0]);
     mask<0>(j * P::kKeys);
     float y[2];
     largest<0, true>(y);

@@ -18,31 +18,12 @@
 namespace attn4j {
 
 constexpr float kMaxExponent = 8.807354922f;  // log2(448), the largest e4m3
-constexpr float kHeadroom = 2.f;              // a raised reference leaves 2 to 3 bits: raises stay rare
 // Reference of a row that has seen no key: every masked score's probability is 0 against it.
 constexpr float kNoKeyYet = 0x1p40f;
 constexpr int32_t kMaskedScore = INT32_MIN;
 // Smallest product of a Q and a K scale: kMaskedScore times it is far enough below every reference for 2^x to vanish.
 // Real scores are below 2^21, so that the floor moves none by more than 2^-5, and only where all are as small as that.
 constexpr float kMinScale = 0x1p-26f;
-
-// Four e4m3 codes from t = 8 * (log2(p) + 7), the e4m3 code of 2^x if mantissas were linear, without the
-// special-function unit: half of a quadratic turns the linear mantissa f into 8 * (2^(f/8) - 1). p < 2^-7 becomes 0.
-__device__ __forceinline__ uint32_t exp_codes(float t0, float t1, float t2, float t3) {
-  const __half2 round8 = __float2half2_rn(12288.f);  // fp16 spacing 8: adding it rounds to a multiple of 8
-  uint32_t code[2];
-#pragma unroll
-  for (int h = 0; h < 2; h++) {
-    const uint32_t bits = h ? ptx::pack_f16x2_relu(t2, t3) : ptx::pack_f16x2_relu(t0, t1);
-    const __half2 x = *reinterpret_cast<const __half2*>(&bits);
-    const __half2 floor8 = __hsub2(__hadd2(__hsub2(x, __float2half2_rn(3.996f)), round8), round8);
-    const __half2 f = __hsub2(x, floor8);
-    __half2 u = __hfma2(__hfma2(__float2half2_rn(0.043f), f, __float2half2_rn(-0.344f)), f, x);
-    u = __hadd2(u, __float2half2_rn(1024.f));  // fp16 spacing 1: the rounded code in the low byte
-    code[h] = *reinterpret_cast<const uint32_t*>(&u);
-  }
-  return __byte_perm(code[0], code[1], 0x6420);
-}
 
 // e4m3 times a power of two, for packed probabilities whose row reference rose after they were made.
 __device__ __forceinline__ uint32_t scale_packed(uint32_t p, float factor) {

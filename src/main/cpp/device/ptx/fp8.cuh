@@ -29,11 +29,4 @@ __device__ __forceinline__ uint16_t pack_e4m3x2(uint32_t half2) {
   return r;
 }
 
-// Two floats to two fp16 with negative values set to 0, `low` in the low half.
-__device__ __forceinline__ uint32_t pack_f16x2_relu(float low, float high) {
-  uint32_t r;
-  asm("cvt.rn.relu.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
-  return r;
-}
-
 }  // namespace attn4j::ptx
