@@ -8,12 +8,11 @@
 //   hopper_check time L,L,.. [filter]     TOPS, kernel alone and with quantisation
 //   hopper_check once L [filter]          one launch, for profilers
 //   hopper_check tiny [filter]            small shapes for compute-sanitizer
-#include "hopper_support.cuh"
-
 #include <cstring>
 #include <string>
 
 #include "attention/attend_wgmma.cuh"
+#include "hopper_support.cuh"
 
 namespace hopper {
 
@@ -33,10 +32,10 @@ std::vector<KernelEntry>& registry();  // in the file that defines the variants
 #else
 std::vector<KernelEntry>& registry() {
   static std::vector<KernelEntry> entries = {
-      WgmmaInt8Fp8<128, DType::kFloat16>::entry("d128/f16"),   WgmmaInt8Fp8<96, DType::kFloat16>::entry("d96/f16"),
-      WgmmaInt8Fp8<64, DType::kFloat16>::entry("d64/f16"),     WgmmaInt8Fp8<128, DType::kBFloat16>::entry("d128/bf16"),
-      WgmmaInt8Fp8<96, DType::kBFloat16>::entry("d96/bf16"),   WgmmaInt8Fp8<64, DType::kBFloat16>::entry("d64/bf16"),
-      entry<Delayed<128>, DType::kFloat16>("delayed/d128"),    entry<Delayed<96>, DType::kFloat16>("delayed/d96"),
+      WgmmaInt8Fp8<128, DType::kFloat16>::entry("d128/f16"), WgmmaInt8Fp8<96, DType::kFloat16>::entry("d96/f16"),
+      WgmmaInt8Fp8<64, DType::kFloat16>::entry("d64/f16"),   WgmmaInt8Fp8<128, DType::kBFloat16>::entry("d128/bf16"),
+      WgmmaInt8Fp8<96, DType::kBFloat16>::entry("d96/bf16"), WgmmaInt8Fp8<64, DType::kBFloat16>::entry("d64/bf16"),
+      entry<Delayed<128>, DType::kFloat16>("delayed/d128"),  entry<Delayed<96>, DType::kFloat16>("delayed/d96"),
       entry<Delayed<64>, DType::kFloat16>("delayed/d64"),
   };
   return entries;
@@ -63,7 +62,9 @@ bool compare(const KernelEntry& kernel, const Shape& shape, bool quiet) {
   std::vector<Sampled> rows;
   for (int i = 0; i < 512; i++) {
     const int last = shape.lq - 1;
-    const int row = i < 32 ? std::min(i, last) : i < 64 ? std::max(last - (i - 32), 0) : static_cast<int>((i * 2654435761u) % shape.lq);
+    const int row = i < 32   ? std::min(i, last)
+                    : i < 64 ? std::max(last - (i - 32), 0)
+                             : static_cast<int>((i * 2654435761u) % shape.lq);
     rows.push_back({i % shape.b, static_cast<int>((i * 7u) % shape.hq), row});
   }
   Sampled* d_rows;
@@ -73,7 +74,8 @@ bool compare(const KernelEntry& kernel, const Shape& shape, bool quiet) {
   check(cudaMalloc(&d_lse, rows.size() * 4), "malloc");
   check(cudaMemcpy(d_rows, rows.data(), rows.size() * sizeof(Sampled), cudaMemcpyHostToDevice), "copy");
   check(cudaFuncSetAttribute(reference<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, 200 * 1024), "smem");
-  reference<T><<<rows.size(), 256, std::max(shape.lk, 1) * 4>>>(p.args, kernel.head_dim, d_rows, shape.from_images, d_out, d_lse);
+  reference<T><<<rows.size(), 256, std::max(shape.lk, 1) * 4>>>(p.args, kernel.head_dim, d_rows, shape.from_images,
+                                                                d_out, d_lse);
   check(cudaDeviceSynchronize(), "reference");
   std::vector<float> want(rows.size() * shape.d), want_lse(rows.size());
   check(cudaMemcpy(want.data(), d_out, want.size() * 4, cudaMemcpyDeviceToHost), "copy");
@@ -83,7 +85,8 @@ bool compare(const KernelEntry& kernel, const Shape& shape, bool quiet) {
   std::vector<typename Element<T>::type> got(shape.d);
   for (size_t i = 0; i < rows.size(); i++) {
     const Strides& s = p.args.o_stride;
-    const auto* o = static_cast<const typename Element<T>::type*>(p.args.o) + rows[i].batch * s.batch + rows[i].head * s.head + rows[i].row * s.row;
+    const auto* o = static_cast<const typename Element<T>::type*>(p.args.o) + rows[i].batch * s.batch +
+                    rows[i].head * s.head + rows[i].row * s.row;
     check(cudaMemcpy(got.data(), o, shape.d * 2, cudaMemcpyDeviceToHost), "copy");
     for (int c = 0; c < shape.d; c++) {
       const double x = static_cast<float>(got[c]), y = want[i * shape.d + c];
@@ -95,22 +98,30 @@ bool compare(const KernelEntry& kernel, const Shape& shape, bool quiet) {
     }
     if (shape.lse) {
       float lse;
-      check(cudaMemcpy(&lse, p.args.lse + (static_cast<int64_t>(rows[i].batch) * shape.hq + rows[i].head) * shape.lq + rows[i].row, 4, cudaMemcpyDeviceToHost), "copy");
+      check(cudaMemcpy(
+                &lse,
+                p.args.lse + (static_cast<int64_t>(rows[i].batch) * shape.hq + rows[i].head) * shape.lq + rows[i].row,
+                4, cudaMemcpyDeviceToHost),
+            "copy");
       if (std::isinf(want_lse[i]) ? lse != want_lse[i] : !(std::fabs(lse - want_lse[i]) < 1e30)) bad++;
-      if (std::isfinite(want_lse[i])) lse_error = std::max(lse_error, static_cast<double>(std::fabs(lse - want_lse[i])));
+      if (std::isfinite(want_lse[i]))
+        lse_error = std::max(lse_error, static_cast<double>(std::fabs(lse - want_lse[i])));
     }
   }
   cudaFree(d_rows);
   cudaFree(d_out);
   cudaFree(d_lse);
-  const double cosine = aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : (aa == bb ? 1.0 : 0.0), l1 = size > 0 ? difference / size : difference;
+  const double cosine = aa > 0 && bb > 0 ? ab / std::sqrt(aa * bb) : (aa == bb ? 1.0 : 0.0),
+               l1 = size > 0 ? difference / size : difference;
   const bool ok = bad == 0 && cosine >= 0.999 && l1 <= 0.05 && lse_error < 0.2;
-  std::printf("CHECK %-16s %-22s cos %.6f L1 %.5f lse %.4f bad %d %s\n", kernel.name, shape.name, cosine, l1, lse_error, bad, ok ? "ok" : "FAIL");
+  std::printf("CHECK %-16s %-22s cos %.6f L1 %.5f lse %.4f bad %d %s\n", kernel.name, shape.name, cosine, l1, lse_error,
+              bad, ok ? "ok" : "FAIL");
   return ok;
 }
 
 bool compare(const KernelEntry& kernel, const Shape& shape, bool quiet) {
-  return kernel.dtype == DType::kFloat16 ? compare<DType::kFloat16>(kernel, shape, quiet) : compare<DType::kBFloat16>(kernel, shape, quiet);
+  return kernel.dtype == DType::kFloat16 ? compare<DType::kFloat16>(kernel, shape, quiet)
+                                         : compare<DType::kBFloat16>(kernel, shape, quiet);
 }
 
 int check_all(const char* filter) {
@@ -173,7 +184,8 @@ void repeat_all(int repeats, const char* filter) {
         check(cudaMemcpy(&n, count, 4, cudaMemcpyDeviceToHost), "copy");
         different += n > 0, elements += n;
       }
-      std::printf("REPEAT %-16s causal %d: %d of %d differ (%d words) %s\n", e.name, causal, different, repeats, elements, different ? "FAIL" : "ok");
+      std::printf("REPEAT %-16s causal %d: %d of %d differ (%d words) %s\n", e.name, causal, different, repeats,
+                  elements, different ? "FAIL" : "ok");
       cudaFree(first);
       cudaFree(count);
     }
@@ -185,7 +197,8 @@ void time_all(const char* lengths, const char* filter) {
   const bool with_causal = std::getenv("CAUSAL") != nullptr;
   for (int i = 0, next = 0; lengths[i]; i = next) {
     const int l = std::atoi(lengths + i);
-    for (next = i; lengths[next] && lengths[next] != ','; next++) {}
+    for (next = i; lengths[next] && lengths[next] != ','; next++) {
+    }
     if (lengths[next]) next++;
     for (const KernelEntry& e : registry()) {
       if (!matches(e, filter)) continue;
@@ -198,8 +211,10 @@ void time_all(const char* lengths, const char* filter) {
         const float kernel = median_ms([&] { p.attend_again(); }, 2, reps);
         const float prepass = median_ms([&] { p.prepass(); }, 2, reps);
         const float both = median_ms([&] { p.run(); }, 2, reps);
-        std::printf("TIME %-16s B=%d H=32 L=%5d causal %d kernel %8.4f ms %7.1f TOPS  prepass %7.4f ms  e2e %8.4f ms %7.1f TOPS\n",
-                    e.name, b, l, causal, kernel, work / kernel, prepass, both, work / both);
+        std::printf(
+            "TIME %-16s B=%d H=32 L=%5d causal %d kernel %8.4f ms %7.1f TOPS  prepass %7.4f ms  e2e %8.4f ms %7.1f "
+            "TOPS\n",
+            e.name, b, l, causal, kernel, work / kernel, prepass, both, work / both);
       }
     }
   }

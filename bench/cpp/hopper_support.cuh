@@ -11,8 +11,8 @@
 
 #include "device/numeric.cuh"
 #include "host/kernels.h"
-#include "quant/fp8_prepass.h"
 #include "quant/fp8_image.cuh"
+#include "quant/fp8_prepass.h"
 
 namespace hopper {
 
@@ -43,18 +43,22 @@ __device__ inline float sample(uint64_t index, int64_t row, int64_t rows, int ch
   const float z = sqrtf(-2.f * logf(uniform(a))) * cospif(2.f * uniform(b));
   const float bias = (uniform(mix(channel * 31u + which)) * 2.f - 1.f) * 1.7320508f;
   switch (data) {
-    case Data::kOutlier: return which == 0 ? 1.5f * z + bias : which == 1 ? z + 6.f * bias : z + 2.f * bias;
+    case Data::kOutlier:
+      return which == 0 ? 1.5f * z + bias : which == 1 ? z + 6.f * bias : z + 2.f * bias;
     case Data::kJumps: {  // row maxima that rise again and again on the way from the last key to the first
       const float t = static_cast<float>(rows - 1 - row) / rows;
       return which == 1 ? z * (0.05f + 4.f * t * t) + bias : z;
     }
-    case Data::kTiny: return which == 2 ? z : 1e-4f * z;
-    case Data::kFlatThenPeak: return which == 1 ? (row % 191 == 3 ? 6.f * z : 0.01f * z) : z;
+    case Data::kTiny:
+      return which == 2 ? z : 1e-4f * z;
+    case Data::kFlatThenPeak:
+      return which == 1 ? (row % 191 == 3 ? 6.f * z : 0.01f * z) : z;
     case Data::kSink: {  // one key has about half of all weight at 8192 keys, the others share the rest
       const float shared_bias = (uniform(mix(channel * 31u)) * 2.f - 1.f) * 1.7320508f;
       return which == 0 ? z + 2.f * shared_bias : which == 1 ? (row == rows / 3 ? 0.56f * shared_bias : 0.1f * z) : z;
     }
-    default: return z;
+    default:
+      return z;
   }
 }
 
@@ -84,11 +88,14 @@ __global__ void reference(AttentionArgs a, int D, const Sampled* rows, bool from
   const int kv_head = w.head / a.group, tid = threadIdx.x;
   const auto* q = static_cast<const typename Element<T>::type*>(a.q) + w.batch * a.q_stride.batch +
                   w.head * a.q_stride.head + w.row * a.q_stride.row;
-  const auto* k = static_cast<const typename Element<T>::type*>(a.k) + w.batch * a.k_stride.batch + kv_head * a.k_stride.head;
-  const auto* v = static_cast<const typename Element<T>::type*>(a.v) + w.batch * a.v_stride.batch + kv_head * a.v_stride.head;
+  const auto* k =
+      static_cast<const typename Element<T>::type*>(a.k) + w.batch * a.k_stride.batch + kv_head * a.k_stride.head;
+  const auto* v =
+      static_cast<const typename Element<T>::type*>(a.v) + w.batch * a.v_stride.batch + kv_head * a.v_stride.head;
   int n = a.kv_lengths ? min(a.kv_lengths[w.batch], a.lk) : a.lk;
   n = max(0, min(n, w.row + a.causal_offset + 1));
-  const int64_t kv = static_cast<int64_t>(w.batch) * a.heads_kv + kv_head, qh = static_cast<int64_t>(w.batch) * a.heads_q + w.head;
+  const int64_t kv = static_cast<int64_t>(w.batch) * a.heads_kv + kv_head,
+                qh = static_cast<int64_t>(w.batch) * a.heads_q + w.head;
   float mx = -1e30f;
   for (int j = tid; j < n; j += 256) {
     float x = 0.f;
@@ -99,9 +106,11 @@ __global__ void reference(AttentionArgs a, int D, const Sampled* rows, bool from
         sum += a.q_image[(qh * a.lq_padded + (w.row & ~7)) * D + at + (w.row & 7) * 16] *
                a.k_image[(kv * a.lk_padded + (j & ~7)) * D + at + (j & 7) * 16];
       }
-      x = sum * a.q_scale[qh * a.lq_padded + w.row] * a.k_scale[kv * (a.lk_padded / 8) + j / 32 * 4 + (j & 7) / 2] * kLn2;
+      x = sum * a.q_scale[qh * a.lq_padded + w.row] * a.k_scale[kv * (a.lk_padded / 8) + j / 32 * 4 + (j & 7) / 2] *
+          kLn2;
     } else {
-      for (int c = 0; c < a.head_dim; c++) x = fmaf(static_cast<float>(q[c]), static_cast<float>(k[j * a.k_stride.row + c]), x);
+      for (int c = 0; c < a.head_dim; c++)
+        x = fmaf(static_cast<float>(q[c]), static_cast<float>(k[j * a.k_stride.row + c]), x);
       x *= a.scale_log2 * kLn2 * a.q_sign;
     }
     s[j] = x;
@@ -129,7 +138,8 @@ __global__ void reference(AttentionArgs a, int D, const Sampled* rows, bool from
   l = red[0];
   if (tid < a.head_dim) {
     double x = 0;
-    for (int j = 0; j < n; j++) x += static_cast<double>(s[j]) * static_cast<double>(static_cast<float>(v[j * a.v_stride.row + tid]));
+    for (int j = 0; j < n; j++)
+      x += static_cast<double>(s[j]) * static_cast<double>(static_cast<float>(v[j * a.v_stride.row + tid]));
     out[static_cast<int64_t>(blockIdx.x) * a.head_dim + tid] = n > 0 ? static_cast<float>(x / l) : 0.f;
   }
   if (tid == 0) {
@@ -144,7 +154,8 @@ __global__ void reference(AttentionArgs a, int D, const Sampled* rows, bool from
 
 __global__ void count_differences(const uint32_t* a, const uint32_t* b, int64_t n, int* count) {
   int mine = 0;
-  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < n; i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
+  for (int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; i < n;
+       i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
     mine += a[i] != b[i];
   }
   if (mine) atomicAdd(count, mine);
@@ -228,7 +239,8 @@ class Problem {
       if (kernel_.dtype == DType::kFloat16) {
         fill<DType::kFloat16><<<2048, 256>>>(static_cast<__half*>(p), s, heads, rows, d, which, shape_.data, count);
       } else {
-        fill<DType::kBFloat16><<<2048, 256>>>(static_cast<__nv_bfloat16*>(p), s, heads, rows, d, which, shape_.data, count);
+        fill<DType::kBFloat16>
+            <<<2048, 256>>>(static_cast<__nv_bfloat16*>(p), s, heads, rows, d, which, shape_.data, count);
       }
     }
     return p;

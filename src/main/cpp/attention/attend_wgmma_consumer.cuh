@@ -48,15 +48,15 @@ struct WgmmaConsumer {
 
   // Registers.
   int32_t scores[2][kScores];
-  // Packed probabilities. Those made before the wait have registers per buffer, because a multiply still reads the other
-  // buffer's; the later ones share theirs.
+  // Packed probabilities. Those made before the wait have registers per buffer, because a multiply still reads the
+  // other buffer's; the later ones share theirs.
   uint32_t p_early[2][kEarly], p_late[kPacks - kEarly];
   template <int kBuffer>
   __device__ __forceinline__ uint32_t& packed(int i) {
     return i < kEarly ? p_early[kBuffer][i] : p_late[i - kEarly];
   }
-  float out[kOut], part[kOut];  // O, and the P V of the keys since the last fold
-  float reference[2];           // of rows r and r+8: p = 2^(score - reference), an integer
+  float out[kOut], part[kOut];          // O, and the P V of the keys since the last fold
+  float reference[2];                   // of rows r and r+8: p = 2^(score - reference), an integer
   float out_factor[2], next_factor[2];  // 2^(old - new reference): for the next fold, for the one after it
   float q_scale[2];
   float k_scale[2][kGroups];
@@ -78,8 +78,8 @@ struct WgmmaConsumer {
   template <int kBuffer>
   __device__ __forceinline__ void issue_qk(uint32_t q_address) {
     const uint64_t a = ptx::wgmma_descriptor(q_address, 128, 8 * kD);
-    const uint64_t b = ptx::wgmma_descriptor(smem + P::kKAt + k_at.stage * P::kKBytes, 128, 8 * kD) +
-                       kBuffer * (kHalf * kD / 16);
+    const uint64_t b =
+        ptx::wgmma_descriptor(smem + P::kKAt + k_at.stage * P::kKBytes, 128, 8 * kD) + kBuffer * (kHalf * kD / 16);
     ptx::WgmmaS8<kHalf>::ss_first(scores[kBuffer], a, b);
 #pragma unroll
     for (int k = 1; k < kD / 32; k++) ptx::WgmmaS8<kHalf>::ss(scores[kBuffer], a + 16 * k, b + 16 * k);
@@ -89,8 +89,8 @@ struct WgmmaConsumer {
   // P V of the half `kBuffer` of stage v_at.
   template <int kBuffer>
   __device__ __forceinline__ void issue_pv() {
-    const uint64_t b = ptx::wgmma_descriptor(smem + P::kVAt + v_at.stage * P::kVBytes, 128, 256) +
-                       kBuffer * (kHalf * P::kVRows / 16);
+    const uint64_t b =
+        ptx::wgmma_descriptor(smem + P::kVAt + v_at.stage * P::kVBytes, 128, 256) + kBuffer * (kHalf * P::kVRows / 16);
 #pragma unroll
     for (int g = 0; g < kGroups; g++) {
       if (g == 0 && kBuffer == 0) {
@@ -105,7 +105,8 @@ struct WgmmaConsumer {
   // ------------------------------------------------------------------------------------------------ softmax
 
   __device__ __forceinline__ void load_k_scales(int buffer) {
-    const uint32_t address = smem + P::kScaleAt + k_at.stage * P::kScaleBytes + buffer * (kGroups * 16) + 4 * (lane & 3);
+    const uint32_t stage = smem + P::kScaleAt + k_at.stage * P::kScaleBytes;
+    const uint32_t address = stage + buffer * (kGroups * 16) + 4 * (lane & 3);
 #pragma unroll
     for (int g = 0; g < kGroups; g++) {
       asm volatile("ld.shared.f32 %0, [%1];" : "=f"(k_scale[buffer][g]) : "r"(address + 16 * g) : "memory");
@@ -264,9 +265,9 @@ struct WgmmaConsumer {
   // The next two keep ptxas from undoing the overlap; docs/hopper.md, "What the compiler must be told".
   //
   // Hoisted between the multiplies' instructions, exponentials would delay these. Their reference therefore takes part
-  // of a value that exists only here, after a basic block's end: no lane is missing, so it is 0.
+  // of a vote that stands after the end of a basic block. No scale is negative: it changes nothing.
   __device__ __forceinline__ void hold_exponentials() {
-    const uint32_t nothing = ~ptx::activemask();
+    const uint32_t nothing = __any_sync(kFullWarp, q_scale[0] < 0.f) ? ~0u : 0u;
     reference[0] = __uint_as_float(__float_as_uint(reference[0]) | nothing);
     reference[1] = __uint_as_float(__float_as_uint(reference[1]) | nothing);
   }

@@ -8,11 +8,11 @@ namespace attn4j {
 // What differs between head dims. Every value was measured; docs/hopper.md has the figures.
 template <int D>
 struct WgmmaTuning {
-  static constexpr int kHalfKeys = 64;  // keys of one score buffer: the registers that O and its partial sum leave
-  static constexpr int kEarlyPacks = 4;  // packed P registers made before the wait for the multiplies in flight
+  static constexpr int kHalfKeys = 64;    // keys of one score buffer: the registers that O and its partial sum leave
+  static constexpr int kEarlyPacks = 4;   // packed P registers made before the wait for the multiplies in flight
   static constexpr int kPacksAtOnce = 2;  // packed P registers in the making at once
-  // log2 units between a raised row reference's largest probability and the largest e4m3, before rounding up. More makes
-  // raises rarer, and takes as much from e4m3's range below the maximum.
+  // log2 units between a raised row reference's largest probability and the largest e4m3, before rounding up. More
+  // makes raises rarer, and takes as much from e4m3's range below the maximum.
   static constexpr float kHeadroom = 1.f;
   // Exponentials are kept between the issue of the multiplies and the wait for them. Worth it where these take long.
   static constexpr bool kHoldExponentials = true;

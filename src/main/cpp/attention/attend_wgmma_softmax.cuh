@@ -1,8 +1,8 @@
-// Softmax pieces of the Hopper kernel: from s32 scores in wgmma accumulators to e4m3 probabilities in A-operand registers.
+// Softmax pieces of the Hopper kernel: from s32 scores in wgmma accumulators to e4m3 probabilities in A operands.
 //
-// Accumulator layout: thread t of a quad holds, for 8-key block i, keys 8i+2t and 8i+2t+1 of rows r (elements 4i, 4i+1)
-// and r+8 (elements 4i+2, 4i+3). V's image permutes keys within 16 so that packed register x of a 32-key group takes the
-// elements b, b+1, b+4, b+5 with b = 16*group + 8*(x>>1) + 2*(x&1): no shuffle. Registers 0 and 2 belong to row r.
+// Accumulator layout: thread t of a quad holds, for 8-key block i, keys 8i+2t, 8i+2t+1 of rows r (elements 4i, 4i+1)
+// and r+8 (elements 4i+2, 4i+3). V's image permutes keys within 16 so that packed register x of a 32-key group takes
+// the elements b, b+1, b+4, b+5 with b = 16*group + 8*(x>>1) + 2*(x&1): no shuffle. Registers 0 and 2 belong to row r.
 #pragma once
 
 #include <cuda_fp16.h>

@@ -1,10 +1,11 @@
 // Workspace images of the Hopper path, in the order in which wgmma reads shared memory: a tile is one contiguous copy.
 //
 // K and Q, int8, row t, channel d: (t / 8) * 8D + (d / 16) * 128 + (t % 8) * 16 + d % 16 (core-matrix order).
-// V, e4m3, transposed, units of 32 keys: [(D + 8) / 8 channel groups][2 halves of 16 keys][8 channels][16 key positions].
-// Position 4q + j of a half holds key 8 * (j >> 1) + 2q + (j & 1): in this order the score accumulators of a quad are
-// the A operand of P V without a shuffle. Channel D is 1.0 for valid keys and 0 otherwise, so that the tensor core sums
-// each row of the *rounded* probabilities, and keys beyond the end count for nothing; channels D + 1 to D + 7 are 0.
+// V, e4m3, transposed, units of 32 keys: [(D + 8) / 8 channel groups][2 halves of 16 keys][8 channels][16 key
+// positions]. Position 4q + j of a half holds key 8 * (j >> 1) + 2q + (j & 1): in this order the score accumulators of
+// a quad are the A operand of P V without a shuffle. Channel D is 1.0 for valid keys and 0 otherwise, so that the
+// tensor core sums each row of the *rounded* probabilities, and keys beyond the end count for nothing; channels D + 1
+// to D + 7 are 0.
 #pragma once
 
 #include <cstdint>

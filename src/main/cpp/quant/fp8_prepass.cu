@@ -1,7 +1,6 @@
-#include "quant/fp8_prepass.h"
-
 #include "arch/arch.h"
 #include "quant/fp8_prepass.cuh"
+#include "quant/fp8_prepass.h"
 
 namespace attn4j {
 namespace {
@@ -73,10 +72,14 @@ cudaError_t enqueue_sm90_prepass(const KernelEntry& kernel, const AttentionArgs&
   // Other architectures lack the kernel that reads the images, and the older ones e4m3: no code is made for them.
   if constexpr (arch::kSm == 90) {
     switch (kernel.head_dim) {
-      case 64: return enqueue<64>(kernel, args, statistics, stream);
-      case 96: return enqueue<96>(kernel, args, statistics, stream);
-      case 128: return enqueue<128>(kernel, args, statistics, stream);
-      default: break;
+      case 64:
+        return enqueue<64>(kernel, args, statistics, stream);
+      case 96:
+        return enqueue<96>(kernel, args, statistics, stream);
+      case 128:
+        return enqueue<128>(kernel, args, statistics, stream);
+      default:
+        break;
     }
   }
   return cudaErrorNotSupported;

@@ -12,8 +12,8 @@
 namespace attn4j {
 
 constexpr int kPrepassThreads = 256;
-constexpr int kMaxChunks = 8;        // partial statistics per head: every quantising CTA reads them all
-constexpr int kMeanSamples = 512;    // keys that the K mean is taken over; any shift leaves the softmax unchanged
+constexpr int kMaxChunks = 8;      // partial statistics per head: every quantising CTA reads them all
+constexpr int kMeanSamples = 512;  // keys that the K mean is taken over; any shift leaves the softmax unchanged
 constexpr float kMinAbsmax = 1e-12f;
 
 struct PrepassParams {
@@ -25,7 +25,8 @@ struct PrepassParams {
   int32_t q_blocks;   // per (batch, query head)
 };
 
-// Lanes that share a row of 16-byte pieces: a power of two, so that shuffles reduce over it. D = 96 leaves 4 of 16 idle.
+// Lanes that share a row of 16-byte pieces: a power of two, so that shuffles reduce over it. D = 96 leaves 4 of 16
+// idle.
 template <int D>
 struct PrepassShape {
   static constexpr int kLanes = D == 64 ? 8 : 16;

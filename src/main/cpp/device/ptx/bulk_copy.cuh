@@ -8,10 +8,10 @@ namespace attn4j::ptx {
 // Global to shared memory; completion is counted in bytes on `barrier`. Addresses and size are multiples of 16.
 __device__ __forceinline__ void bulk_copy_to_shared(uint32_t destination, const void* source, uint32_t bytes,
                                                     uint32_t barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                   destination),
-               "l"(source), "r"(bytes), "r"(barrier)
-               : "memory");
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(destination),
+      "l"(source), "r"(bytes), "r"(barrier)
+      : "memory");
 }
 
 // Waits until the kernels that this launch depends on have finished and their writes are visible. A launch without the

@@ -5,8 +5,8 @@
 
 namespace attn4j::ptx {
 
-// Four floats to four e4m3, `a` in the lowest byte, saturating. Volatile: where P registers are written again relative to
-// the wait for the multiply that read them matters.
+// Four floats to four e4m3, `a` in the lowest byte, saturating. Volatile: where P registers are written again relative
+// to the wait for the multiply that read them matters.
 __device__ __forceinline__ uint32_t pack_e4m3x4(float a, float b, float c, float d) {
   uint32_t r;
   asm volatile(

@@ -41,11 +41,10 @@ __device__ __forceinline__ void mbarrier_wait(uint32_t barrier, uint32_t parity)
 // the latency of the answer.
 __device__ __forceinline__ uint32_t mbarrier_try_wait(uint32_t barrier, uint32_t parity) {
   uint32_t done;
-  asm volatile(
-      "{.reg .pred P; mbarrier.try_wait.parity.shared::cta.b64 P, [%1], %2; selp.u32 %0, 1, 0, P;}"
-      : "=r"(done)
-      : "r"(barrier), "r"(parity)
-      : "memory");
+  asm volatile("{.reg .pred P; mbarrier.try_wait.parity.shared::cta.b64 P, [%1], %2; selp.u32 %0, 1, 0, P;}"
+               : "=r"(done)
+               : "r"(barrier), "r"(parity)
+               : "memory");
   return done;
 }
 
@@ -55,13 +54,6 @@ __device__ __forceinline__ void mbarrier_finish_wait(uint32_t barrier, uint32_t 
       "WAIT: mbarrier.try_wait.parity.shared::cta.b64 P, [%0], %1; @P bra DONE; bra WAIT; DONE:}" ::"r"(barrier),
       "r"(parity), "r"(done)
       : "memory");
-}
-
-// The warp's active lanes, evaluated where it stands.
-__device__ __forceinline__ uint32_t activemask() {
-  uint32_t mask;
-  asm volatile("activemask.b32 %0;" : "=r"(mask)::"memory");
-  return mask;
 }
 
 // Orders this thread's ordinary shared-memory accesses before later ones by the copy engine and the tensor cores.

@@ -33,8 +33,8 @@ __device__ __forceinline__ void wgmma_pin(int32_t* d) {
 
 // Descriptor of a matrix without swizzle, made of core matrices of 8 rows x 16 bytes (128 contiguous bytes each).
 // K-major: `leading` is the stride in bytes between the two 16-byte K chunks of one multiply, `stride` the one between
-// 8-row groups. N-major (kTransB = 1, core matrices of 8 K rows x 16 bytes of N): `leading` is the stride between groups
-// of 8 K rows, `stride` the one between core matrices along N.
+// 8-row groups. N-major (kTransB = 1, core matrices of 8 K rows x 16 bytes of N): `leading` is the stride between
+// groups of 8 K rows, `stride` the one between core matrices along N.
 __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t shared_address, uint32_t leading, uint32_t stride) {
   return static_cast<uint64_t>((shared_address >> 4) & 0x3fff) | static_cast<uint64_t>(leading >> 4) << 16 |
          static_cast<uint64_t>(stride >> 4) << 32;
