@@ -18,7 +18,7 @@ final class Dispatch {
           .withCaller(Backend.PYTORCH, "torch.scaled_dot_product_attention");
 
   private static volatile Settings settings =
-      new Settings(AttentionOptions.DEFAULTS, Thresholds.NONE, null, false);
+      new Settings(AttentionOptions.DEFAULTS, Thresholds.MEASURED, null, false);
 
   private Dispatch() {}
 

@@ -54,12 +54,14 @@ public class CudaTest {
   @BeforeMethod
   public void seed() {
     torch.manual_seed(11);
+    Attn4j.setThresholds(Thresholds.NONE); // the whole chain is to be tested
   }
 
   @AfterMethod
   public void reset() {
     Attn4j.checkFirst(0);
     Attn4j.inspectDeviceMasks(false);
+    Attn4j.setThresholds(Thresholds.MEASURED);
   }
 
   private static AttentionOptions require(Backend backend) {

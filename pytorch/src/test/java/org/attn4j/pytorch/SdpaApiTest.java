@@ -47,7 +47,7 @@ public class SdpaApiTest {
   @AfterMethod
   public void reset() {
     Attn4j.setDefaults(AttentionOptions.DEFAULTS);
-    Attn4j.setThresholds(Thresholds.NONE);
+    Attn4j.setThresholds(Thresholds.MEASURED);
     Attn4j.checkFirst(0);
     Attn4j.inspectDeviceMasks(false);
   }

@@ -22,7 +22,7 @@ import org.bytedeco.pytorch.global.torch_cuda;
  * one JSON object per shape and server.
  */
 public final class SdpaSpeed {
-  private static final int ROUNDS = 5;
+  private static final int ROUNDS = 3;
 
   private SdpaSpeed() {}
 
@@ -109,14 +109,14 @@ public final class SdpaSpeed {
     };
   }
 
-  /** Warms up and finds how many calls take about 20 ms; 0 if the server refuses. */
+  /** Warms up and finds how many calls take about 10 ms; 0 if the server refuses. */
   private static int calls(Server server) {
     try {
       time(server, 3);
     } catch (UnsupportedAttentionException e) {
       return 0;
     }
-    return (int) Math.max(3, Math.min(400, 20_000 / time(server, 5)));
+    return (int) Math.max(3, Math.min(400, 10_000 / time(server, 5)));
   }
 
   private static double time(Server server, int calls) {
