@@ -13,7 +13,7 @@ struct WgmmaTuning {
   static constexpr int kPacksAtOnce = 2;  // packed P registers in the making at once
   // log2 units between a raised row reference's largest probability and the largest e4m3, before rounding up. More
   // makes raises rarer, and takes as much from e4m3's range below the maximum.
-  static constexpr float kHeadroom = 1.f;
+  static constexpr float kHeadroom = 2.f;
   // Exponentials are kept between the issue of the multiplies and the wait for them. Worth it where these take long.
   static constexpr bool kHoldExponentials = true;
 };
@@ -23,7 +23,7 @@ struct WgmmaTuning<64> {
   static constexpr int kHalfKeys = 96;
   static constexpr int kEarlyPacks = 8;
   static constexpr int kPacksAtOnce = 3;
-  static constexpr float kHeadroom = 1.f;
+  static constexpr float kHeadroom = 2.f;
   static constexpr bool kHoldExponentials = false;
 };
 
