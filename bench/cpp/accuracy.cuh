@@ -1,5 +1,5 @@
-// Accuracy of an attention result against fp64, on the GPU: inputs with known statistics, a reference written as plainly
-// as possible, and the figures of merit of the SageAttention papers (cosine similarity, relative L1, RMSE).
+// Accuracy of an attention result against fp64, on the GPU: inputs with known statistics, a reference written as
+// plainly as possible, and the figures of merit of the SageAttention papers (cosine similarity, relative L1, RMSE).
 #pragma once
 
 #include <cuda_bf16.h>
@@ -56,7 +56,8 @@ static __global__ void fill_kernel(TensorView t, TensorLayout layout, Distributi
     const int64_t c = i % d, s = i / d % rows, h = i / d / rows % heads, b = i / d / rows / heads;
     const float x = dist.spread * normal(seed, i) + dist.bias * normal(seed + 77, c);
     uint16_t* p = static_cast<uint16_t*>(t.data) + element(t, layout, b, h, s, c);
-    *p = t.dtype == DType::kFloat16 ? __half_as_ushort(__float2half_rn(x)) : __bfloat16_as_ushort(__float2bfloat16_rn(x));
+    *p = t.dtype == DType::kFloat16 ? __half_as_ushort(__float2half_rn(x))
+                                    : __bfloat16_as_ushort(__float2bfloat16_rn(x));
   }
 }
 
@@ -70,8 +71,15 @@ __device__ __forceinline__ void atomic_max(double* p, double x) {
   atomicMax(bits, __double_as_longlong(x));  // non-negative doubles order as their bits do
 }
 
+// Which blocks count, as SpargeAttn reports them; without a map all do.
+struct BlockMap {
+  const uint8_t* map = nullptr;  // [b][hq][query blocks][key blocks]
+  int64_t query_block = 1, key_block = 1;
+};
+
 // One block of 128 threads per compared row; `stride_rows` > 1 compares a sample. Scores live in shared memory.
-static __global__ void __launch_bounds__(128) compare_kernel(AttentionParams p, int64_t stride_rows, Accuracy* result) {
+static __global__ void __launch_bounds__(128)
+    compare_kernel(AttentionParams p, int64_t stride_rows, Accuracy* result, BlockMap blocks = {}) {
   extern __shared__ float score[];
   __shared__ double reduced[128];
   const bool hnd = p.tensor_layout == TensorLayout::kHND;
@@ -100,19 +108,25 @@ static __global__ void __launch_bounds__(128) compare_kernel(AttentionParams p, 
     __syncthreads();
     return all;
   };
+  const int64_t query_blocks = (lq + blocks.query_block - 1) / blocks.query_block;
+  const int64_t key_blocks = (lk_all + blocks.key_block - 1) / blocks.key_block;
+  const uint8_t* counts = blocks.map + ((b * hq + h) * query_blocks + row / blocks.query_block) * key_blocks;
   double top = -INFINITY;
   for (int64_t j = threadIdx.x; j < lk; j += 128) {
     double s = 0;
     for (int64_t c = 0; c < d; c++) {
-      s += load(p.q, element(p.q, p.tensor_layout, b, h, row, c)) * load(p.k, element(p.k, p.tensor_layout, b, g, j, c));
+      s +=
+          load(p.q, element(p.q, p.tensor_layout, b, h, row, c)) * load(p.k, element(p.k, p.tensor_layout, b, g, j, c));
     }
     score[j] = static_cast<float>(s * scale);
+    if (blocks.map != nullptr && counts[j / blocks.key_block] == 0) score[j] = -INFINITY;
     top = fmax(top, static_cast<double>(score[j]));
   }
   top = reduce(top, true);
+  const bool sees_any = top > -INFINITY;
   double sum = 0;
   for (int64_t j = threadIdx.x; j < lk; j += 128) {
-    const double e = exp(score[j] - top);
+    const double e = sees_any ? exp(score[j] - top) : 0;
     score[j] = static_cast<float>(e);
     sum += e;
   }
@@ -121,7 +135,7 @@ static __global__ void __launch_bounds__(128) compare_kernel(AttentionParams p, 
   for (int64_t c = threadIdx.x; c < d; c += 128) {
     double ref = 0;
     for (int64_t j = 0; j < lk; j++) ref += score[j] * load(p.v, element(p.v, p.tensor_layout, b, g, j, c));
-    ref = lk > 0 ? ref / sum : 0;
+    ref = sees_any ? ref / sum : 0;
     const double out = load(p.o, element(p.o, p.tensor_layout, b, h, row, c)), e = fabs(out - ref);
     if (!isfinite(out) && isfinite(ref)) {
       atomicAdd(&result->bad, 1ull);
@@ -139,7 +153,7 @@ static __global__ void __launch_bounds__(128) compare_kernel(AttentionParams p, 
   atomic_max(&result->max_error, worst);
   if (p.lse == nullptr) return;
   const float lse = static_cast<const float*>(p.lse)[(b * hq + h) * lq + row];
-  const double expected = lk > 0 ? log(sum) + top : -INFINITY;
+  const double expected = sees_any ? log(sum) + top : -INFINITY;
   const double lse_error = lse == expected ? 0 : isfinite(lse) && isfinite(expected) ? fabs(lse - expected) : INFINITY;
   atomic_max(&result->max_lse_error, lse_error);
 }

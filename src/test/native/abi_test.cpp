@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "abi_sparse.h"
 #include "attn4j/attn4j.h"
 #include "attn4j/device.h"
 
@@ -222,6 +223,7 @@ int main() {
   test_mistakes();
   test_calls_without_memory();
   test_quantisation_pieces();
+  test_sparse(expect);
   test_errors_are_per_thread();
   test_device_calls();
   std::printf("C++ ABI test, library for %s: %d checks, %d failed\n", attn4j::arch_list(), checks, failures);

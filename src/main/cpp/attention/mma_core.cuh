@@ -1,14 +1,15 @@
 // Flash attention on mma.sync, for every architecture from sm_80 up: the loop, the softmax and the epilogue that the
-// INT8 kernel (attend_mma.cuh) and the exact kernel (exact_mma.cuh) share. They differ in a policy: how scores are made.
+// INT8 kernel (attend_mma.cuh) and the exact kernel (exact_mma.cuh) share. They differ in a policy: how scores are
+// made. Dense and block-sparse attention (sparse_mma.cuh) differ in a walk: which tiles of keys a CTA visits.
 //
 // A CTA owns kRows queries of one head, a warp owns kWarpRows of them, and all walk over the keys in tiles of kKeys. K
 // and V tiles arrive by cp.async in a ring of kStages; one __syncthreads per tile both publishes tile j and frees the
 // slot of tile j - 1. Scores, probabilities and the output accumulator stay in registers.
 //
-// Softmax (FlashAttention-2, arXiv:2307.08691, section 3.1) with two changes. The reference m of a row is kept until the
-// running maximum exceeds it by kHeadroom: results are the same, since any reference cancels, and the rescaling of the
-// accumulator becomes a rarely taken branch. The row sum is one more column of P*V against a constant vector of ones:
-// the sum of the probabilities as rounded, without one fp32 addition per score.
+// Softmax (FlashAttention-2, arXiv:2307.08691, section 3.1) with two changes. The reference m of a row is kept until
+// the running maximum exceeds it by kHeadroom: results are the same, since any reference cancels, and the rescaling of
+// the accumulator becomes a rarely taken branch. The row sum is one more column of P*V against a constant vector of
+// ones: the sum of the probabilities as rounded, without one fp32 addition per score.
 #pragma once
 
 #include "arch/arch.h"
@@ -39,9 +40,7 @@ struct MmaTile {
   static constexpr int kRowBytes = 8 * kRows;  // two floats per row: INT8 scale and LSE correction
 
   static constexpr int smem_bytes(int stages) { return kQBytes + kRowBytes + stages * kStageBytes; }
-  static constexpr bool fits_twice(int stages) {
-    return 2 * (smem_bytes(stages) + 1024) <= arch::smem_per_sm();
-  }
+  static constexpr bool fits_twice(int stages) { return 2 * (smem_bytes(stages) + 1024) <= arch::smem_per_sm(); }
   // Two CTAs per SM hide each other's latencies; more stages matter less.
   static constexpr int kStages = fits_twice(3) ? 3 : fits_twice(2) || smem_bytes(3) > arch::smem_per_cta() ? 2 : 3;
   static constexpr int kSmemBytes = smem_bytes(kStages);
@@ -53,12 +52,37 @@ struct MmaTile {
 // Where a CTA works.
 struct WorkTile {
   int batch, head, kv_head, first_row;
-  int kv_length;  // keys of this batch entry
-  int tiles;      // key tiles that any row of the CTA sees
-  int full_tiles; // leading tiles that every row sees whole
+  int kv_length;   // keys of this batch entry
+  int tiles;       // key tiles that any row of the CTA sees
+  int full_tiles;  // leading tiles that every row sees whole
 };
 
-template <class Tile>
+// The walk of dense attention: every tile of keys that a row of the CTA sees, in order.
+class AllTiles {
+ public:
+  // The query tile that CTA `index` of a head works on. With a causal mask the longest rows of a head start first.
+  static __device__ __forceinline__ int query_tile(const AttentionArgs&, int, int index, int query_tiles) {
+    return query_tiles - 1 - index;
+  }
+  __device__ __forceinline__ AllTiles(const AttentionArgs&, const WorkTile& w)
+      : count_(w.tiles), full_count_(w.full_tiles) {}
+  __device__ __forceinline__ int count() const { return count_; }
+  // Leading tiles of the walk that every row sees whole.
+  __device__ __forceinline__ int full_count() const { return full_count_; }
+  __device__ __forceinline__ int operator[](int j) const { return j; }
+  // The same for j = kStages - 1, kStages, ...: the loads ahead of the main loop, each asked for once.
+  __device__ __forceinline__ int ahead(int j) const { return j; }
+  // Whether a step with these row maxima adds too little to be worth its P V.
+  template <int kBlocks>
+  __device__ __forceinline__ bool skips(const float (&)[kBlocks][2]) const {
+    return false;
+  }
+
+ private:
+  int count_, full_count_;
+};
+
+template <class Tile, class Walk>
 __device__ __forceinline__ WorkTile work_tile(const AttentionArgs& args) {
   WorkTile w;
   const int query_tiles = (args.lq + Tile::kRows - 1) / Tile::kRows;
@@ -66,8 +90,8 @@ __device__ __forceinline__ WorkTile work_tile(const AttentionArgs& args) {
   w.head = head_index % args.heads_q;
   w.batch = head_index / args.heads_q;
   w.kv_head = w.head / args.group;
-  // With a causal mask the longest rows of a head start first.
-  w.first_row = (query_tiles - 1 - static_cast<int>(blockIdx.x % query_tiles)) * Tile::kRows;
+  w.first_row =
+      Walk::query_tile(args, head_index, static_cast<int>(blockIdx.x % query_tiles), query_tiles) * Tile::kRows;
   w.kv_length = args.kv_lengths != nullptr ? min(max(args.kv_lengths[w.batch], 0), args.lk) : args.lk;
   const int last_row = min(w.first_row + Tile::kRows, args.lq) - 1;
   const int most = max(0, min(w.kv_length, last_row + args.causal_offset + 1));
@@ -132,8 +156,9 @@ __device__ __forceinline__ float quad_max(float x) {
 
 // O += P V for one key tile. p holds the probabilities as A fragments of 16 keys.
 template <DType T, class Tile>
-__device__ __forceinline__ void accumulate_pv(Accumulator<Tile>& acc, const uint32_t (&p)[Tile::kBlocks][Tile::kKeys / 16][4],
-                                              uint32_t v_smem, int lane) {
+__device__ __forceinline__ void accumulate_pv(Accumulator<Tile>& acc,
+                                              const uint32_t (&p)[Tile::kBlocks][Tile::kKeys / 16][4], uint32_t v_smem,
+                                              int lane) {
   constexpr int kGroup = Tile::kD / 8 * 128;  // bytes of an 8-key group
   const uint32_t lane_offset = ((lane >> 3) & 1) * kGroup + (lane >> 4) * 128 + (lane & 7) * 16;
 #pragma unroll
@@ -155,7 +180,8 @@ __device__ __forceinline__ void accumulate_pv(Accumulator<Tile>& acc, const uint
   }
 }
 
-// Divides by the row sums and stages the warp's rows in shared memory, in core-matrix order. A row that saw no key is 0.
+// Divides by the row sums and stages the warp's rows in shared memory, in core-matrix order. A row that saw no key is
+// 0.
 template <DType T, class Tile>
 __device__ __forceinline__ void stage_output(const Accumulator<Tile>& acc, char* smem, int warp, int lane) {
 #pragma unroll
@@ -193,9 +219,10 @@ __device__ __forceinline__ void store_lse(const Accumulator<Tile>& acc, const At
 }
 
 // One step of kKeys keys, `step` of the stage: scores from the policy, mask, softmax, P V.
-template <bool kMasked, class Policy, class Tile>
-__device__ __forceinline__ void attend_step(const Policy& policy, Accumulator<Tile>& acc, uint32_t stage, int step, int first_key,
-                                            const AttentionArgs& args, const WorkTile& w, int lane) {
+template <bool kMasked, class Policy, class Walk, class Tile>
+__device__ __forceinline__ void attend_step(const Policy& policy, Walk& walk, Accumulator<Tile>& acc, uint32_t stage,
+                                            int step, int first_key, const AttentionArgs& args, const WorkTile& w,
+                                            int lane) {
   typename Policy::Scores s;
   policy.make_scores(s, stage, step, lane);
   float tile_max[Tile::kBlocks][2];
@@ -211,6 +238,7 @@ __device__ __forceinline__ void attend_step(const Policy& policy, Accumulator<Ti
       tile_max[b][h] = quad_max(kMasked ? s.scaled_max(b, h) : s.raw_max(b, h));
     }
   }
+  if (walk.skips(tile_max)) return;
   acc.raise(tile_max);
   uint32_t p[Tile::kBlocks][Tile::kKeys / 16][4];
 #pragma unroll
@@ -222,30 +250,30 @@ __device__ __forceinline__ void attend_step(const Policy& policy, Accumulator<Ti
       for (int n = 0; n < Tile::kKeys / 8; n++) {
         const float x = kMasked ? s.scaled(b, n, 2 * h) - m : s.relative(b, n, 2 * h, m);
         const float y = kMasked ? s.scaled(b, n, 2 * h + 1) - m : s.relative(b, n, 2 * h + 1, m);
-        p[b][n / 2][2 * (n % 2) + h] =
-            Element<Policy::kType>::pack(ptx::ex2_approx_ftz(x), ptx::ex2_approx_ftz(y));
+        p[b][n / 2][2 * (n % 2) + h] = Element<Policy::kType>::pack(ptx::ex2_approx_ftz(x), ptx::ex2_approx_ftz(y));
       }
     }
   }
   accumulate_pv<Policy::kType>(acc, p, stage + Tile::kKBytes + step * Tile::kKeys * Tile::kD * 2, lane);
 }
 
-template <class Policy>
+template <class Policy, class Walk>
 __global__ void __launch_bounds__(Policy::Tile::kThreads, Policy::kMinCtas)
     attend_mma_kernel(const __grid_constant__ AttentionArgs args) {
   using Tile = typename Policy::Tile;
   extern __shared__ __align__(1024) char smem[];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const WorkTile w = work_tile<Tile>(args);
+  const WorkTile w = work_tile<Tile, Walk>(args);
   const uint32_t base = ptx::smem_address(smem);
   float* row_data = reinterpret_cast<float*>(smem + Tile::kQBytes);
   const uint32_t stages = base + Tile::kQBytes + Tile::kRowBytes;
 
   Policy policy(args, w, base, row_data);
+  Walk walk(args, w);
   policy.load_queries_async();
 #pragma unroll
   for (int j = 0; j < Tile::kStages - 1; j++) {
-    if (j < w.tiles) policy.load_tile(stages + j * Tile::kStageBytes, j * Tile::kStageKeys);
+    if (j < walk.count()) policy.load_tile(stages + j * Tile::kStageBytes, walk[j] * Tile::kStageKeys);
     ptx::cp_async_commit();
   }
   policy.prepare_queries(smem, warp, lane);
@@ -254,23 +282,23 @@ __global__ void __launch_bounds__(Policy::Tile::kThreads, Policy::kMinCtas)
   acc.clear();
   int slot = 0;  // ring position of tile j
 #pragma unroll 1
-  for (int j = 0; j < w.tiles; j++) {
+  for (int j = 0; j < walk.count(); j++) {
     ptx::cp_async_wait<Tile::kStages - 2>();
     __syncthreads();
-    if (j + Tile::kStages - 1 < w.tiles) {
+    if (j + Tile::kStages - 1 < walk.count()) {
       const int free = slot == 0 ? Tile::kStages - 1 : slot - 1;  // tile j - 1 was there
-      policy.load_tile(stages + free * Tile::kStageBytes, (j + Tile::kStages - 1) * Tile::kStageKeys);
+      policy.load_tile(stages + free * Tile::kStageBytes, walk.ahead(j + Tile::kStages - 1) * Tile::kStageKeys);
     }
     ptx::cp_async_commit();
     const uint32_t stage = stages + slot * Tile::kStageBytes;
     constexpr int kSteps = Tile::kStageKeys / Tile::kKeys;
-    if (j < w.full_tiles) {
+    if (j < walk.full_count()) {
 #pragma unroll 1
-      for (int i = 0; i < kSteps; i++) attend_step<false>(policy, acc, stage, i, 0, args, w, lane);
+      for (int i = 0; i < kSteps; i++) attend_step<false>(policy, walk, acc, stage, i, 0, args, w, lane);
     } else {
 #pragma unroll 1
       for (int i = 0; i < kSteps; i++) {
-        attend_step<true>(policy, acc, stage, i, j * Tile::kStageKeys + i * Tile::kKeys, args, w, lane);
+        attend_step<true>(policy, walk, acc, stage, i, walk[j] * Tile::kStageKeys + i * Tile::kKeys, args, w, lane);
       }
     }
     slot = slot + 1 == Tile::kStages ? 0 : slot + 1;
@@ -285,10 +313,10 @@ __global__ void __launch_bounds__(Policy::Tile::kThreads, Policy::kMinCtas)
                                                         args.vector_io, threadIdx.x);
 }
 
-template <class Policy>
+template <class Policy, class Walk = AllTiles>
 cudaError_t launch_attend_mma(const AttentionArgs& args, cudaStream_t stream) {
   using Tile = typename Policy::Tile;
-  constexpr auto kernel = attend_mma_kernel<Policy>;
+  constexpr auto kernel = attend_mma_kernel<Policy, Walk>;
   const cudaError_t error = allow_shared_memory<kernel>(Tile::kSmemBytes);
   if (error != cudaSuccess) return error;
   const unsigned grid = static_cast<unsigned>((args.lq + Tile::kRows - 1) / Tile::kRows) * args.batch * args.heads_q;

@@ -13,9 +13,12 @@ int64_t round_up(int64_t x, int64_t multiple) { return (x + multiple - 1) / mult
 // Queries that share an INT8 scale.
 int32_t query_group(QuantGranularity granularity) {
   switch (granularity) {
-    case QuantGranularity::kPerBlock: return 128;
-    case QuantGranularity::kPerWarp: return 32;
-    default: return 1;
+    case QuantGranularity::kPerBlock:
+      return 128;
+    case QuantGranularity::kPerWarp:
+      return 32;
+    default:
+      return 1;
   }
 }
 
@@ -82,16 +85,19 @@ Status AttentionPlan::int8_f16(const AttentionParams& params, AttentionPlan* pla
   AttentionArgs& a = plan->args_;
   a.lk_padded = static_cast<int32_t>(round_up(a.lk, plan->kernel_->key_tile));
   plan->pack(params.v, &plan->v_);
-  if (params.smooth_k && a.lk > 0) {
-    const int64_t kv_heads = static_cast<int64_t>(a.batch) * a.heads_kv;
-    plan->int8_.mean_sums = plan->workspace_.add(kv_heads * MeanChunks(a.lk).count * a.head_dim * sizeof(float));
-  }
+  plan->plan_k_sums();
   if (hopper) {
     plan->plan_int8_wgmma();
   } else {
     plan->plan_int8_mma();
   }
   return Status::kOk;
+}
+
+void AttentionPlan::plan_k_sums() {
+  if (!params_.smooth_k || args_.lk == 0) return;
+  const int64_t kv_heads = static_cast<int64_t>(args_.batch) * args_.heads_kv;
+  int8_.mean_sums = workspace_.add(kv_heads * MeanChunks(args_.lk).count * args_.head_dim * sizeof(float));
 }
 
 // Q is quantised by the attention kernel.
@@ -114,6 +120,19 @@ void AttentionPlan::plan_int8_wgmma() {
   const int64_t d = kernel_->head_dim, size = sizeof(float);
   int8_.k_image = workspace_.add(keys * d), int8_.k_scale = workspace_.add(keys / 8 * size);
   int8_.q_image = workspace_.add(queries * d), int8_.q_scale = workspace_.add(2 * queries * size);
+}
+
+Status AttentionPlan::sparse_int8_f16(const AttentionParams& params, AttentionPlan* plan) {
+  const char* const function = "SpargeAttn";
+  ATTN4J_RETURN_IF_ERROR(plan->start(params));
+  ATTN4J_RETURN_IF_ERROR(plan->pick(Family::kSparseMmaInt8F16, function));
+  ATTN4J_RETURN_IF_ERROR(require_accumulator(params.pv_accum_dtype, PvAccumDType::kFp32, function));
+  AttentionArgs& a = plan->args_;
+  a.lk_padded = static_cast<int32_t>(round_up(a.lk, plan->kernel_->key_tile));
+  plan->pack(params.v, &plan->v_);
+  plan->plan_k_sums();
+  plan->plan_int8_mma();
+  return Status::kOk;
 }
 
 Status AttentionPlan::int8_fp8_sm90(const AttentionParams& params, AttentionPlan* plan) {
@@ -149,8 +168,9 @@ Status AttentionPlan::sage(const AttentionParams& params, AttentionPlan* plan) {
   AttentionArgs shape;
   ATTN4J_RETURN_IF_ERROR(validate_attention(params, &shape));
   for (const SageChoice choice : sage_choices(params, shape)) {
-    Status (*const make)(const AttentionParams&, AttentionPlan*) =
-        choice == SageChoice::kExact ? exact : choice == SageChoice::kInt8Fp8 ? int8_fp8_sm90 : int8_f16;
+    Status (*const make)(const AttentionParams&, AttentionPlan*) = choice == SageChoice::kExact     ? exact
+                                                                   : choice == SageChoice::kInt8Fp8 ? int8_fp8_sm90
+                                                                                                    : int8_f16;
     *plan = AttentionPlan();
     const Status status = make(params, plan);
     if (status != Status::kUnsupported || choice == kLastSageChoice) return status;
@@ -160,8 +180,12 @@ Status AttentionPlan::sage(const AttentionParams& params, AttentionPlan* plan) {
 
 Status AttentionPlan::check_addresses(const Workspace& workspace, int* device) const {
   const NamedAddress addresses[] = {
-      {"q", args_.q}, {"k", args_.k},     {"v", args_.v},
-      {"o", args_.o}, {"lse", args_.lse}, {"kv_lengths", args_.kv_lengths},
+      {"q", args_.q},
+      {"k", args_.k},
+      {"v", args_.v},
+      {"o", args_.o},
+      {"lse", args_.lse},
+      {"kv_lengths", args_.kv_lengths},
       {"workspace", workspace_.size() > 0 ? workspace.data : nullptr},
   };
   return validate_device(addresses, sizeof addresses / sizeof addresses[0], device);
@@ -179,10 +203,15 @@ Status AttentionPlan::copy_in(Packed p, void* workspace, const void** data, Stri
 
 Status AttentionPlan::quantize(AttentionArgs* args, void* workspace, cudaStream_t stream) const {
   switch (kernel_->family) {
-    case Family::kMmaInt8F16: return quantize_int8(args, workspace, stream);
-    case Family::kWgmmaInt8F16: return quantize_int8_pair(args, workspace, stream);
-    case Family::kWgmmaInt8Fp8: return quantize_fp8(args, workspace, stream);
-    default: return Status::kOk;
+    case Family::kMmaInt8F16:
+    case Family::kSparseMmaInt8F16:
+      return quantize_int8(args, workspace, stream);
+    case Family::kWgmmaInt8F16:
+      return quantize_int8_pair(args, workspace, stream);
+    case Family::kWgmmaInt8Fp8:
+      return quantize_fp8(args, workspace, stream);
+    default:
+      return Status::kOk;
   }
 }
 
@@ -239,26 +268,40 @@ Status AttentionPlan::quantize_fp8(AttentionArgs* args, void* workspace, cudaStr
   return check_cuda(enqueue_sm90_prepass(*kernel_, *args, statistics, stream), "quantisation of q, k and v");
 }
 
+const float* AttentionPlan::k_sums(void* workspace) const {
+  return int8_.mean_sums != kNone ? slice<float>(workspace, int8_.mean_sums) : nullptr;
+}
+
+Status AttentionPlan::prepare(void* workspace, cudaStream_t stream, AttentionArgs* args) const {
+  *args = args_;
+  ATTN4J_RETURN_IF_ERROR(copy_in(q_, workspace, &args->q, &args->q_stride, stream));
+  ATTN4J_RETURN_IF_ERROR(copy_in(k_, workspace, &args->k, &args->k_stride, stream));
+  ATTN4J_RETURN_IF_ERROR(copy_in(v_, workspace, &args->v, &args->v_stride, stream));
+  if (o_.offset != kNone) {
+    args->o = slice<void>(workspace, o_.offset);
+    args->o_stride = o_.packed.stride;
+  }
+  return quantize(args, workspace, stream);
+}
+
+Status AttentionPlan::attend(const AttentionArgs& args, void* workspace, cudaStream_t stream) const {
+  ATTN4J_RETURN_IF_ERROR(check_cuda(kernel_->launch(args, stream), kernel_->name));
+  if (o_.offset == kNone) return Status::kOk;
+  RowsView o = o_.packed;
+  o.data = slice<void>(workspace, o_.offset);
+  return check_cuda(enqueue_copy_rows(o, o_.original, stream), "copy of the output");
+}
+
 Status AttentionPlan::run(const Workspace& workspace, cudaStream_t stream) const {
   ATTN4J_RETURN_IF_ERROR(validate_workspace(workspace, workspace_.size()));
-  if (args_.lq == 0 || args_.batch == 0 || args_.heads_q == 0) return Status::kOk;  // nothing to write
+  if (writes_nothing()) return Status::kOk;
   int device = 0;
   ATTN4J_RETURN_IF_ERROR(check_addresses(workspace, &device));
   const DeviceScope scope(device);
   ATTN4J_RETURN_IF_ERROR(check_cuda(scope.error(), "cudaSetDevice"));
-  AttentionArgs args = args_;
-  ATTN4J_RETURN_IF_ERROR(copy_in(q_, workspace.data, &args.q, &args.q_stride, stream));
-  ATTN4J_RETURN_IF_ERROR(copy_in(k_, workspace.data, &args.k, &args.k_stride, stream));
-  ATTN4J_RETURN_IF_ERROR(copy_in(v_, workspace.data, &args.v, &args.v_stride, stream));
-  Packed o = o_;
-  if (o.offset != kNone) {
-    o.packed.data = args.o = slice<void>(workspace.data, o.offset);
-    args.o_stride = o.packed.stride;
-  }
-  ATTN4J_RETURN_IF_ERROR(quantize(&args, workspace.data, stream));
-  ATTN4J_RETURN_IF_ERROR(check_cuda(kernel_->launch(args, stream), kernel_->name));
-  if (o.offset == kNone) return Status::kOk;
-  return check_cuda(enqueue_copy_rows(o.packed, o.original, stream), "copy of the output");
+  AttentionArgs args;
+  ATTN4J_RETURN_IF_ERROR(prepare(workspace.data, stream, &args));
+  return attend(args, workspace.data, stream);
 }
 
 }  // namespace attn4j

@@ -17,12 +17,26 @@ class AttentionPlan {
   static Status int8_fp8_sm90(const AttentionParams& params, AttentionPlan* plan);
   // The best of these for the request on this architecture.
   static Status sage(const AttentionParams& params, AttentionPlan* plan);
+  // int8_f16 over lists of blocks, which the caller makes between prepare and attend (host/sparse_forward.h).
+  static Status sparse_int8_f16(const AttentionParams& params, AttentionPlan* plan);
 
   const KernelEntry& kernel() const { return *kernel_; }
   int64_t workspace_size() const { return workspace_.size(); }
 
+  const AttentionParams& params() const { return params_; }
+  const AttentionArgs& args() const { return args_; }
+
   // Quantise, then attend.
   Status run(const Workspace& workspace, cudaStream_t stream) const;
+
+  // The parts of run. All but check_addresses enqueue on the current device; `workspace` has workspace_size() bytes.
+  bool writes_nothing() const { return args_.lq == 0 || args_.batch == 0 || args_.heads_q == 0; }
+  Status check_addresses(const Workspace& workspace, int* device) const;
+  Status prepare(void* workspace, cudaStream_t stream, AttentionArgs* args) const;
+  Status attend(const AttentionArgs& args, void* workspace, cudaStream_t stream) const;
+
+  // enqueue_mean_sums of k, which prepare leaves in the workspace; null without K smoothing.
+  const float* k_sums(void* workspace) const;
 
  private:
   // An offset in the workspace, or none.
@@ -36,12 +50,12 @@ class AttentionPlan {
 
   Status start(const AttentionParams& params);
   Status pick(Family family, const char* function);
+  void plan_k_sums();
   void plan_int8_mma();
   void plan_int8_wgmma();
   // Reserves room for a copy if the tensor needs one; says whether it does.
   bool pack(const TensorView& t, Packed* packed);
   Status copy_in(Packed packed, void* workspace, const void** data, Strides* stride, cudaStream_t stream) const;
-  Status check_addresses(const Workspace& workspace, int* device) const;
   Status quantize(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
   Status quantize_int8(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
   Status quantize_int8_pair(AttentionArgs* args, void* workspace, cudaStream_t stream) const;

@@ -18,6 +18,17 @@ struct Strides {
 // `causal_offset` of a request without a causal mask: larger than any key index, small enough to add a row index to.
 constexpr int32_t kNotCausal = 1 << 30;
 
+// Which tiles of keys each tile of queries visits: block-sparse attention. A tile of queries is a block of queries, a
+// tile of keys a block of keys.
+struct BlockLists {
+  const int32_t* list = nullptr;   // [b, hq][query tiles][key tiles]: indices, ascending
+  const int32_t* count = nullptr;  // [b, hq][query tiles]: how many of them
+  const int32_t* order = nullptr;  // [b, hq][query tiles]: the tiles of queries in the order of work
+  // P V is skipped where the scores stay this far, in log2 units, below the maximum so far.
+  float pv_threshold = 0.f;
+  const float* pv_thresholds = nullptr;  // [hq] instead, or null
+};
+
 // What every attention kernel reads. Valid by construction: kernels check nothing. Passed by value.
 struct AttentionArgs {
   const void* q = nullptr;  // [b, hq, lq, d], 16-bit
@@ -37,26 +48,29 @@ struct AttentionArgs {
   bool vector_io = true;   // q, k, v and o are 16-byte aligned in base and strides, and head_dim is a multiple of 8
 
   // Quantised inputs, written by the pre-pass into the workspace.
-  int32_t q_group = 1;              // queries that share one INT8 scale: 1, 32 or 128
-  const int8_t* k_image = nullptr;  // [b, hkv][lk_padded * D] in core-matrix order (device/tile.cuh)
-  const float* k_scale = nullptr;   // [b, hkv][lk_padded / 32][4]: scale of keys {32g + 8i + 2t + e}; attend_mma.cuh
-                                    // has its scales inside the image (quant/int8.cuh)
-  const float* k_mean = nullptr;    // [b, hkv][head_dim] or null
-  const uint8_t* v_image = nullptr; // [b, hkv][...] e4m3, transposed (quant/fp8_image.cuh)
-  const float* v_scale = nullptr;   // [b, hkv][D]
-  const int8_t* q_image = nullptr;  // [b, hq][lq_padded * D], where a kernel wants Q quantised before it
+  int32_t q_group = 1;               // queries that share one INT8 scale: 1, 32 or 128
+  const int8_t* k_image = nullptr;   // [b, hkv][lk_padded * D] in core-matrix order (device/tile.cuh)
+  const float* k_scale = nullptr;    // [b, hkv][lk_padded / 32][4]: scale of keys {32g + 8i + 2t + e}; attend_mma.cuh
+                                     // has its scales inside the image (quant/int8.cuh)
+  const float* k_mean = nullptr;     // [b, hkv][head_dim] or null
+  const uint8_t* v_image = nullptr;  // [b, hkv][...] e4m3, transposed (quant/fp8_image.cuh)
+  const float* v_scale = nullptr;    // [b, hkv][D]
+  const int8_t* q_image = nullptr;   // [b, hq][lq_padded * D], where a kernel wants Q quantised before it
   // [2][b, hq][lq_padded]: scales of Q's rows with scale_log2 folded in, then q . mean(k) in log2 units for the LSE
   const float* q_scale = nullptr;
   int32_t lk_padded = 0, lq_padded = 0;
   int32_t* work_counter = nullptr;  // zeroed by the pre-pass, for kernels that hand out work dynamically
+
+  BlockLists blocks;  // read by the block-sparse kernels alone
 };
 
 enum class Family : int32_t {
-  kMmaInt8F16,    // attention/attend_mma.cuh
-  kExactMma,      // attention/exact_mma.cuh
-  kWgmmaInt8F16,  // attention/int8_wgmma.cuh
-  kWgmmaInt8Fp8,  // attention/attend_wgmma.cuh
-  kExactWgmma,    // attention/exact_wgmma.cuh
+  kMmaInt8F16,        // attention/attend_mma.cuh
+  kExactMma,          // attention/exact_mma.cuh
+  kWgmmaInt8F16,      // attention/int8_wgmma.cuh
+  kWgmmaInt8Fp8,      // attention/attend_wgmma.cuh
+  kExactWgmma,        // attention/exact_wgmma.cuh
+  kSparseMmaInt8F16,  // attention/sparse_mma.cuh
 };
 
 // One compiled kernel variant. `launch` enqueues it on the stream and returns the launch's own error.

@@ -133,7 +133,7 @@ public class BuiltLibraryTest {
 
   private static Set<String> headerFunctions() throws IOException {
     Set<String> names = new TreeSet<>();
-    for (String header : new String[] {"attn4j.h", "device.h"}) {
+    for (String header : new String[] {"attn4j.h", "sparse.h", "device.h"}) {
       Path file = Build.ROOT.resolve("src/main/cpp/include/attn4j").resolve(header);
       Matcher matcher = EXPORTED_FUNCTION.matcher(Files.readString(file));
       while (matcher.find()) {

@@ -183,6 +183,55 @@ public static final int
   // namespace attn4j
 
 
+// Parsed from attn4j/sparse.h
+
+// attn4j: SpargeAttn, block-sparse attention on top of SageAttention (arXiv:2502.18137).
+//
+// Attention maps are mostly empty, and where they are is cheap to predict: the queries and keys of a block are
+// averaged, the averages are compared, and only the pairs of blocks that hold the mass of this small softmax are
+// computed. Blocks that an average doesn't describe are always computed. What was left out counts as a score of -inf.
+//
+// Blocks are spas_block_grid's: query_block queries by key_block keys, the last ones shorter. Names and defaults follow
+// upstream (thu-ml SpargeAttn), so that thresholds found there mean the same here. Unlike there, a causal mask holds
+// inside the blocks on the diagonal too, all lengths are served, and a query with nothing to see gets zeros.
+//
+// Rules of attn4j.h hold here: views, workspace, stream, Status. A call enqueues at most five kernels and one fill.
+// #pragma once
+
+// #include "attn4j/attn4j.h"
+// Targeting ../SparsityParams.java
+
+
+
+// Predicts the blocks from q and k by cumulative mass (and topk).
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int spas_sage2_attn_meansim_cuda(@Const @ByRef AttentionParams params, @Const @ByRef SparsityParams sparsity,
+                                               @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("int64_t") @NoException long spas_sage2_attn_meansim_cuda_workspace_size(@Const @ByRef AttentionParams params,
+                                                               @Const @ByRef SparsityParams sparsity);
+
+// Predicts the blocks from q and k by rank. simthreshd1 holds as above; upstream's default for this function is -0.1.
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int spas_sage2_attn_meansim_topk_cuda(@Const @ByRef AttentionParams params, @Const @ByRef SparsityParams sparsity,
+                                                    @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("int64_t") @NoException long spas_sage2_attn_meansim_topk_cuda_workspace_size(@Const @ByRef AttentionParams params,
+                                                                    @Const @ByRef SparsityParams sparsity);
+
+// Computes the blocks that the caller names. is_causal and kv_lengths hold besides.
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int block_sparse_sage2_attn_cuda(@Const @ByRef AttentionParams params, @Const @ByRef SparsityParams sparsity,
+                                               @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("int64_t") @NoException long block_sparse_sage2_attn_cuda_workspace_size(@Const @ByRef AttentionParams params,
+                                                               @Const @ByRef SparsityParams sparsity);
+// Targeting ../BlockGrid.java
+
+
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int spas_block_grid(@Const @ByRef AttentionParams params, BlockGrid grid);
+// Targeting ../BlockPoolParams.java
+
+
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int block_pool(@Const @ByRef BlockPoolParams params, org.bytedeco.cuda.cudart.CUstream_st stream);
+
+  // namespace attn4j
+
+
 // Parsed from attn4j/device.h
 
 // attn4j: the few CUDA runtime calls that a program without PyTorch needs to use the library: memory, copies, streams,
