@@ -1,46 +1,17 @@
-// Exact attention on Hopper's warpgroup instructions (FlashAttention-3, arXiv:2407.08608). docs/exact.md explains it.
-//
-// A persistent CTA has one producer warp, which feeds Q, K and V through the copy engine, and two or three consumer
-// warpgroups with 64 query rows each. A consumer keeps one Q*K^T in flight beside the P*V of the tile before.
+// Exact attention on Hopper's warpgroup instructions: which tile, and its launch. docs/exact.md.
 #pragma once
 
-#include "attention/exact_wgmma_consumer.cuh"
+#include "attention/exact_wgmma_kernel.cuh"
 #include "attention/exact_wgmma_maps.h"
-#include "attention/exact_wgmma_producer.cuh"
-#include "attention/launch.cuh"
 
 namespace attn4j {
 
 template <class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, 1) exact_wgmma_kernel(const __grid_constant__ ExactParams params) {
-  extern __shared__ __align__(1024) unsigned char exact_smem[];
-  const ExactShared<Tile> shared(exact_smem);
-  if (threadIdx.x == 0) {
-    ptx::tma_prefetch_map(params.q_map);
-    ptx::tma_prefetch_map(params.k_map);
-    ptx::tma_prefetch_map(params.v_map);
-    shared.init_barriers();
-  }
-  __syncthreads();
-  if (threadIdx.x < 128) {
-    ptx::setmaxnreg_dec<Tile::kProducerRegisters>();
-    if (threadIdx.x < 32) ExactProducer<Tile>(params, shared).run();
-  } else {
-    ptx::setmaxnreg_inc<Tile::kConsumerRegisters>();
-    ExactConsumer<Tile>(params, shared).run();
-  }
-}
-
-template <class Tile>
 cudaError_t launch_exact_wgmma(const AttentionArgs& args, int sms, cudaStream_t stream) {
-  cudaError_t error = allow_shared_memory<exact_wgmma_kernel<Tile>>(Tile::kSmemBytes);
-  if (error != cudaSuccess) return error;
-
   ExactParams params;
   params.args = args;
   // Zero times the -inf of a masked key would be NaN; this scale makes every unmasked score zero just as well.
   params.args.scale_log2 = std::max(args.scale_log2, 1e-30f);
-  params.plan = plan_work(args, Tile::kRows, sms);
   const TensorBox q{args.q,       args.q_stride, args.head_dim,      args.lq,
                     args.heads_q, args.batch,    Tile::kBoxChannels, Tile::kRows};
   TensorBox k{args.k,        args.k_stride, args.head_dim,      args.lk,
@@ -51,12 +22,10 @@ cudaError_t launch_exact_wgmma(const AttentionArgs& args, int sms, cudaStream_t 
     k.data = args.q, k.rows = k.heads = k.batch = 1;
     v = k;
   }
-  error = make_tensor_map(&params.q_map, q, Tile::kType);
+  cudaError_t error = make_tensor_map(&params.q_map, q, Tile::kType);
   if (error == cudaSuccess) error = make_tensor_map(&params.k_map, k, Tile::kType);
   if (error == cudaSuccess) error = make_tensor_map(&params.v_map, v, Tile::kType);
-  if (error != cudaSuccess) return error;
-  exact_wgmma_kernel<Tile><<<std::min(params.plan.units, sms), Tile::kThreads, Tile::kSmemBytes, stream>>>(params);
-  return cudaGetLastError();
+  return error == cudaSuccess ? launch_tiles<Tile>(&params, sms, stream) : error;
 }
 
 // The tile shapes of a head dim. Three warpgroups read K and V less often; two waste less on small grids and ragged
@@ -99,9 +68,8 @@ struct ExactWgmma {
   using Tiles = ExactTiles<kD, T>;
 
   static cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
-    int device = 0, sms = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess) error = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
+    int sms = 0;
+    const cudaError_t error = multiprocessor_count(&sms);
     if (error != cudaSuccess) return error;
     const float narrow = estimate_time(args, Tiles::kNarrow, sms);
     const float wide = estimate_time(args, Tiles::kWide, sms);

@@ -1,15 +1,20 @@
-// A consumer warpgroup of the exact Hopper kernel: scores, softmax and output of 64 query rows.
+// A consumer warpgroup of the Hopper kernels with 16-bit V: softmax and output of 64 query rows. How scores are made is
+// a policy, Tile::Scores.
 #pragma once
 
-#include "attention/exact_wgmma_tile.cuh"
+#include "attention/exact_wgmma_scores.cuh"
 
 namespace attn4j {
 
 template <class Tile>
-class ExactConsumer {
+class TileConsumer {
  public:
-  __device__ __forceinline__ ExactConsumer(const ExactParams& params, const ExactShared<Tile>& shared)
-      : params_(params), shared_(shared), warpgroup_(threadIdx.x / 128 - 1), lane_(threadIdx.x % 32) {}
+  __device__ __forceinline__ TileConsumer(const ExactParams& params, const TileShared<Tile>& shared)
+      : params_(params),
+        shared_(shared),
+        warpgroup_(threadIdx.x / 128 - 1),
+        lane_(threadIdx.x % 32),
+        scores_(params, shared) {}
 
   // One flat walk over the tiles of all query blocks of this CTA. Two multiplies are in flight at a time: the scores of
   // a tile, and P*V of the tile before it, which may belong to the query block before.
@@ -20,7 +25,7 @@ class ExactConsumer {
     issue_scores();
     enter_block(cursor);
     ptx::wgmma_wait_group<0>();
-    ptx::wgmma_pin<kScores>(scores_);
+    scores_.complete(tile_.slot);
     release(shared_.k_empty(tile_.slot));
     first_softmax();
     wait_values();
@@ -46,9 +51,9 @@ class ExactConsumer {
   }
 
  private:
-  static constexpr int kScores = Tile::kKeys / 2, kOutputs = Tile::kD / 2;  // accumulator registers
+  static constexpr int kOutputs = Tile::kD / 2;  // accumulator registers
   // The token that lets warpgroups issue their multiplies in turns travels over one hardware barrier per warpgroup.
-  static constexpr int kFirstToken = 1, kTokenThreads = 256, kFirstWarpgroupBarrier = 8;
+  static constexpr int kFirstToken = 1, kTokenThreads = 256;
   // A row's reference follows its maximum only when that has grown by this much (log2): probabilities up to 2^8 lose
   // nothing in 16 or 32 bits, and the accumulator is rarely multiplied.
   static constexpr float kHeadroom = 8.f;
@@ -69,13 +74,13 @@ class ExactConsumer {
     const int warpgroup_row = block_.first_row + warpgroup_ * 64;
     row_ = warpgroup_row + threadIdx.x % 128 / 32 * 16 + lane_ / 4;
     unmasked_tiles_ = max(0, min(block_.kv_length, warpgroup_row + params_.args.causal_offset + 1)) / Tile::kKeys;
+    scores_.enter_block(block_, row_);
   }
 
   __device__ __forceinline__ void acquire_queries() {
     ptx::mbarrier_wait(shared_.q_full(q_.slot), q_.parity);
-    if (params_.args.q_sign < 0.f) negate_queries();
+    scores_.prepare_queries(q_.slot);
     if constexpr (Tile::kQueriesInRegisters) {
-      load_queries();
       __syncwarp();
       release_queries();
     }
@@ -87,72 +92,16 @@ class ExactConsumer {
     q_.advance();
   }
 
-  // Maxima need a positive scale: the sign of a negative one goes to Q.
-  __device__ __forceinline__ void negate_queries() const {
-    constexpr uint32_t kSigns = 0x80008000u;
-    constexpr int kPieces = 64 * Tile::kSwizzleBytes / 16;  // of this warpgroup, per box
-#pragma unroll 1
-    for (int i = threadIdx.x % 128; i < Tile::kBoxes * kPieces; i += 128) {
-      uint4* x = shared_.piece(query_rows() + i / kPieces * Tile::kRows * Tile::kSwizzleBytes + i % kPieces * 16);
-      *x = make_uint4(x->x ^ kSigns, x->y ^ kSigns, x->z ^ kSigns, x->w ^ kSigns);
-    }
-    ptx::fence_proxy_async_shared();
-    ptx::named_barrier_sync(kFirstWarpgroupBarrier + warpgroup_, 128);
-  }
-
-  // The A fragments of all multiples of 16 channels.
-  __device__ __forceinline__ void load_queries() {
-    constexpr int kStepsPerBox = Tile::kBoxChannels / 16;
-    const int row = threadIdx.x % 128 / 32 * 16 + lane_ % 16;
-    const int swizzle = Tile::kSwizzleBytes == 128 ? row % 8 : row / 2 % 4;
-#pragma unroll
-    for (int c = 0; c < Tile::kD / 16; c++) {
-      const int piece = (c % kStepsPerBox * 2 + lane_ / 16) ^ swizzle;
-      uint32_t r[4];
-      ptx::ldmatrix_x4(r, query_rows() + (c / kStepsPerBox * Tile::kRows + row) * Tile::kSwizzleBytes + piece * 16);
-#pragma unroll
-      for (int i = 0; i < 4; i++) queries_[4 * c + i] = r[i];
-    }
-  }
-
-  // This warpgroup's rows of the first box.
-  __device__ __forceinline__ uint32_t query_rows() const {
-    return shared_.q(q_.slot) + warpgroup_ * 64 * Tile::kSwizzleBytes;
-  }
-
   // -------------------------------------------------------------------------------------------------------- multiplies
 
-  // S = Q * K^T for the next tile.
   __device__ __forceinline__ void issue_scores() {
-    using Mma = typename Tile::template Mma<Tile::kKeys>;
-    constexpr int kStepsPerBox = Tile::kBoxChannels / 16;
     ptx::mbarrier_wait(shared_.k_full(tile_.slot), tile_.parity);
-    const uint64_t q = Tile::descriptor(query_rows(), Tile::kRows);
-    const uint64_t k = Tile::descriptor(shared_.k(tile_.slot), Tile::kKeys);
-    ptx::wgmma_fence();
-#pragma unroll
-    for (int c = 0; c < Tile::kD / 16; c++) {
-      const int box = c / kStepsPerBox, inside = c % kStepsPerBox * 32;
-      const uint64_t b = k + (box * Tile::kKeys * Tile::kSwizzleBytes + inside) / 16;
-      if constexpr (Tile::kQueriesInRegisters) {
-        if (c == 0)
-          Mma::template rs_first<0>(scores_, queries_, b);
-        else
-          Mma::template rs<0>(scores_, queries_ + 4 * c, b);
-      } else {
-        const uint64_t a = q + (box * Tile::kRows * Tile::kSwizzleBytes + inside) / 16;
-        if (c == 0)
-          Mma::template ss_first<0>(scores_, a, b);
-        else
-          Mma::template ss<0>(scores_, a, b);
-      }
-    }
-    ptx::wgmma_commit_group();
+    scores_.issue(q_.slot, tile_.slot);
   }
 
   // O += P * V for the tile whose probabilities are packed; its V has been waited for.
   __device__ __forceinline__ void issue_values() {
-    const uint64_t v = Tile::descriptor(shared_.v(values_slot()), Tile::kKeys);
+    const uint64_t v = Tile::box_descriptor(shared_.v(values_slot()), Tile::kKeys);
     ptx::wgmma_fence();
 #pragma unroll
     for (int c = 0; c < Tile::kKeys / 16; c++) {
@@ -170,7 +119,7 @@ class ExactConsumer {
     issue_values();
     ptx::named_barrier_arrive(kFirstToken + (warpgroup_ + 1) % Tile::kWarpgroups, kTokenThreads);
     ptx::wgmma_wait_group<1>();
-    ptx::wgmma_pin<kScores>(scores_);
+    scores_.complete(tile_.slot);
     release(shared_.k_empty(tile_.slot));
   }
 
@@ -198,38 +147,26 @@ class ExactConsumer {
   __device__ __forceinline__ void mask(int j) {
     const int keys = block_.kv_length - j * Tile::kKeys - 2 * (lane_ % 4);
     const int causal = row_ + params_.args.causal_offset + 1 - j * Tile::kKeys - 2 * (lane_ % 4);
-    const int end[2] = {min(keys, causal), min(keys, causal + 8)};
-#pragma unroll
-    for (int i = 0; i < kScores; i++) {
-      const int column = 8 * (i / 4) + i % 2;
-      if (column >= end[i % 4 / 2]) scores_[i] = -kInfinity;
-    }
+    scores_.mask({min(keys, causal), min(keys, causal + 8)});
   }
 
   // Raises the references to cover the scores; alpha = what older terms are to be multiplied by.
   __device__ __forceinline__ void raise_references(float (&alpha)[2]) {
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      float x = fmaxf(scores_[2 * h], scores_[2 * h + 1]);
-#pragma unroll
-      for (int i = 4; i < kScores; i += 4) x = fmaxf(x, fmaxf(scores_[i + 2 * h], scores_[i + 2 * h + 1]));
+      float x = scores_.maximum(h);
       x = fmaxf(x, __shfl_xor_sync(kFullWarp, x, 1));
-      x = fmaxf(x, __shfl_xor_sync(kFullWarp, x, 2)) * params_.args.scale_log2;
+      x = fmaxf(x, __shfl_xor_sync(kFullWarp, x, 2));
       const float raised = x > reference_[h] + kHeadroom ? x : reference_[h];
       alpha[h] = ptx::ex2_approx_ftz(reference_[h] - raised);
       reference_[h] = raised;
     }
   }
 
-  // Scores become probabilities, in place.
+  template <bool kMasked>
   __device__ __forceinline__ void exponentiate(const float (&alpha)[2]) {
-    float sum[2] = {0.f, 0.f};
-#pragma unroll
-    for (int i = 0; i < kScores; i++) {
-      const int h = i % 4 / 2;
-      scores_[i] = ptx::ex2_approx_ftz(fmaf(scores_[i], params_.args.scale_log2, -reference_[h]));
-      sum[h] += scores_[i];
-    }
+    float sum[2];
+    scores_.template exponentiate<kMasked>(reference_, sum);
 #pragma unroll
     for (int h = 0; h < 2; h++) sum_[h] = fmaf(sum_[h], alpha[h], sum[h]);
   }
@@ -241,13 +178,13 @@ class ExactConsumer {
     reference_[0] = reference_[1] = kLowest;
     sum_[0] = sum_[1] = 0.f;
     raise_references(alpha);
-    exponentiate(alpha);
+    exponentiate<true>(alpha);
   }
 
   __device__ __forceinline__ void pack() {
 #pragma unroll
-    for (int i = 0; i < kScores / 2; i++) {
-      probabilities_[i] = Element<Tile::kType>::pack(scores_[2 * i], scores_[2 * i + 1]);
+    for (int i = 0; i < Tile::kKeys / 4; i++) {
+      probabilities_[i] = Element<Tile::kType>::pack(scores_.probability(2 * i), scores_.probability(2 * i + 1));
     }
   }
 
@@ -260,7 +197,7 @@ class ExactConsumer {
     if constexpr (kMasked) mask(j);
     float alpha[2];
     raise_references(alpha);
-    exponentiate(alpha);
+    exponentiate<kMasked>(alpha);
     if constexpr (Tile::kHoldSoftmax) ptx::finish_first(sum_[0] + sum_[1], shared_.q(0));
     wait_output();
     if (__any_sync(kFullWarp, alpha[0] != 1.f || alpha[1] != 1.f)) {
@@ -308,7 +245,7 @@ class ExactConsumer {
       const int row = row_ + 8 * h;
       if (args.lse != nullptr && lane_ % 4 == 0 && row < args.lq) {
         args.lse[static_cast<int64_t>(block_.flat_head) * args.lq + row] =
-            sum == 0.f ? -kInfinity : kLn2 * (reference_[h] + __log2f(sum));
+            sum == 0.f ? -kInfinity : kLn2 * (reference_[h] + __log2f(sum) + scores_.lse_correction(block_, row));
       }
     }
     return f;
@@ -354,7 +291,7 @@ class ExactConsumer {
   }
 
   const ExactParams& params_;
-  const ExactShared<Tile>& shared_;
+  const TileShared<Tile>& shared_;
   const int warpgroup_, lane_;
 
   WorkBlock block_;
@@ -363,11 +300,10 @@ class ExactConsumer {
   RingIndex<Tile::kStages> tile_;  // of the tile that is being scored; K and V of a tile have the same place
   RingIndex<Tile::kQueryBuffers> q_;
 
-  // Accumulators: register 4n + 2h + e is row row_ + 8h, column 8n + 2 * (lane % 4) + e.
-  float scores_[kScores], output_[kOutputs];
-  uint32_t probabilities_[kScores / 2];  // A fragments
-  uint32_t queries_[Tile::kQueriesInRegisters ? Tile::kD / 4 : 1];
-  float reference_[2], sum_[2];  // log2 units; the sums are this thread's share
+  typename Tile::Scores scores_;
+  float output_[kOutputs];                   // register 4n + 2h + e: row row_ + 8h, channel 8n + 2 * (lane % 4) + e
+  uint32_t probabilities_[Tile::kKeys / 4];  // A fragments
+  float reference_[2], sum_[2];              // log2 units; the sums are this thread's share
 };
 
 }  // namespace attn4j

@@ -22,13 +22,13 @@ enum class QuerySource { kShared, kRegisters };
 // above is a gain for one tile shape and a loss for others, as measured.
 enum class Softmax { kFree, kHeld };
 
-template <int kD_, DType kType_, int kWarpgroups_, int kKeys_, int kStages_, int kQueryBuffers_, QuerySource kSource,
-          Softmax kSoftmax = Softmax::kFree>
-struct ExactTile {
-  static constexpr bool kHoldSoftmax = kSoftmax == Softmax::kHeld;
+// What a consumer needs to know of its tile, whatever the scores are made of. V is 16-bit: it lies in shared memory as
+// a row of boxes of kBoxChannels channels; a box is its rows one after another, the 16-byte pieces of 8 rows swizzled
+// against each other.
+template <int kD_, DType kType_, int kWarpgroups_, int kKeys_, int kStages_, int kQueryBuffers_>
+struct TileShape {
   static constexpr int kD = kD_, kWarpgroups = kWarpgroups_, kKeys = kKeys_, kStages = kStages_;
   static constexpr int kQueryBuffers = kQueryBuffers_;
-  static constexpr bool kQueriesInRegisters = kSource == QuerySource::kRegisters;
   static constexpr DType kType = kType_;
   static constexpr int kRows = 64 * kWarpgroups;
   static constexpr int kThreads = 128 * (kWarpgroups + 1);
@@ -36,28 +36,38 @@ struct ExactTile {
   static constexpr int kProducerRegisters = kWarpgroups == 3 ? 32 : 40;
   static constexpr int kConsumerRegisters = kWarpgroups == 3 ? 160 : 232;
 
-  // A tile lies in shared memory as a row of boxes of kBoxChannels channels; a box is its rows one after another, the
-  // 16-byte pieces of 8 rows swizzled against each other.
   static constexpr int kSwizzleBytes = kD % 64 == 0 ? 128 : 64;
   static constexpr int kBoxChannels = kSwizzleBytes / 2;
   static constexpr int kBoxes = kD / kBoxChannels;
   static_assert(kBoxes * kBoxChannels == kD);
-
-  static constexpr int kQBytes = kRows * kD * 2;
-  static constexpr int kKvBytes = kKeys * kD * 2;
-  static constexpr int kBarriers = 4 * kStages + 2 * kQueryBuffers + 1;
-  static constexpr int kSmemBytes = kQueryBuffers * kQBytes + 2 * kStages * kKvBytes + 8 * kBarriers;
-  static_assert(kSmemBytes <= 227 * 1024);
+  static constexpr int kVBytes = kKeys * kD * 2;
 
   template <int N>
   using Mma = std::conditional_t<kType == DType::kFloat16, ptx::WgmmaF16<N>, ptx::WgmmaBf16<N>>;
 
-  // Descriptor of a tile of `rows` rows. K-major for Q and K, whose multiplies stay inside a box; N-major for V, whose
-  // multiplies span all boxes.
-  static __device__ __forceinline__ uint64_t descriptor(uint32_t address, int rows) {
+  // Descriptor of a tile of boxes with `rows` rows. K-major for Q and K, whose multiplies stay inside a box; N-major
+  // for V, whose multiplies span all boxes.
+  static __device__ __forceinline__ uint64_t box_descriptor(uint32_t address, int rows) {
     constexpr uint64_t kMode = kSwizzleBytes == 128 ? 1 : 2;
     return ptx::wgmma_descriptor(address, rows * kSwizzleBytes, 8 * kSwizzleBytes) | kMode << 62;
   }
+};
+
+template <class Tile>
+class ExactScores;
+template <class Tile>
+struct ExactSource;
+
+// 16-bit Q and K in boxes.
+template <int kD_, DType kType_, int kWarpgroups_, int kKeys_, int kStages_, int kQueryBuffers_, QuerySource kSource,
+          Softmax kSoftmax = Softmax::kFree>
+struct ExactTile : TileShape<kD_, kType_, kWarpgroups_, kKeys_, kStages_, kQueryBuffers_> {
+  using Scores = ExactScores<ExactTile>;
+  using Source = ExactSource<ExactTile>;
+  static constexpr bool kHoldSoftmax = kSoftmax == Softmax::kHeld;
+  static constexpr bool kQueriesInRegisters = kSource == QuerySource::kRegisters;
+  static constexpr int kQBytes = 64 * kWarpgroups_ * kD_ * 2, kKBytes = kKeys_ * kD_ * 2;
+  static constexpr int kScaleBytes = 0;  // of a K tile
 };
 
 // A ring position and the parity of its current phase.
@@ -70,18 +80,19 @@ struct RingIndex {
   }
 };
 
-// Addresses of everything in shared memory: Q buffers, K stages, V stages, barriers.
+// Addresses of everything in shared memory: Q buffers, K stages, V stages, scales of K, barriers.
 template <class Tile>
-class ExactShared {
+class TileShared {
  public:
-  __device__ __forceinline__ explicit ExactShared(unsigned char* memory)
+  __device__ __forceinline__ explicit TileShared(unsigned char* memory)
       : memory_(memory), base_(ptx::shared_address(memory)) {}
 
   __device__ __forceinline__ uint32_t q(int buffer) const { return base_ + buffer * Tile::kQBytes; }
   __device__ __forceinline__ uint32_t k(int stage) const {
-    return base_ + Tile::kQueryBuffers * Tile::kQBytes + stage * Tile::kKvBytes;
+    return base_ + Tile::kQueryBuffers * Tile::kQBytes + stage * Tile::kKBytes;
   }
-  __device__ __forceinline__ uint32_t v(int stage) const { return k(Tile::kStages + stage); }
+  __device__ __forceinline__ uint32_t v(int stage) const { return k(Tile::kStages) + stage * Tile::kVBytes; }
+  __device__ __forceinline__ uint32_t k_scale(int stage) const { return v(Tile::kStages) + stage * Tile::kScaleBytes; }
 
   __device__ __forceinline__ uint32_t k_full(int stage) const { return barrier(stage); }
   __device__ __forceinline__ uint32_t k_empty(int stage) const { return barrier(Tile::kStages + stage); }
@@ -94,9 +105,10 @@ class ExactShared {
   // A V tile that the producer cleans before it hands it on.
   __device__ __forceinline__ uint32_t v_raw() const { return barrier(4 * Tile::kStages + 2 * Tile::kQueryBuffers); }
 
-  // 16 bytes for ordinary accesses.
-  __device__ __forceinline__ uint4* piece(uint32_t address) const {
-    return reinterpret_cast<uint4*>(memory_ + (address - base_));
+  // For ordinary accesses.
+  template <class T>
+  __device__ __forceinline__ T* pointer(uint32_t address) const {
+    return reinterpret_cast<T*>(memory_ + (address - base_));
   }
 
   // Full barriers expect the producer, empty ones every consumer warp.
@@ -116,8 +128,13 @@ class ExactShared {
     ptx::fence_mbarrier_init();
   }
 
+  static constexpr int kBarriers = 4 * Tile::kStages + 2 * Tile::kQueryBuffers + 1;
+  static constexpr int kBytes = Tile::kQueryBuffers * Tile::kQBytes +
+                                Tile::kStages * (Tile::kKBytes + Tile::kVBytes + Tile::kScaleBytes) + 8 * kBarriers;
+  static_assert(kBytes <= 227 * 1024);
+
  private:
-  __device__ __forceinline__ uint32_t barrier(int i) const { return v(Tile::kStages) + 8 * i; }
+  __device__ __forceinline__ uint32_t barrier(int i) const { return k_scale(Tile::kStages) + 8 * i; }
 
   unsigned char* memory_;
   uint32_t base_;  // the same as a shared-memory address

@@ -1,0 +1,50 @@
+// The Hopper kernel with 16-bit V and its launch, for any tile: exact_wgmma.cuh and int8_wgmma.cuh choose tiles.
+//
+// A persistent CTA has one producer warp, which feeds Q, K and V through the copy engine, and two or three consumer
+// warpgroups with 64 query rows each. A consumer keeps one Q*K^T in flight beside the P*V of the tile before
+// (FlashAttention-3, arXiv:2407.08608). docs/exact.md explains it.
+#pragma once
+
+#include "attention/exact_wgmma_consumer.cuh"
+#include "attention/exact_wgmma_producer.cuh"
+#include "attention/launch.cuh"
+
+namespace attn4j {
+
+template <class Tile>
+__global__ void __launch_bounds__(Tile::kThreads, 1) exact_wgmma_kernel(const __grid_constant__ ExactParams params) {
+  extern __shared__ __align__(1024) unsigned char exact_smem[];
+  const TileShared<Tile> shared(exact_smem);
+  if (threadIdx.x == 0) {
+    Tile::Source::prefetch_maps(params);
+    ptx::tma_prefetch_map(params.v_map);
+    shared.init_barriers();
+  }
+  __syncthreads();
+  if (threadIdx.x < 128) {
+    ptx::setmaxnreg_dec<Tile::kProducerRegisters>();
+    if (threadIdx.x < 32) TileProducer<Tile>(params, shared).run();
+  } else {
+    ptx::setmaxnreg_inc<Tile::kConsumerRegisters>();
+    TileConsumer<Tile>(params, shared).run();
+  }
+}
+
+inline cudaError_t multiprocessor_count(int* count) {
+  int device = 0;
+  const cudaError_t error = cudaGetDevice(&device);
+  return error == cudaSuccess ? cudaDeviceGetAttribute(count, cudaDevAttrMultiProcessorCount, device) : error;
+}
+
+// `params` has its arguments and tensor maps.
+template <class Tile>
+cudaError_t launch_tiles(ExactParams* params, int sms, cudaStream_t stream) {
+  constexpr int kBytes = TileShared<Tile>::kBytes;
+  const cudaError_t error = allow_shared_memory<exact_wgmma_kernel<Tile>>(kBytes);
+  if (error != cudaSuccess) return error;
+  params->plan = plan_work(params->args, Tile::kRows, sms);
+  exact_wgmma_kernel<Tile><<<std::min(params->plan.units, sms), Tile::kThreads, kBytes, stream>>>(*params);
+  return cudaGetLastError();
+}
+
+}  // namespace attn4j

@@ -1,0 +1,34 @@
+// SageAttention with INT8 scores and 16-bit P*V on Hopper's warpgroup instructions: the exact kernel (exact_wgmma.cuh)
+// with scores from INT8 images. docs/exact.md.
+#pragma once
+
+#include "attention/exact_wgmma_kernel.cuh"
+#include "attention/exact_wgmma_maps.h"
+#include "attention/int8_wgmma_scores.cuh"
+
+namespace attn4j {
+
+template <int kD, DType T>
+struct WgmmaInt8F16 {
+  using Tile =
+      std::conditional_t<kD == 64, Int8Tile<64, T, 3, 96, 5, 2>,
+                         std::conditional_t<kD == 96, Int8Tile<96, T, 2, 128, 4, 2>, Int8Tile<128, T, 2, 128, 4, 2>>>;
+
+  static cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
+    int sms = 0;
+    cudaError_t error = multiprocessor_count(&sms);
+    ExactParams params = {};
+    params.args = args;
+    TensorBox v{args.v,        args.v_stride, args.head_dim,      args.lk,
+                args.heads_kv, args.batch,    Tile::kBoxChannels, Tile::kKeys};
+    if (args.lk == 0) v.data = args.o, v.rows = v.heads = v.batch = 1;  // nothing of it counts: any memory will do
+    if (error == cudaSuccess) error = make_tensor_map(&params.v_map, v, T);
+    return error == cudaSuccess ? launch_tiles<Tile>(&params, sms, stream) : error;
+  }
+
+  static KernelEntry entry(const char* name) {
+    return {Family::kWgmmaInt8F16, kD, T, Tile::kKeys, Tile::kRows, name, &launch};
+  }
+};
+
+}  // namespace attn4j
