@@ -101,6 +101,17 @@ public final class Attention {
     return BackendChain.ofThisProcess().backends();
   }
 
+  /**
+   * How the sparge backend divides a request into blocks: the sizes of block masks and maps.
+   *
+   * @throws UnsupportedAttentionException if it can't serve the request
+   */
+  public static BlockGrid blockGrid(AttentionRequest request) {
+    requireRequest(request);
+    request.requireOpen();
+    return BackendChain.ofThisProcess().blockGrid(request);
+  }
+
   private static void requireRequest(AttentionRequest request) {
     if (request == null) {
       throw new InvalidAttentionArgumentException(

@@ -1,6 +1,7 @@
 package org.attn4j;
 
 import java.util.Objects;
+import org.attn4j.backend.Settings;
 
 /**
  * How a request is to be computed. Immutable; {@link #DEFAULTS} or a {@link #builder()} makes one.
@@ -17,6 +18,7 @@ public final class AttentionOptions {
   private final PvAccumulator pvAccumulator;
   private final boolean smoothK;
   private final SageKernel sageKernel;
+  private final SparsityOptions sparsity;
   private final Backend backend;
   private final BackendMode mode;
 
@@ -28,6 +30,7 @@ public final class AttentionOptions {
     pvAccumulator = builder.pvAccumulator;
     smoothK = builder.smoothK;
     sageKernel = builder.sageKernel;
+    sparsity = builder.sparsity;
     backend = builder.backend;
     mode = builder.mode;
   }
@@ -86,6 +89,15 @@ public final class AttentionOptions {
   }
 
   /**
+   * What the sparge backend may leave out. If not set: {@link SparsityOptions#DEFAULTS}, with the
+   * thresholds that the system properties {@code org.attn4j.sparsity.simthreshd1}, {@code
+   * .cdfthreshd} and {@code .pvthreshd} replace.
+   */
+  public SparsityOptions sparsity() {
+    return sparsity == null ? Settings.defaultSparsity() : sparsity;
+  }
+
+  /**
    * The backend to start with; AUTO leaves it to the system property {@code org.attn4j.backend},
    * else to the chain.
    */
@@ -108,6 +120,7 @@ public final class AttentionOptions {
         && pvAccumulator == that.pvAccumulator
         && smoothK == that.smoothK
         && sageKernel == that.sageKernel
+        && sparsity().equals(that.sparsity())
         && backend == that.backend
         && mode == that.mode;
   }
@@ -122,6 +135,7 @@ public final class AttentionOptions {
         pvAccumulator,
         smoothK,
         sageKernel,
+        sparsity(),
         backend,
         mode);
   }
@@ -142,6 +156,8 @@ public final class AttentionOptions {
         + smoothK
         + ", sageKernel="
         + sageKernel
+        + ", sparsity="
+        + sparsity()
         + ", backend="
         + backend
         + ", mode="
@@ -158,6 +174,7 @@ public final class AttentionOptions {
     private PvAccumulator pvAccumulator = PvAccumulator.DEFAULT;
     private boolean smoothK = true;
     private SageKernel sageKernel = SageKernel.AUTO;
+    private SparsityOptions sparsity; // null: not set
     private Backend backend = Backend.AUTO;
     private BackendMode mode = BackendMode.PREFER;
 
@@ -171,6 +188,7 @@ public final class AttentionOptions {
       pvAccumulator = start.pvAccumulator;
       smoothK = start.smoothK;
       sageKernel = start.sageKernel;
+      sparsity = start.sparsity;
       backend = start.backend;
       mode = start.mode;
     }
@@ -224,6 +242,15 @@ public final class AttentionOptions {
     /** Which SageAttention kernel the sage backend runs; AUTO if not set. */
     public Builder sageKernel(SageKernel value) {
       sageKernel = require(value, "sageKernel", "a SageKernel");
+      return this;
+    }
+
+    /**
+     * What the sparge backend may leave out; see {@link AttentionOptions#sparsity} for what holds
+     * if not set. {@link SparsityOptions#OFF} keeps it from serving.
+     */
+    public Builder sparsity(SparsityOptions value) {
+      sparsity = require(value, "sparsity", "a SparsityOptions");
       return this;
     }
 

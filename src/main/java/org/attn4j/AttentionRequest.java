@@ -18,6 +18,7 @@ public final class AttentionRequest {
   private final Tensor o;
   private final Tensor lse;
   private final Tensor kvLengths;
+  private final SparsityTensors sparsityTensors;
   private final AttentionOptions options;
   private final CudaStream stream;
   private final DeviceMemory workspace;
@@ -34,6 +35,7 @@ public final class AttentionRequest {
     o = builder.o;
     lse = builder.lse;
     kvLengths = builder.kvLengths;
+    sparsityTensors = builder.sparsityTensors;
     options = builder.options;
     workspace = builder.workspace;
     dims = RequestValidation.check(builder);
@@ -50,6 +52,7 @@ public final class AttentionRequest {
     o = other.o;
     lse = other.lse;
     kvLengths = other.kvLengths;
+    sparsityTensors = other.sparsityTensors;
     options = other.options;
     dims = other.dims;
     stream = other.stream;
@@ -103,6 +106,11 @@ public final class AttentionRequest {
     return kvLengths;
   }
 
+  /** The tensors of a sparse request; {@link SparsityTensors#NONE} if it has none. */
+  public SparsityTensors sparsityTensors() {
+    return sparsityTensors;
+  }
+
   /** How to compute it. */
   public AttentionOptions options() {
     return options;
@@ -146,6 +154,7 @@ public final class AttentionRequest {
     if (kvLengths != null) {
       requireOpen(kvLengths, "kvLengths");
     }
+    sparsityTensors.requireOpen();
     if (workspace != null && workspace.isClosed()) {
       throw new ClosedTensorException("workspace is closed; it must be open during the call");
     }
@@ -168,6 +177,7 @@ public final class AttentionRequest {
     Tensor o;
     Tensor lse;
     Tensor kvLengths;
+    SparsityTensors sparsityTensors = SparsityTensors.NONE;
     AttentionOptions options = AttentionOptions.DEFAULTS;
     CudaStream stream;
     DeviceMemory workspace;
@@ -214,6 +224,15 @@ public final class AttentionRequest {
      */
     public Builder kvLengths(Tensor value) {
       kvLengths = value;
+      return this;
+    }
+
+    /**
+     * Thresholds per head, a block mask, and where to report the blocks computed. A request with a
+     * mask or a report is served by the sparge backend alone: the others can't honour it.
+     */
+    public Builder sparsityTensors(SparsityTensors value) {
+      sparsityTensors = value;
       return this;
     }
 

@@ -24,6 +24,7 @@ final class RequestValidation {
     checkOutput(request);
     checkLse(request, dims);
     checkKvLengths(request, dims);
+    checkSparsity(request, dims);
     checkStream(request);
     return dims;
   }
@@ -208,6 +209,13 @@ final class RequestValidation {
               + dims.batch()
               + "] is accepted");
     }
+  }
+
+  private static void checkSparsity(AttentionRequest.Builder request, AttentionDims dims) {
+    if (request.sparsityTensors == null) {
+      throw invalid("sparsityTensors is null; SparsityTensors.NONE or tensors are needed");
+    }
+    request.sparsityTensors.check(request.q, dims, request.options.sparsity());
   }
 
   private static void checkStream(AttentionRequest.Builder request) {

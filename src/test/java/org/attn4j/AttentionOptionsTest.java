@@ -20,6 +20,7 @@ public class AttentionOptionsTest {
     assertEquals(options.pvAccumulator(), PvAccumulator.DEFAULT);
     assertTrue(options.smoothK());
     assertEquals(options.sageKernel(), SageKernel.AUTO);
+    assertEquals(options.sparsity(), SparsityOptions.DEFAULTS);
     assertEquals(options.backend(), Backend.AUTO);
     assertEquals(options.mode(), BackendMode.PREFER);
   }
@@ -35,6 +36,7 @@ public class AttentionOptionsTest {
             .pvAccumulator(PvAccumulator.FP32)
             .smoothK(false)
             .sageKernel(SageKernel.QK_INT8_PV_FP16)
+            .sparsity(SparsityOptions.byTopk(0.5f))
             .backend(Backend.SAGE)
             .mode(BackendMode.REQUIRE)
             .build();
@@ -45,7 +47,9 @@ public class AttentionOptionsTest {
         options.toString(),
         "AttentionOptions[layout=NHD, causalMask=BOTTOM_RIGHT, smScale=-0.5,"
             + " quantGranularity=PER_WARP, pvAccumulator=FP32, smoothK=false,"
-            + " sageKernel=QK_INT8_PV_FP16, backend=SAGE, mode=REQUIRE]");
+            + " sageKernel=QK_INT8_PV_FP16, sparsity="
+            + SparsityOptions.byTopk(0.5f)
+            + ", backend=SAGE, mode=REQUIRE]");
   }
 
   @Test

@@ -36,8 +36,9 @@ public class AttentionTest {
   public void everyBackendOfThisVersionIsListed() {
     List<BackendInfo> backends = Attention.backends();
     assertEquals(
-        backends.stream().map(BackendInfo::name).toList(), List.of("sage", "exact", "cpu"));
-    assertTrue(backends.get(2).ready());
+        backends.stream().map(BackendInfo::name).toList(),
+        List.of("sparge", "sage", "exact", "cpu"));
+    assertTrue(backends.get(3).ready());
     for (BackendInfo backend : backends) {
       assertTrue(backend.reason().length() > 10, backend.toString());
     }

@@ -15,6 +15,7 @@ import org.attn4j.BackendInfo;
 import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
 import org.attn4j.BackendVerdict.Outcome;
+import org.attn4j.BlockGrid;
 import org.attn4j.UnsupportedAttentionException;
 
 /**
@@ -53,7 +54,11 @@ public final class BackendChain {
       Settings settings = Settings.fromSystem();
       return new BackendChain(
           settings,
-          List.of(new SageBackend(settings), new ExactBackend(), new CpuBackend()),
+          List.of(
+              new SpargeBackend(settings),
+              new SageBackend(settings),
+              new ExactBackend(),
+              new CpuBackend()),
           System.getLogger("org.attn4j"));
     }
   }
@@ -98,7 +103,7 @@ public final class BackendChain {
    * @throws UnsupportedAttentionException if none does
    */
   public Plan plan(AttentionRequest request) {
-    return plan(request.options(), backend -> backend.supports(request));
+    return plan(request.options(), backend -> supports(backend, request));
   }
 
   /**
@@ -137,7 +142,7 @@ public final class BackendChain {
 
   /** Every backend's answer, in the order of the chain. Runs and logs nothing. */
   public List<BackendVerdict> explain(AttentionRequest request) {
-    return explain(request.options(), backend -> backend.supports(request));
+    return explain(request.options(), backend -> supports(backend, request));
   }
 
   /** As {@link #explain(AttentionRequest)}, for a call that can't be put as a request. */
@@ -187,6 +192,27 @@ public final class BackendChain {
       return Support.refused(Settings.DISABLE_VARIABLE + "=1 switches it off");
     }
     return question.apply(backend);
+  }
+
+  private static Support supports(AttentionBackend backend, AttentionRequest request) {
+    if (backend.name() != Backend.SPARGE && request.sparsityTensors().needSparge()) {
+      // Leaving blocks out is a permission, so dense attention is a valid answer to thresholds. A
+      // mask is an order, and nobody else can report the blocks computed.
+      return Support.refused("the request has a block mask or asks for a report of blocks");
+    }
+    return backend.supports(request);
+  }
+
+  /** The blocks of a request. */
+  public BlockGrid blockGrid(AttentionRequest request) {
+    if (!request.q().isDevice() || !request.q().dtype().isHalf()) {
+      throw new UnsupportedAttentionException(
+          "q is "
+              + (request.q().isDevice() ? request.q().dtype() : "host memory")
+              + "; SpargeAttn serves FLOAT16 and BFLOAT16 in device memory",
+          List.of());
+    }
+    return NativeAttention.blockGrid(request);
   }
 
   /** The backend that the options name, or the system property if they leave it open. */

@@ -23,6 +23,11 @@ abstract class GpuBackend implements AttentionBackend {
     static final String SENTENCE = NativeLibrary.gpuObstacle().orElse(null);
   }
 
+  /** Why this backend doesn't serve a request over device tensors although it could, or null. */
+  String refusal(AttentionRequest request) {
+    return null;
+  }
+
   /** The native function that serves this request. */
   abstract NativeKernel kernel(AttentionRequest request);
 
@@ -51,7 +56,10 @@ abstract class GpuBackend implements AttentionBackend {
     if (Obstacle.SENTENCE != null) {
       return Support.refused(Obstacle.SENTENCE);
     }
-    return NativeAttention.supports(kernel(request), request);
+    String refusal = refusal(request);
+    return refusal != null
+        ? Support.refused(refusal)
+        : NativeAttention.supports(kernel(request), request);
   }
 
   @Override

@@ -2,13 +2,17 @@ package org.attn4j.backend;
 
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
+import org.attn4j.BlockGrid;
 import org.attn4j.CausalMask;
 import org.attn4j.DType;
 import org.attn4j.DeviceMemory;
 import org.attn4j.DeviceTensor;
+import org.attn4j.SparsityOptions;
+import org.attn4j.SparsityTensors;
 import org.attn4j.Tensor;
 import org.attn4j.TensorLayout;
 import org.attn4j.natives.AttentionParams;
+import org.attn4j.natives.SparsityParams;
 import org.attn4j.natives.TensorView;
 import org.attn4j.natives.Workspace;
 import org.attn4j.natives.global.attn4j;
@@ -50,6 +54,7 @@ final class NativeAttention {
   private final TensorView k = params.k();
   private final TensorView v = params.v();
   private final TensorView o = params.o();
+  private final SparsityParams sparsity = new SparsityParams().retainReference();
   private final Workspace workspace = new Workspace().retainReference();
   private final Address address = new Address();
 
@@ -91,12 +96,34 @@ final class NativeAttention {
     }
   }
 
+  /**
+   * The blocks of a request.
+   *
+   * @throws org.attn4j.UnsupportedAttentionException if SpargeAttn can't serve it
+   */
+  static BlockGrid blockGrid(AttentionRequest request) {
+    NativeAttention frame = OF_THREAD.get();
+    frame.fill(request);
+    try (var grid = new org.attn4j.natives.BlockGrid()) {
+      int status = attn4j.spas_block_grid(frame.params, grid);
+      if (status != NativeStatus.OK) {
+        throw NativeStatus.exception(status, lastError());
+      }
+      return new BlockGrid(
+          grid.query_block(), grid.key_block(), grid.query_blocks(), grid.key_blocks());
+    }
+  }
+
   private long workspaceSize(NativeKernel kernel) {
     return switch (kernel) {
       case SAGE -> attn4j.sageattn_workspace_size(params);
       case SAGE_QK_INT8_PV_FP16 -> attn4j.sageattn_qk_int8_pv_fp16_cuda_workspace_size(params);
       case SAGE_QK_INT8_PV_FP8_SM90 ->
           attn4j.sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size(params);
+      case SPAS_MEANSIM -> attn4j.spas_sage2_attn_meansim_cuda_workspace_size(params, sparsity);
+      case SPAS_MEANSIM_TOPK ->
+          attn4j.spas_sage2_attn_meansim_topk_cuda_workspace_size(params, sparsity);
+      case BLOCK_SPARSE -> attn4j.block_sparse_sage2_attn_cuda_workspace_size(params, sparsity);
       case EXACT -> attn4j.exact_attn_workspace_size(params);
     };
   }
@@ -107,6 +134,10 @@ final class NativeAttention {
       case SAGE_QK_INT8_PV_FP16 -> attn4j.sageattn_qk_int8_pv_fp16_cuda(params, workspace, stream);
       case SAGE_QK_INT8_PV_FP8_SM90 ->
           attn4j.sageattn_qk_int8_pv_fp8_cuda_sm90(params, workspace, stream);
+      case SPAS_MEANSIM -> attn4j.spas_sage2_attn_meansim_cuda(params, sparsity, workspace, stream);
+      case SPAS_MEANSIM_TOPK ->
+          attn4j.spas_sage2_attn_meansim_topk_cuda(params, sparsity, workspace, stream);
+      case BLOCK_SPARSE -> attn4j.block_sparse_sage2_attn_cuda(params, sparsity, workspace, stream);
       case EXACT -> attn4j.exact_attn(params, workspace, stream);
     };
   }
@@ -116,6 +147,9 @@ final class NativeAttention {
       case SAGE -> "kernel " + string(attn4j.sageattn_kernel(params));
       case SAGE_QK_INT8_PV_FP16 -> "kernel sageattn_qk_int8_pv_fp16_cuda";
       case SAGE_QK_INT8_PV_FP8_SM90 -> "kernel sageattn_qk_int8_pv_fp8_cuda_sm90";
+      case SPAS_MEANSIM -> "kernel spas_sage2_attn_meansim_cuda";
+      case SPAS_MEANSIM_TOPK -> "kernel spas_sage2_attn_meansim_topk_cuda";
+      case BLOCK_SPARSE -> "kernel block_sparse_sage2_attn_cuda";
       case EXACT -> "kernel exact_attn";
     };
   }
@@ -140,6 +174,22 @@ final class NativeAttention {
     params.qk_quant_gran(GRANULARITIES[options.quantGranularity().ordinal()]);
     params.pv_accum_dtype(ACCUMULATORS[options.pvAccumulator().ordinal()]);
     params.smooth_k(options.smoothK());
+    fill(options.sparsity(), request.sparsityTensors());
+  }
+
+  private void fill(SparsityOptions options, SparsityTensors tensors) {
+    sparsity.simthreshd1(options.simthreshd1());
+    sparsity.simthreshd1_per_head(pointer(tensors.simthreshd1()));
+    sparsity.cdfthreshd(options.cdfthreshd());
+    sparsity.cdfthreshd_per_head(pointer(tensors.cdfthreshd()));
+    sparsity.topk(options.topk());
+    sparsity.topk_per_head(pointer(tensors.topk()));
+    sparsity.pvthreshd(options.pvthreshd());
+    sparsity.pvthreshd_per_head(pointer(tensors.pvthreshd()));
+    sparsity.attention_sink(options.attentionSink());
+    sparsity.block_mask(pointer(tensors.blockMask()));
+    sparsity.block_map(pointer(tensors.blockMap()));
+    sparsity.sparsity(pointer(tensors.sparsity()));
   }
 
   private void fill(TensorView view, Tensor tensor) {

@@ -8,6 +8,12 @@ enum NativeKernel {
   SAGE_QK_INT8_PV_FP16,
   /** {@code sageattn_qk_int8_pv_fp8_cuda_sm90}. */
   SAGE_QK_INT8_PV_FP8_SM90,
+  /** {@code spas_sage2_attn_meansim_cuda}. */
+  SPAS_MEANSIM,
+  /** {@code spas_sage2_attn_meansim_topk_cuda}. */
+  SPAS_MEANSIM_TOPK,
+  /** {@code block_sparse_sage2_attn_cuda}. */
+  BLOCK_SPARSE,
   /** {@code exact_attn}. */
   EXACT
 }

@@ -2,9 +2,11 @@ package org.attn4j.backend;
 
 import java.util.Arrays;
 import java.util.Locale;
+import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
 import org.attn4j.Backend;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.SparsityOptions;
 
 /**
  * What system properties and the environment say. The only class that reads them.
@@ -19,6 +21,51 @@ public record Settings(Backend backend, boolean quantisedDisabled) {
 
   /** The environment variable that switches the quantised backends off. */
   public static final String DISABLE_VARIABLE = "LD_DISABLE_SAGE_ATTENTION";
+
+  /**
+   * What the system properties that set thresholds of SpargeAttn start with; simthreshd1,
+   * cdfthreshd or pvthreshd follows. They hold for requests that set no sparsity of their own.
+   */
+  public static final String SPARSITY_PREFIX = "org.attn4j.sparsity.";
+
+  private static volatile SparsityOptions defaultSparsity;
+
+  /** The sparsity of requests that don't set their own. */
+  public static SparsityOptions defaultSparsity() {
+    SparsityOptions known = defaultSparsity;
+    if (known == null) {
+      known = sparsity(System::getProperty);
+      defaultSparsity = known;
+    }
+    return known;
+  }
+
+  /** The options from the properties; a property that is null isn't set. */
+  static SparsityOptions sparsity(UnaryOperator<String> property) {
+    SparsityOptions defaults = SparsityOptions.DEFAULTS;
+    return defaults
+        .withSimthreshd1(threshold(property, "simthreshd1", defaults.simthreshd1()))
+        .withCdfthreshd(threshold(property, "cdfthreshd", defaults.cdfthreshd()))
+        .withPvthreshd(threshold(property, "pvthreshd", defaults.pvthreshd()));
+  }
+
+  private static float threshold(UnaryOperator<String> property, String name, float otherwise) {
+    String value = property.apply(SPARSITY_PREFIX + name);
+    if (value == null || value.isBlank()) {
+      return otherwise;
+    }
+    try {
+      return Float.parseFloat(value.trim());
+    } catch (NumberFormatException e) {
+      throw new InvalidAttentionArgumentException(
+          "the system property "
+              + SPARSITY_PREFIX
+              + name
+              + " is "
+              + value
+              + "; a number is needed");
+    }
+  }
 
   /** The settings of this process. */
   public static Settings fromSystem() {

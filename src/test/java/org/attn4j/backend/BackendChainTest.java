@@ -6,6 +6,7 @@ import static org.testng.Assert.expectThrows;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.ResourceBundle;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
@@ -15,8 +16,13 @@ import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
 import org.attn4j.BackendVerdict.Outcome;
 import org.attn4j.DType;
+import org.attn4j.DeviceMemory;
+import org.attn4j.DeviceTensor;
 import org.attn4j.HostTensor;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.SparsityOptions;
+import org.attn4j.SparsityTensors;
+import org.attn4j.TensorShape;
 import org.attn4j.UnsupportedAttentionException;
 import org.testng.annotations.BeforeMethod;
 import org.testng.annotations.DataProvider;
@@ -198,6 +204,47 @@ public class BackendChainTest {
     assertEquals(
         refusal.getMessage(),
         "no backend serves the request: sage: LD_DISABLE_SAGE_ATTENTION=1 switches it off");
+  }
+
+  /** Thresholds permit, so anyone may serve; a report is asked of sparge alone. */
+  @Test
+  public void onlySpargeReportsBlocks() {
+    DeviceMemory memory = DeviceMemory.wrap(0, 1 << 20, 1 << 20); // nothing reads it
+    DeviceTensor q =
+        DeviceTensor.view(memory, 0, DType.FLOAT16, TensorShape.contiguous(1, 1, 1, 8));
+    DeviceTensor o =
+        DeviceTensor.view(memory, 64, DType.FLOAT16, TensorShape.contiguous(1, 1, 1, 8));
+    DeviceTensor share =
+        DeviceTensor.view(memory, 128, DType.FLOAT32, TensorShape.contiguous(1, 1));
+    AttentionRequest.Builder request = AttentionRequest.builder().q(q).k(q).v(q).o(o);
+    sparge.refusal = "no";
+    BackendChain chain = chain(NO_SETTINGS);
+    assertSame(chain.plan(request.build()).backend(), Backend.SAGE);
+    request.sparsityTensors(SparsityTensors.builder().sparsity(share).build());
+    UnsupportedAttentionException refusal =
+        expectThrows(UnsupportedAttentionException.class, () -> chain.plan(request.build()));
+    assertEquals(
+        refusal.verdicts().get(1).toString(),
+        "sage REFUSES: the request has a block mask or asks for a report of blocks");
+    sparge.refusal = null;
+    assertSame(chain.plan(request.build()).backend(), Backend.SPARGE);
+  }
+
+  @Test
+  public void systemPropertiesSetThresholds() {
+    assertEquals(Settings.sparsity(name -> null), SparsityOptions.DEFAULTS);
+    Map<String, String> properties =
+        Map.of("org.attn4j.sparsity.simthreshd1", "0.5", "org.attn4j.sparsity.cdfthreshd", " 0.9");
+    assertEquals(
+        Settings.sparsity(properties::get),
+        SparsityOptions.DEFAULTS.withSimthreshd1(0.5f).withCdfthreshd(0.9f));
+    assertEquals(
+        expectThrows(
+                InvalidAttentionArgumentException.class,
+                () -> Settings.sparsity(name -> name.endsWith("pvthreshd") ? "many" : null))
+            .getMessage(),
+        "the system property org.attn4j.sparsity.pvthreshd is many; a number is needed");
+    expectThrows(InvalidAttentionArgumentException.class, () -> Settings.sparsity(name -> "7"));
   }
 
   @Test

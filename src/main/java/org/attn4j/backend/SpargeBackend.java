@@ -1,0 +1,77 @@
+package org.attn4j.backend;
+
+import org.attn4j.AttentionRequest;
+import org.attn4j.Backend;
+import org.attn4j.BackendInfo;
+import org.attn4j.BlockGrid;
+import org.attn4j.DeviceTensor;
+import org.attn4j.SparsityOptions.Selection;
+
+/** SpargeAttn on the GPU. */
+final class SpargeBackend extends GpuBackend {
+  private final Settings settings;
+
+  SpargeBackend(Settings settings) {
+    super(Backend.SPARGE);
+    this.settings = settings;
+  }
+
+  @Override
+  NativeKernel kernel(AttentionRequest request) {
+    return switch (request.options().sparsity().selection()) {
+      case MASS, OFF -> NativeKernel.SPAS_MEANSIM; // OFF is refused before it gets here
+      case TOPK -> NativeKernel.SPAS_MEANSIM_TOPK;
+      case MASK -> NativeKernel.BLOCK_SPARSE;
+    };
+  }
+
+  @Override
+  String refusal(AttentionRequest request) {
+    if (request.options().sparsity().selection() == Selection.OFF) {
+      return "the options switch sparsity off";
+    }
+    Support kernel = NativeAttention.supports(kernel(request), request);
+    if (!kernel.supported()) {
+      return kernel.reason();
+    }
+    BlockGrid grid = NativeAttention.blockGrid(request);
+    String wrongSize = wrongSize("blockMask", request.sparsityTensors().blockMask(), grid);
+    if (wrongSize == null) {
+      wrongSize = wrongSize("blockMap", request.sparsityTensors().blockMap(), grid);
+    }
+    if (wrongSize != null) {
+      return wrongSize;
+    }
+    return askedFor(request) ? null : SpargeRule.refusal(request);
+  }
+
+  private static String wrongSize(String name, DeviceTensor tensor, BlockGrid grid) {
+    if (tensor == null
+        || (tensor.size(2) == grid.queryBlocks() && tensor.size(3) == grid.keyBlocks())) {
+      return null;
+    }
+    return name
+        + " has "
+        + tensor.size(2)
+        + " by "
+        + tensor.size(3)
+        + " blocks; this request has "
+        + grid.queryBlocks()
+        + " by "
+        + grid.keyBlocks();
+  }
+
+  /** Whether the caller wants sparse attention whatever it costs. */
+  private boolean askedFor(AttentionRequest request) {
+    Backend chosen = request.options().backend();
+    return (chosen == Backend.AUTO ? settings.backend() : chosen) == Backend.SPARGE
+        || request.sparsityTensors().needSparge();
+  }
+
+  @Override
+  public BackendInfo info() {
+    return settings.quantisedDisabled()
+        ? new BackendInfo(name().id(), false, Settings.DISABLE_VARIABLE + "=1 switches it off")
+        : super.info();
+  }
+}
