@@ -1,4 +1,4 @@
-// Which kernel sageattn runs, per architecture and shape: one table, with the measurements that it rests on.
+// Which kernel sageattn runs: an estimate of the time each would take, from rates that were measured.
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@ enum class SageChoice { kExact, kInt8Fp8, kInt8F16 };
 // The choice that is never refused for another: it serves, or says why not.
 constexpr SageChoice kLastSageChoice = SageChoice::kInt8F16;
 
-// In order of preference; the first that supports the request serves it.
+// In order of preference; the first that supports the request serves it. `shape` is the validated request.
 std::array<SageChoice, 3> sage_choices(const AttentionParams& params, const AttentionArgs& shape);
 
 }  // namespace attn4j

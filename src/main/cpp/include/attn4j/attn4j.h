@@ -120,7 +120,9 @@ struct AttentionParams {
 // a kernel for the request. It reads shapes, strides, pointer alignment and options, never device memory, and needs no
 // GPU.
 
-// SageAttention with the kernel that suits this architecture and shape best.
+// SageAttention with the kernel that suits this architecture and shape best. d <= 128. On Hopper, the exact kernel serves
+// problems that are too small for quantisation to pay (docs/choice.md), unless qk_quant_gran or pv_accum_dtype ask for
+// something particular; sageattn_kernel tells.
 ATTN4J_API Status sageattn(const AttentionParams& params, const Workspace& workspace, CUstream_st* stream) noexcept;
 ATTN4J_API int64_t sageattn_workspace_size(const AttentionParams& params) noexcept;
 
