@@ -39,14 +39,14 @@ struct Kernel {
   int max_head_dim;
 };
 
-// The L1 bounds hold on N(0, 1) data: int8_f16 and fp8 from the accuracy bars of the project, exact from 16-bit rounding
-// of P and O (2^-9 for bf16, 2^-12 for fp16; the bf16 figure is used for both).
+// The L1 bounds hold on N(0, 1) data: int8_f16 and fp8 from the accuracy bars of the project, exact from 16-bit
+// rounding of P and O (2^-9 for bf16, 2^-12 for fp16; the bf16 figure is used for both).
 const Kernel kKernels[] = {
     {"exact", attn4j::exact_attn, attn4j::exact_attn_workspace_size, 0.006, 0.03, 256},
     {"int8_f16", attn4j::sageattn_qk_int8_pv_fp16_cuda, attn4j::sageattn_qk_int8_pv_fp16_cuda_workspace_size, 0.02, 0.2,
      128},
-    {"fp8_sm90", attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90, attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size, 0.05,
-     0.4, 128},
+    {"fp8_sm90", attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90, attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size,
+     0.05, 0.4, 128},
     {"sage", attn4j::sageattn, attn4j::sageattn_workspace_size, 0.05, 0.4, 128},
 };
 
@@ -86,11 +86,11 @@ struct Case {
   int granularity = 2;
 
   void print() const {
-    std::printf("b=%ld hq=%ld hkv=%ld lq=%ld lk=%ld d=%ld %s %s causal=%d gap=%ld shift=%ld lse=%d lengths=%d smooth=%d "
-                "gran=%d scale=%g",
-                b, hq, hkv, lq, lk, d, dtype == DType::kFloat16 ? "f16" : "bf16",
-                layout == TensorLayout::kHND ? "HND" : "NHD", causal, gap, shift, lse, lengths, smooth_k, granularity,
-                scale);
+    std::printf(
+        "b=%ld hq=%ld hkv=%ld lq=%ld lk=%ld d=%ld %s %s causal=%d gap=%ld shift=%ld lse=%d lengths=%d smooth=%d "
+        "gran=%d scale=%g",
+        b, hq, hkv, lq, lk, d, dtype == DType::kFloat16 ? "f16" : "bf16", layout == TensorLayout::kHND ? "HND" : "NHD",
+        causal, gap, shift, lse, lengths, smooth_k, granularity, scale);
   }
 };
 
@@ -107,15 +107,15 @@ struct Problem {
     params.o = tensor(c.hq, c.lq);
     if (c.lse) params.lse = raw(c.b * c.hq * c.lq * 4);
     params.is_causal = c.causal != 0;
-    params.causal_alignment =
-        c.causal == 2 ? attn4j::CausalAlignment::kBottomRight : attn4j::CausalAlignment::kTopLeft;
+    params.causal_alignment = c.causal == 2 ? attn4j::CausalAlignment::kBottomRight : attn4j::CausalAlignment::kTopLeft;
     params.has_sm_scale = !std::isnan(c.scale);
     params.sm_scale = params.has_sm_scale ? c.scale : 0.f;
     params.smooth_k = c.smooth_k;
     params.qk_quant_gran = static_cast<attn4j::QuantGranularity>(c.granularity);
     if (c.lengths) {
       std::vector<int32_t> lengths(c.b);
-      for (int64_t i = 0; i < c.b; i++) lengths[i] = static_cast<int32_t>((c.lk * (i + 1)) / c.b - (i == 0 ? c.lk / c.b : 0));
+      for (int64_t i = 0; i < c.b; i++)
+        lengths[i] = static_cast<int32_t>((c.lk * (i + 1)) / c.b - (i == 0 ? c.lk / c.b : 0));
       void* p = raw(c.b * 4);
       require(cudaMemcpy(p, lengths.data(), c.b * 4, cudaMemcpyHostToDevice), "copy");
       params.kv_lengths = p;
@@ -207,8 +207,8 @@ bool check(const Kernel& kernel, const Case& c, uint64_t seed) {
   if (!ok) {
     std::printf("  WRONG %s ", kernel.name);
     c.print();
-    std::printf(": L1 %.5f max %.5f lse %.5f bad %llu of %llu intact %d\n", l1, a.max_error, a.max_lse_error, a.bad, a.count,
-                p.intact());
+    std::printf(": L1 %.5f max %.5f lse %.5f bad %llu of %llu intact %d\n", l1, a.max_error, a.max_lse_error, a.bad,
+                a.count, p.intact());
   }
   return ok;
 }
@@ -281,11 +281,12 @@ void print_accuracy(const Kernel& kernel) {
             }
             if (!p.run(kernel)) return;
             const Accuracy a = p.compare(32);
-            std::printf("{\"kernel\": \"%s\", \"data\": \"%s\", \"d\": %ld, \"l\": %ld, \"causal\": %d, \"dtype\": \"%s\", "
-                        "\"cos\": %.6f, \"l1\": %.5f, \"rmse\": %.6f, \"lse_error\": %.6f, \"bad\": %llu}\n",
-                        kernel.name, outlier ? "outlier" : "randn", d, l, causal, dtype == DType::kFloat16 ? "f16" : "bf16",
-                        a.dot / std::sqrt(a.out2 * a.ref2), a.error1 / a.ref1, std::sqrt(a.error2 / a.count),
-                        a.max_lse_error, a.bad);
+            std::printf(
+                "{\"kernel\": \"%s\", \"data\": \"%s\", \"d\": %ld, \"l\": %ld, \"causal\": %d, \"dtype\": \"%s\", "
+                "\"cos\": %.6f, \"l1\": %.5f, \"rmse\": %.6f, \"lse_error\": %.6f, \"bad\": %llu}\n",
+                kernel.name, outlier ? "outlier" : "randn", d, l, causal, dtype == DType::kFloat16 ? "f16" : "bf16",
+                a.dot / std::sqrt(a.out2 * a.ref2), a.error1 / a.ref1, std::sqrt(a.error2 / a.count), a.max_lse_error,
+                a.bad);
           }
         }
       }
@@ -346,10 +347,11 @@ void time_case(const Kernel& kernel, const char* name, Case c) {
   const double operations = 4.0 * c.b * c.hq * c.lq * c.lk * c.d * (c.causal ? 0.5 : 1.0);
   const double us = time_us(kernel, c, operations);
   if (std::isnan(us)) return;
-  std::printf("{\"kernel\": \"%s\", \"shape\": \"%s\", \"b\": %ld, \"hq\": %ld, \"hkv\": %ld, \"lq\": %ld, \"lk\": %ld, "
-              "\"d\": %ld, \"causal\": %d, \"dtype\": \"%s\", \"us\": %.2f, \"tops\": %.1f}\n",
-              kernel.name, name, c.b, c.hq, c.hkv, c.lq, c.lk, c.d, c.causal, c.dtype == DType::kFloat16 ? "f16" : "bf16", us,
-              operations / us * 1e-6);
+  std::printf(
+      "{\"kernel\": \"%s\", \"shape\": \"%s\", \"b\": %ld, \"hq\": %ld, \"hkv\": %ld, \"lq\": %ld, \"lk\": %ld, "
+      "\"d\": %ld, \"causal\": %d, \"dtype\": \"%s\", \"us\": %.2f, \"tops\": %.1f}\n",
+      kernel.name, name, c.b, c.hq, c.hkv, c.lq, c.lk, c.d, c.causal, c.dtype == DType::kFloat16 ? "f16" : "bf16", us,
+      operations / us * 1e-6);
   std::fflush(stdout);
 }
 
@@ -377,8 +379,7 @@ void time_shapes(const Kernel& kernel) {
                           {"sd15_40", 2, 8, 8, 4096, 4096, 40},         {"sd15_80", 2, 8, 8, 1024, 1024, 80},
                           {"wan_480p", 1, 12, 12, 32760, 32760, 128},   {"cogvideox", 1, 30, 30, 17776, 17776, 64},
                           {"hd96", 2, 16, 16, 4096, 4096, 96},          {"gqa", 1, 32, 8, 8192, 8192, 128},
-                          {"llm512", 1, 32, 8, 512, 512, 128},
-                          {"sdxl_cross77_1024", 2, 20, 20, 1024, 77, 64}};
+                          {"llm512", 1, 32, 8, 512, 512, 128},          {"sdxl_cross77_1024", 2, 20, 20, 1024, 77, 64}};
   for (const Shape& s : shapes) {
     Case c;
     c.b = s.b, c.hq = s.hq, c.hkv = s.hkv, c.lq = s.lq, c.lk = s.lk, c.d = s.d;

@@ -1,9 +1,10 @@
-// SageAttention on mma.sync: INT8 scores, 16-bit P*V with fp32 accumulation (SageAttention, arXiv:2410.02367, section 3).
+// SageAttention on mma.sync: INT8 scores, 16-bit P*V with fp32 accumulation (SageAttention, arXiv:2410.02367, section
+// 3).
 //
-// K arrives as an INT8 image with its scales (quant/int8_image.cu). Q is quantised here, once per CTA: its 16-bit rows are
-// read anyway, and a kernel launch and a round trip through memory are saved. The softmax scale and log2(e) ride on the
-// scale of Q, so a score costs one conversion and one multiply-add. V keeps its 16-bit type: fp16 V as in the paper, and
-// bf16 V with bf16 P, which costs 2^-9 of relative error in P and can't overflow where fp16 would.
+// K arrives as an INT8 image with its scales (quant/int8_image.cu). Q is quantised here, once per CTA: its 16-bit rows
+// are read anyway, and a kernel launch and a round trip through memory are saved. The softmax scale and log2(e) ride on
+// the scale of Q, so a score costs one conversion and one multiply-add. V keeps its 16-bit type: fp16 V as in the
+// paper, and bf16 V with bf16 P, which costs 2^-9 of relative error in P and can't overflow where fp16 would.
 #pragma once
 
 #include "attention/mma_core.cuh"
@@ -73,7 +74,7 @@ class Int8MmaPolicy {
     const int8_t* k = args_.k_image + Image::offset(kv * args_.lk_padded + first_key);
     load_image_async<Image::kBytes, Tile::kThreads>(stage, k, threadIdx.x);
     load_tile_async<Tile::kStageKeys, kD / 8, Tile::kThreads>(stage + Image::kBytes, v_, args_.v_stride.row, first_key,
-                                                   w_.kv_length, (args_.head_dim + 7) / 8, threadIdx.x);
+                                                              w_.kv_length, (args_.head_dim + 7) / 8, threadIdx.x);
   }
 
   // Q rows -> INT8 tile and row scales in shared memory.

@@ -34,7 +34,9 @@ class ExactMmaPolicy {
       }
     }
     __device__ __forceinline__ float scaled(int b, int n, int e) const { return s[b][n][e]; }
-    __device__ __forceinline__ float relative(int b, int n, int e, float m) const { return fmaf(s[b][n][e], scale, -m); }
+    __device__ __forceinline__ float relative(int b, int n, int e, float m) const {
+      return fmaf(s[b][n][e], scale, -m);
+    }
     __device__ __forceinline__ float scaled_max(int b, int h) const {
       float x = s[b][0][2 * h];
 #pragma unroll
@@ -58,9 +60,9 @@ class ExactMmaPolicy {
   }
   __device__ __forceinline__ void load_tile(uint32_t stage, int first_key) const {
     load_tile_async<Tile::kStageKeys, kD / 8, Tile::kThreads>(stage, k_, args_.k_stride.row, first_key, w_.kv_length,
-                                                         columns(), threadIdx.x);
+                                                              columns(), threadIdx.x);
     load_tile_async<Tile::kStageKeys, kD / 8, Tile::kThreads>(stage + Tile::kKBytes, v_, args_.v_stride.row, first_key,
-                                                         w_.kv_length, columns(), threadIdx.x);
+                                                              w_.kv_length, columns(), threadIdx.x);
   }
   __device__ __forceinline__ void prepare_queries(char*, int, int) const {}
   __device__ __forceinline__ const float* lse_correction() const { return nullptr; }
@@ -68,9 +70,10 @@ class ExactMmaPolicy {
   __device__ __forceinline__ void make_scores(Scores& out, uint32_t stage, int step, int lane) const {
     constexpr int kGroup = kD / 8 * 128;  // bytes of an 8-row group
     const int warp = threadIdx.x / 32;
-    const uint32_t q = q_smem_ + warp * Tile::kWarpRows * kD * 2 + ((lane >> 3) & 1) * kGroup + (lane >> 4) * 128 +
-                       (lane & 7) * 16;
-    const uint32_t k = stage + step * Tile::kKeys * kD * 2 + (lane >> 4) * kGroup + ((lane >> 3) & 1) * 128 + (lane & 7) * 16;
+    const uint32_t q =
+        q_smem_ + warp * Tile::kWarpRows * kD * 2 + ((lane >> 3) & 1) * kGroup + (lane >> 4) * 128 + (lane & 7) * 16;
+    const uint32_t k =
+        stage + step * Tile::kKeys * kD * 2 + (lane >> 4) * kGroup + ((lane >> 3) & 1) * 128 + (lane & 7) * 16;
     out.scale = args_.scale_log2;
 #pragma unroll
     for (int b = 0; b < Tile::kBlocks; b++) {
@@ -118,7 +121,8 @@ class ExactMmaPolicy {
   const uint16_t* v_;
 };
 
-// q, k and v must be 16-byte aligned in base and strides, with a head_dim of a multiple of 8 or zeros up to the next one.
+// q, k and v must be 16-byte aligned in base and strides, with a head_dim of a multiple of 8 or zeros up to the next
+// one.
 template <int kD, DType T>
 struct ExactMma {
   using Policy = ExactMmaPolicy<kD, T>;

@@ -1,13 +1,13 @@
 // The one shared-memory layout of this library: core-matrix order.
 //
-// A tile of R rows with C columns of 16 bytes each is stored as 8-row groups; inside a group, column after column; inside
-// a column, row after row:
+// A tile of R rows with C columns of 16 bytes each is stored as 8-row groups; inside a group, column after column;
+// inside a column, row after row:
 //
 //   offset(r, c) = (r / 8) * (C * 128) + c * 128 + (r % 8) * 16
 //
 // Each 8 x 16-byte block ("core matrix") is one contiguous 128-byte line of banks. That makes it at once the 8x8 matrix
-// that ldmatrix reads without bank conflicts, and the no-swizzle core matrix of Hopper's wgmma. 16-byte piece number i of
-// the tile lies at 16 * i, so a tile that was written in this order (an image in the workspace) is copied as one
+// that ldmatrix reads without bank conflicts, and the no-swizzle core matrix of Hopper's wgmma. 16-byte piece number i
+// of the tile lies at 16 * i, so a tile that was written in this order (an image in the workspace) is copied as one
 // contiguous run.
 #pragma once
 
@@ -19,8 +19,8 @@
 
 namespace attn4j {
 
-// Row and 16-byte column of piece i of a tile with kColumns columns: consecutive lanes take 8 rows x 4 columns, so global
-// accesses are 64-byte runs and shared ones free of conflicts.
+// Row and 16-byte column of piece i of a tile with kColumns columns: consecutive lanes take 8 rows x 4 columns, so
+// global accesses are 64-byte runs and shared ones free of conflicts.
 template <int kColumns>
 __device__ __forceinline__ int piece_row(unsigned i) {
   return (i / (8 * kColumns)) * 8 + (i & 7);

@@ -40,8 +40,8 @@ Status validate_rows(const TensorView& t, TensorLayout layout, const char* name,
                 static_cast<long long>(s.head_dim), static_cast<long long>(kMaxQuantHeadDim));
   }
   if (s.rows > (1 << 29) || (s.batch > 0 && s.heads > 65535 / s.batch)) {
-    return fail(Status::kUnsupported, "%s: has %lld rows and %lld heads; at most 2^29 rows and 65535 heads in all", name,
-                static_cast<long long>(s.rows), static_cast<long long>(s.batch * s.heads));
+    return fail(Status::kUnsupported, "%s: has %lld rows and %lld heads; at most 2^29 rows and 65535 heads in all",
+                name, static_cast<long long>(s.rows), static_cast<long long>(s.batch * s.heads));
   }
   *view = rows_view(t, layout);
   return Status::kOk;
@@ -115,7 +115,8 @@ Status k_mean(const KMeanParams& params, const Workspace& workspace, CUstream_st
   if (params.mean == nullptr) return fail(Status::kInvalidArgument, "mean: is null; it must be fp32 [b][hkv][d]");
   ATTN4J_RETURN_IF_ERROR(validate_workspace(workspace, bytes));
   int device = 0;
-  const NamedAddress addresses[] = {{"k", k.data}, {"mean", params.mean}, {"workspace", bytes > 0 ? workspace.data : nullptr}};
+  const NamedAddress addresses[] = {
+      {"k", k.data}, {"mean", params.mean}, {"workspace", bytes > 0 ? workspace.data : nullptr}};
   ATTN4J_RETURN_IF_ERROR(validate_device(addresses, 3, &device));
   const DeviceScope scope(device);
   ATTN4J_RETURN_IF_ERROR(check_cuda(scope.error(), "cudaSetDevice"));

@@ -33,8 +33,8 @@ bool exact_is_faster(const AttentionArgs& a) {
   const double operations = 4. * d * heads_q * a.lq * a.lk * (causal ? 0.5 : 1.);
   const double bytes = d * (3. * heads_q * a.lq + 6.1 * heads_kv * a.lk);
   const double exact = operations / (causal ? rates->exact_causal : rates->exact);
-  const double fp8 = operations / (causal ? rates->fp8_causal : rates->fp8) + bytes / kPrepassBytesPerSecond +
-                     kPrepassSeconds;
+  const double fp8 =
+      operations / (causal ? rates->fp8_causal : rates->fp8) + bytes / kPrepassBytesPerSecond + kPrepassSeconds;
   return exact < fp8;
 }
 
@@ -44,8 +44,8 @@ std::array<SageChoice, 3> sage_choices(const AttentionParams& params, const Atte
   // Other architectures have one quantised kernel each, and no measurement that would speak for the exact one.
   if constexpr (arch::kSm != 90) return {SageChoice::kInt8F16, SageChoice::kInt8F16, SageChoice::kInt8F16};
   // Who asks for a certain quantisation gets a quantised kernel.
-  const bool pinned = params.qk_quant_gran != QuantGranularity::kPerThread ||
-                      params.pv_accum_dtype != PvAccumDType::kDefault;
+  const bool pinned =
+      params.qk_quant_gran != QuantGranularity::kPerThread || params.pv_accum_dtype != PvAccumDType::kDefault;
   if (!pinned && exact_is_faster(shape)) return {SageChoice::kExact, SageChoice::kInt8Fp8, SageChoice::kInt8F16};
   return {SageChoice::kInt8Fp8, SageChoice::kInt8F16, SageChoice::kInt8F16};
 }

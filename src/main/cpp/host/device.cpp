@@ -26,11 +26,11 @@ int32_t device_count() noexcept {
 
 int32_t device_compute_capability(int32_t device) noexcept {
   int major = 0, minor = 0;
-  Status status = check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
-                             "cudaDeviceGetAttribute");
+  Status status =
+      check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
   if (status == Status::kOk) {
-    status = check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
-                        "cudaDeviceGetAttribute");
+    status =
+        check_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
   }
   return status == Status::kOk ? 10 * major + minor : static_cast<int32_t>(negative(status));
 }
@@ -72,12 +72,13 @@ Status fill_async(void* destination, int32_t byte_value, int64_t bytes, CUstream
 }
 
 CUstream_st* stream_create(int32_t device) noexcept {
-  return create_on<CUstream_st>(device, "cudaStreamCreateWithFlags", [](CUstream_st** s) {
-    return cudaStreamCreateWithFlags(s, cudaStreamNonBlocking);
-  });
+  return create_on<CUstream_st>(device, "cudaStreamCreateWithFlags",
+                                [](CUstream_st** s) { return cudaStreamCreateWithFlags(s, cudaStreamNonBlocking); });
 }
 
-Status stream_destroy(CUstream_st* stream) noexcept { return check_cuda(cudaStreamDestroy(stream), "cudaStreamDestroy"); }
+Status stream_destroy(CUstream_st* stream) noexcept {
+  return check_cuda(cudaStreamDestroy(stream), "cudaStreamDestroy");
+}
 
 Status stream_synchronize(CUstream_st* stream) noexcept {
   return check_cuda(cudaStreamSynchronize(stream), "cudaStreamSynchronize");

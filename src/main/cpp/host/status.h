@@ -19,7 +19,7 @@ Status check_cuda(cudaError_t error, const char* call);
 constexpr int64_t negative(Status status) { return -static_cast<int64_t>(status); }
 
 // Leaves the function with the status of `call` unless that is kOk.
-#define ATTN4J_RETURN_IF_ERROR(call)                                                                                   \
+#define ATTN4J_RETURN_IF_ERROR(call) \
   if (const ::attn4j::Status status_ = (call); status_ != ::attn4j::Status::kOk) return status_
 
 }  // namespace attn4j

@@ -192,8 +192,7 @@ Status validate_attention(const AttentionParams& p, AttentionArgs* args) {
 Status validate_workspace(const Workspace& workspace, int64_t needed) {
   if (workspace.size < needed || (needed > 0 && workspace.data == nullptr)) {
     return fail(Status::kWorkspaceTooSmall, "workspace: has %lld bytes; this call needs %lld",
-                static_cast<long long>(workspace.data == nullptr ? 0 : workspace.size),
-                static_cast<long long>(needed));
+                static_cast<long long>(workspace.data == nullptr ? 0 : workspace.size), static_cast<long long>(needed));
   }
   if (needed > 0 && reinterpret_cast<uintptr_t>(workspace.data) % 256 != 0) {
     return fail(Status::kInvalidArgument, "workspace: address %p is not aligned to 256 bytes", workspace.data);

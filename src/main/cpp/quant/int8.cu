@@ -147,8 +147,8 @@ __device__ __forceinline__ void quantize_rows(const RowsView& x, const Writer& w
   const int head = static_cast<int>(head_index % x.heads), batch = static_cast<int>(head_index / x.heads);
   const int end = x.lengths != nullptr ? min(max(x.lengths[batch], 0), x.rows) : x.rows;
   const int valid = valid_channels(x.head_dim, c);
-  const auto* base = static_cast<const typename Element<T>::type*>(x.data) + batch * x.stride.batch +
-                     head * x.stride.head + 8 * c;
+  const auto* base =
+      static_cast<const typename Element<T>::type*>(x.data) + batch * x.stride.batch + head * x.stride.head + 8 * c;
   float data[kPasses][8];
 #pragma unroll
   for (int n = 0; n < kPasses; n++) {
@@ -199,8 +199,8 @@ __global__ void __launch_bounds__(kThreads) int8_kernel(const RowsView x, const 
 
 // The heads of K first, then those of Q.
 template <DType T, int kD>
-__global__ void __launch_bounds__(kThreads) int8_pair_kernel(const RowsView k, const PairQueryWriter<kD> writer,
-                                                             const RowsView q) {
+__global__ void __launch_bounds__(kThreads)
+    int8_pair_kernel(const RowsView k, const PairQueryWriter<kD> writer, const RowsView q) {
   const unsigned kv_heads = k.batch * k.heads;
   const int first = blockIdx.x * kRows;
   if (blockIdx.y < kv_heads) {
@@ -246,20 +246,28 @@ cudaError_t enqueue_int8_rows(const RowsView& x, const Int8Rows& out, cudaStream
 
 cudaError_t enqueue_int8_image(const RowsView& k, const Int8Image& out, cudaStream_t stream) {
   switch (out.compiled_d) {
-    case 64: return launch(k, ImageWriter<64>{out}, out.rows_padded, stream);
-    case 96: return launch(k, ImageWriter<96>{out}, out.rows_padded, stream);
-    case 128: return launch(k, ImageWriter<128>{out}, out.rows_padded, stream);
-    default: return cudaErrorInvalidValue;
+    case 64:
+      return launch(k, ImageWriter<64>{out}, out.rows_padded, stream);
+    case 96:
+      return launch(k, ImageWriter<96>{out}, out.rows_padded, stream);
+    case 128:
+      return launch(k, ImageWriter<128>{out}, out.rows_padded, stream);
+    default:
+      return cudaErrorInvalidValue;
   }
 }
 
 cudaError_t enqueue_int8_pair(const RowsView& k, const RowsView& q, const AttentionArgs& args, const Int8Pair& options,
                               cudaStream_t stream) {
   switch (options.compiled_d) {
-    case 64: return launch_pair<64>(k, q, args, options, stream);
-    case 96: return launch_pair<96>(k, q, args, options, stream);
-    case 128: return launch_pair<128>(k, q, args, options, stream);
-    default: return cudaErrorInvalidValue;
+    case 64:
+      return launch_pair<64>(k, q, args, options, stream);
+    case 96:
+      return launch_pair<96>(k, q, args, options, stream);
+    case 128:
+      return launch_pair<128>(k, q, args, options, stream);
+    default:
+      return cudaErrorInvalidValue;
   }
 }
 

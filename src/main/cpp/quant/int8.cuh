@@ -75,8 +75,8 @@ __device__ __forceinline__ float mean_channel(const RowsView& k, const float* su
 }
 
 // The kRows queries from first_row on -> INT8 tile in core-matrix order at `tile`, and per row the scale (with the
-// softmax scale and log2 e) at row_data[r] and mean . q in log2 units at row_data[kRows + r]. `mean` may be null. Queries
-// share a scale in groups of args.q_group (1, or a divisor of kRows).
+// softmax scale and log2 e) at row_data[r] and mean . q in log2 units at row_data[kRows + r]. `mean` may be null.
+// Queries share a scale in groups of args.q_group (1, or a divisor of kRows).
 template <int kD, DType T, int kRows, int kThreads>
 __device__ __forceinline__ void quantize_queries(const AttentionArgs& args, const typename Element<T>::type* q,
                                                  const float* mean, int first_row, char* tile, float* row_data) {

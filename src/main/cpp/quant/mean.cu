@@ -17,8 +17,8 @@ __global__ void __launch_bounds__(kThreads) mean_sums_kernel(const RowsView k, f
   const int valid = valid_channels(k.head_dim, c);
   const int rows = k.lengths != nullptr ? min(max(k.lengths[batch], 0), k.rows) : k.rows;
   const int first = blockIdx.x * chunk_rows, last = min(first + chunk_rows, rows);
-  const auto* base = static_cast<const typename Element<T>::type*>(k.data) + batch * k.stride.batch +
-                     head * k.stride.head + 8 * c;
+  const auto* base =
+      static_cast<const typename Element<T>::type*>(k.data) + batch * k.stride.batch + head * k.stride.head + 8 * c;
   float total[8] = {};
 #pragma unroll 4
   for (int r = first + r0; r < last; r += kPass) {
@@ -37,7 +37,8 @@ __global__ void __launch_bounds__(kThreads) mean_sums_kernel(const RowsView k, f
   sums[(static_cast<int64_t>(blockIdx.y) * gridDim.x + blockIdx.x) * k.head_dim + d] = sum;
 }
 
-__global__ void __launch_bounds__(128) mean_of_sums_kernel(const RowsView k, const float* sums, float* mean, int chunks) {
+__global__ void __launch_bounds__(128)
+    mean_of_sums_kernel(const RowsView k, const float* sums, float* mean, int chunks) {
   if (static_cast<int>(threadIdx.x) >= k.head_dim) return;
   mean[static_cast<int64_t>(blockIdx.x) * k.head_dim + threadIdx.x] =
       mean_channel(k, sums, chunks, blockIdx.x, threadIdx.x);

@@ -1,5 +1,5 @@
-// The pre-pass: kernels that run before attention, as functions that the host calls. Each enqueues one kernel and returns
-// the launch's error.
+// The pre-pass: kernels that run before attention, as functions that the host calls. Each enqueues one kernel and
+// returns the launch's error.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -49,8 +49,8 @@ struct Int8Rows {
 };
 cudaError_t enqueue_int8_rows(const RowsView& x, const Int8Rows& out, cudaStream_t stream);
 
-// K -> the image that attend_mma.cuh reads. `sums` (of enqueue_mean_sums) may be null: no shift. `mean`, if not null, is
-// written for the LSE correction. compiled_d is the attention variant's head_dim.
+// K -> the image that attend_mma.cuh reads. `sums` (of enqueue_mean_sums) may be null: no shift. `mean`, if not null,
+// is written for the LSE correction. compiled_d is the attention variant's head_dim.
 struct Int8Image {
   int8_t* image = nullptr;
   const float* sums = nullptr;
@@ -72,8 +72,9 @@ struct Int8Pair {
 cudaError_t enqueue_int8_pair(const RowsView& k, const RowsView& q, const AttentionArgs& args, const Int8Pair& options,
                               cudaStream_t stream);
 
-// Copies 16-bit tensors of equal batch, heads and rows, whatever their strides. Channels of `to` that `from` doesn't have
-// become 0; channels that `to` doesn't have are left out. For kernels that need 16-byte alignment: in before, out after.
+// Copies 16-bit tensors of equal batch, heads and rows, whatever their strides. Channels of `to` that `from` doesn't
+// have become 0; channels that `to` doesn't have are left out. For kernels that need 16-byte alignment: in before, out
+// after.
 cudaError_t enqueue_copy_rows(const RowsView& from, const RowsView& to, cudaStream_t stream);
 
 }  // namespace attn4j

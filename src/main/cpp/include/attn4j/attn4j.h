@@ -68,7 +68,8 @@ enum class PvAccumDType : int32_t {
   kFp32 = 1,      // one fp32 accumulator
   kFp16 = 2,      // one fp16 accumulator
   kFp16Fp32 = 3,  // an fp16 accumulator per key tile, added up in fp32
-  kFp32Fp32 = 4,  // the tensor core's accumulator per key tile, added up in fp32 (SageAttention2, two-level accumulation)
+  kFp32Fp32 =
+      4,  // the tensor core's accumulator per key tile, added up in fp32 (SageAttention2, two-level accumulation)
   kFp32Fp16 = 5,  // an fp16 accumulator of FP8 products per key tile, added up in fp32 (SageAttention2++)
 };
 
@@ -76,9 +77,9 @@ enum class PvAccumDType : int32_t {
 
 // A non-owning view of a 4-D tensor in device memory.
 struct TensorView {
-  void* data = nullptr;                // address of element (0, 0, 0, 0)
-  int64_t size[4] = {0, 0, 0, 0};      // in the order that TensorLayout gives
-  int64_t stride[4] = {0, 0, 0, 0};    // in elements, same order; stride[3] must be 1 unless size[3] is 1
+  void* data = nullptr;              // address of element (0, 0, 0, 0)
+  int64_t size[4] = {0, 0, 0, 0};    // in the order that TensorLayout gives
+  int64_t stride[4] = {0, 0, 0, 0};  // in elements, same order; stride[3] must be 1 unless size[3] is 1
   DType dtype = DType::kFloat16;
 };
 
@@ -97,8 +98,9 @@ struct AttentionParams {
   TensorView v;  // (b, hkv, lk, d)
   TensorView o;  // (b, hq, lq, d), written; must not overlap an input
 
-  void* lse = nullptr;               // fp32 [b][hq][lq], contiguous, written if not null: ln(sum of exp(scores)), natural log
-  const void* kv_lengths = nullptr;  // int32 [b] in device memory: keys at and after kv_lengths[b] are ignored; null: all lk
+  void* lse = nullptr;  // fp32 [b][hq][lq], contiguous, written if not null: ln(sum of exp(scores)), natural log
+  const void* kv_lengths =
+      nullptr;  // int32 [b] in device memory: keys at and after kv_lengths[b] are ignored; null: all lk
 
   TensorLayout tensor_layout = TensorLayout::kHND;  // of q, k, v and o
   bool is_causal = false;
@@ -116,13 +118,13 @@ struct AttentionParams {
 // ---------------------------------------------------------------------------------------------------------- attention
 //
 // Each function returns kOk once its kernels are enqueued on `stream`. Each *_workspace_size returns the bytes that the
-// call needs (0 is possible), or -status with the reason in last_error(): a size >= 0 is the promise that this build has
-// a kernel for the request. It reads shapes, strides, pointer alignment and options, never device memory, and needs no
-// GPU.
+// call needs (0 is possible), or -status with the reason in last_error(): a size >= 0 is the promise that this build
+// has a kernel for the request. It reads shapes, strides, pointer alignment and options, never device memory, and needs
+// no GPU.
 
-// SageAttention with the kernel that suits this architecture and shape best. d <= 128. On Hopper, the exact kernel serves
-// problems that are too small for quantisation to pay (docs/choice.md), unless qk_quant_gran or pv_accum_dtype ask for
-// something particular; sageattn_kernel tells.
+// SageAttention with the kernel that suits this architecture and shape best. d <= 128. On Hopper, the exact kernel
+// serves problems that are too small for quantisation to pay (docs/choice.md), unless qk_quant_gran or pv_accum_dtype
+// ask for something particular; sageattn_kernel tells.
 ATTN4J_API Status sageattn(const AttentionParams& params, const Workspace& workspace, CUstream_st* stream) noexcept;
 ATTN4J_API int64_t sageattn_workspace_size(const AttentionParams& params) noexcept;
 

@@ -21,7 +21,8 @@ ATTN4J_API int32_t device_compute_capability(int32_t device) noexcept;
 // The device that an address belongs to; -status for host memory and for addresses that CUDA doesn't know.
 ATTN4J_API int32_t device_of(const void* address) noexcept;
 
-// Device memory, aligned to 256 bytes. Null with the reason in last_error() if there is none left. Freeing null is fine.
+// Device memory, aligned to 256 bytes. Null with the reason in last_error() if there is none left. Freeing null is
+// fine.
 ATTN4J_API void* device_malloc(int64_t bytes, int32_t device) noexcept;
 ATTN4J_API Status device_free(void* address) noexcept;
 
@@ -35,7 +36,8 @@ ATTN4J_API CUstream_st* stream_create(int32_t device) noexcept;
 ATTN4J_API Status stream_destroy(CUstream_st* stream) noexcept;
 ATTN4J_API Status stream_synchronize(CUstream_st* stream) noexcept;
 
-// Events for timing. event_elapsed_ms waits for `end` and returns the milliseconds between the two, or a negative status.
+// Events for timing. event_elapsed_ms waits for `end` and returns the milliseconds between the two, or a negative
+// status.
 ATTN4J_API CUevent_st* event_create(int32_t device) noexcept;
 ATTN4J_API Status event_destroy(CUevent_st* event) noexcept;
 ATTN4J_API Status event_record(CUevent_st* event, CUstream_st* stream) noexcept;
