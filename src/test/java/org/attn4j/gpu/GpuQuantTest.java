@@ -119,9 +119,7 @@ public class GpuQuantTest extends GpuTestBase {
       workspace.data(new Address(scratch.address()));
       workspace.size(bytes);
       assertEquals(
-          attn4j.k_mean(params, workspace, stream.handle()),
-          0,
-          attn4j.last_error().getString());
+          attn4j.k_mean(params, workspace, stream.handle()), 0, attn4j.last_error().getString());
     }
     return mean;
   }
@@ -246,8 +244,7 @@ public class GpuQuantTest extends GpuTestBase {
       params.mean(call.mean() == null ? null : new Address(call.mean().address()));
       params.values(new Address(values.address()));
       params.scales(new Address(scales.address()));
-      assertEquals(
-          attn4j.quant_int8(params, stream.handle()), 0, attn4j.last_error().getString());
+      assertEquals(attn4j.quant_int8(params, stream.handle()), 0, attn4j.last_error().getString());
     }
   }
 }
