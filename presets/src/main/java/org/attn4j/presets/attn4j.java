@@ -50,7 +50,8 @@ public class attn4j implements InfoMapper, LoadEnabled {
     map.put(new Info("ATTN4J_API").cppTypes().annotations().cppText(""));
     map.put(new Info("ATTN4J_ABI_VERSION").cppTypes("int").translate());
     map.put(new Info("noexcept").annotations("@NoException").cppText(""));
-    // An int, not a Java enum: JavaCPP makes a new object of every enum that a function returns, and a call
+    // An int, not a Java enum: JavaCPP makes a new object of every enum that a function returns,
+    // and a call
     // makes no garbage.
     map.put(new Info("attn4j::Status").cast().valueTypes("int"));
     for (String name :
