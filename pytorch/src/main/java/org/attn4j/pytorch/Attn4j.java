@@ -7,6 +7,7 @@ import org.attn4j.Backend;
 import org.attn4j.BackendVerdict;
 import org.attn4j.CausalMask;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.TensorLayout;
 import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
@@ -159,16 +160,22 @@ public final class Attn4j {
   }
 
   /**
-   * As {@link #use(Backend)}, with mode and precision too. Layout, causal mask and scale of the
-   * options are not read: the calls have their own.
+   * As {@link #use(Backend)}, with mode, precision and sparsity too.
+   *
+   * @throws InvalidAttentionArgumentException if the options set a layout, a causal mask or a
+   *     scale: those belong to a call
    */
   public static AttentionScope use(AttentionOptions options) {
-    return AttentionScope.open(require(options));
+    return AttentionScope.open(requireNoCall(options));
   }
 
-  /** Options of all calls of the process that neither choose nor lie in a scope. */
+  /**
+   * Options of all calls of the process that neither choose nor lie in a scope.
+   *
+   * @throws InvalidAttentionArgumentException as {@link #use(AttentionOptions)}
+   */
   public static void setDefaults(AttentionOptions options) {
-    require(options);
+    requireNoCall(options);
     Dispatch.change(now -> now.withDefaults(options));
   }
 
@@ -255,6 +262,19 @@ public final class Attn4j {
     if (options == null) {
       throw new InvalidAttentionArgumentException(
           "options is null; AttentionOptions.DEFAULTS or options of your own are needed");
+    }
+    return options;
+  }
+
+  private static AttentionOptions requireNoCall(AttentionOptions options) {
+    require(options);
+    if (options.layout() != TensorLayout.HND
+        || options.causalMask() != CausalMask.NONE
+        || options.hasSmScale()) {
+      throw new InvalidAttentionArgumentException(
+          "options is "
+              + options
+              + "; a layout, a causal mask and a scale belong to a call, not to a scope");
     }
     return options;
   }

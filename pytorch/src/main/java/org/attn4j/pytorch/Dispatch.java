@@ -68,16 +68,12 @@ final class Dispatch {
   /** The options of scope or process, with what a call in PyTorch's terms says itself. */
   static AttentionOptions ambientWith(CausalMask causal, float scale) {
     AttentionOptions ambient = ambient();
-    AttentionOptions.Builder builder =
-        AttentionOptions.builder()
-            .causalMask(causal)
-            .quantGranularity(ambient.quantGranularity())
-            .pvAccumulator(ambient.pvAccumulator())
-            .smoothK(ambient.smoothK())
-            .sageKernel(ambient.sageKernel())
-            .backend(ambient.backend())
-            .mode(ambient.mode());
-    return Float.isFinite(scale) ? builder.smScale(scale).build() : builder.build();
+    boolean scaled = Float.isFinite(scale);
+    if (causal == CausalMask.NONE && !scaled) {
+      return ambient;
+    }
+    AttentionOptions.Builder builder = ambient.toBuilder().causalMask(causal);
+    return scaled ? builder.smScale(scale).build() : builder.build();
   }
 
   /** The options of a call that leaves backend and mode open, with those of its scope. */

@@ -68,7 +68,15 @@ final class Obstacles {
     if (type != ScalarType.Half.value && type != ScalarType.BFloat16.value) {
       return "query is " + call.query().scalar_type() + "; Half and BFloat16 are accepted";
     }
-    return ofTensors(call);
+    String obstacle = ofTensors(call);
+    if (obstacle == null && !(isRows(call.query()) && isRows(call.key()) && isRows(call.value()))) {
+      return "the channels of a tensor don't lie next to each other";
+    }
+    return obstacle;
+  }
+
+  private static boolean isRows(Tensor tensor) {
+    return tensor.stride(-1) == 1 || tensor.size(-1) == 1;
   }
 
   private static String ofHostTensors(SdpaCall call, Backend chosen) {

@@ -46,11 +46,6 @@ record Operand(Tensor tensor, long batch, long heads, long length, long headDim,
     return batch == 0 || heads == 0 || length == 0 || headDim == 0;
   }
 
-  /** Whether the channels of a row lie next to each other, as the kernels need them. */
-  boolean hasContiguousChannels() {
-    return headDim == 1 || strides[3] == 1;
-  }
-
   /** The shape with batch and heads repeated to the given numbers: PyTorch's broadcasting. */
   TensorShape expanded(long toBatch, long toHeads) {
     return TensorShape.strided(

@@ -216,6 +216,26 @@ public class SdpaApiTest {
     }
   }
 
+  @Test
+  public void scopeTakesNothingThatBelongsToACall() {
+    AttentionOptions scaled = AttentionOptions.builder().smScale(0.5f).build();
+    expectThrows(InvalidAttentionArgumentException.class, () -> Attn4j.use(scaled));
+    AttentionOptions nhd = AttentionOptions.builder().layout(TensorLayout.NHD).build();
+    expectThrows(InvalidAttentionArgumentException.class, () -> Attn4j.setDefaults(nhd));
+  }
+
+  @Test
+  public void scopesBackendServesCausalAndScaledCalls() {
+    TensorOptional none = new TensorOptional();
+    DoubleOptional scale = new DoubleOptional(0.3);
+    Tensor expected = torch.scaled_dot_product_attention(q, k, v, none, 0, true, scale, false);
+    try (AttentionScope scope = Attn4j.use(CPU)) {
+      assertSame(scope.options(), CPU);
+      assertClose(
+          Attn4j.scaled_dot_product_attention(q, k, v, none, 0, true, scale, false), expected);
+    }
+  }
+
   private Backend served(AttentionOptions options) {
     return Attn4j.explain(q, k, v, null, options).stream()
         .filter(verdict -> verdict.outcome() == BackendVerdict.Outcome.SERVES)
