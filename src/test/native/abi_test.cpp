@@ -80,7 +80,10 @@ void test_workspace_sizes() {
   const AttentionParams nhd = request({}, {2, 2, 1500, 128}, TensorLayout::kNHD);
   expect(size == attn4j::sageattn_workspace_size(nhd), "the size doesn't depend on the layout");
   const AttentionParams longer = request({}, {2, 2, 3000, 128});
-  expect(attn4j::sageattn_workspace_size(longer) > size, "more keys need more space");
+  // sageattn may take the exact kernel, which needs none.
+  expect(attn4j::sageattn_qk_int8_pv_fp16_cuda_workspace_size(longer) >
+             attn4j::sageattn_qk_int8_pv_fp16_cuda_workspace_size(good()),
+         "more keys need more space");
   expect(size < int64_t{2} * 2 * 1500 * 128 * 8, "the space is that of a few copies of K");
   for (const int64_t head_dim : {8, 40, 64, 72, 80, 96, 112, 128}) {
     for (const DType dtype : {DType::kFloat16, DType::kBFloat16}) {

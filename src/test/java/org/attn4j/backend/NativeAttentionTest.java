@@ -108,7 +108,8 @@ public class NativeAttentionTest {
     assertTrue(rough < smooth, rough + " " + smooth);
     sizes.options = AttentionOptions.DEFAULTS;
     sizes.lse = true;
-    assertTrue(bytes(NativeKernel.SAGE_QK_INT8_PV_FP16, sizes) > smooth, "the mean is kept");
+    // For the LSE the mean is kept; Hopper's kernel has room for it in any case.
+    assertTrue(bytes(NativeKernel.SAGE_QK_INT8_PV_FP16, sizes) >= smooth);
     sizes.options = AttentionOptions.builder().pvAccumulator(PvAccumulator.FP32_FP16).build();
     Support support = NativeAttention.supports(NativeKernel.SAGE_QK_INT8_PV_FP16, sizes.request());
     assertFalse(support.supported());

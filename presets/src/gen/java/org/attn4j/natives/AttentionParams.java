@@ -36,7 +36,7 @@ public class AttentionParams extends Pointer {
   public native @ByRef TensorView v(); public native AttentionParams v(TensorView setter);  // (b, hkv, lk, d)
   public native @ByRef TensorView o(); public native AttentionParams o(TensorView setter);  // (b, hq, lq, d), written; must not overlap an input
 
-  public native Pointer lse(); public native AttentionParams lse(Pointer setter);               // fp32 [b][hq][lq], contiguous, written if not null: ln(sum of exp(scores)), natural log
+  public native Pointer lse(); public native AttentionParams lse(Pointer setter);  // fp32 [b][hq][lq], contiguous, written if not null: ln(sum of exp(scores)), natural log
   public native @Const Pointer kv_lengths(); public native AttentionParams kv_lengths(Pointer setter);  // int32 [b] in device memory: keys at and after kv_lengths[b] are ignored; null: all lk
 
   public native TensorLayout tensor_layout(); public native AttentionParams tensor_layout(TensorLayout setter);  // of q, k, v and o

@@ -128,11 +128,13 @@ public static final int
 // ---------------------------------------------------------------------------------------------------------- attention
 //
 // Each function returns kOk once its kernels are enqueued on `stream`. Each *_workspace_size returns the bytes that the
-// call needs (0 is possible), or -status with the reason in last_error(): a size >= 0 is the promise that this build has
-// a kernel for the request. It reads shapes, strides, pointer alignment and options, never device memory, and needs no
-// GPU.
+// call needs (0 is possible), or -status with the reason in last_error(): a size >= 0 is the promise that this build
+// has a kernel for the request. It reads shapes, strides, pointer alignment and options, never device memory, and needs
+// no GPU.
 
-// SageAttention with the kernel that suits this architecture and shape best.
+// SageAttention with the kernel that suits this architecture and shape best. d <= 128. On Hopper, the exact kernel
+// serves problems that are too small for quantisation to pay (docs/choice.md), unless qk_quant_gran or pv_accum_dtype
+// ask for something particular; sageattn_kernel tells.
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int sageattn(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long sageattn_workspace_size(@Const @ByRef AttentionParams params);
 
@@ -252,7 +254,8 @@ public static final int
 // The device that an address belongs to; -status for host memory and for addresses that CUDA doesn't know.
 @Namespace("attn4j") public static native @NoException int device_of(@Const Pointer _address);
 
-// Device memory, aligned to 256 bytes. Null with the reason in last_error() if there is none left. Freeing null is fine.
+// Device memory, aligned to 256 bytes. Null with the reason in last_error() if there is none left. Freeing null is
+// fine.
 @Namespace("attn4j") public static native @NoException Pointer device_malloc(@Cast("int64_t") long bytes, int device);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int device_free(Pointer _address);
 
@@ -266,7 +269,8 @@ public static final int
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int stream_destroy(org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int stream_synchronize(org.bytedeco.cuda.cudart.CUstream_st stream);
 
-// Events for timing. event_elapsed_ms waits for `end` and returns the milliseconds between the two, or a negative status.
+// Events for timing. event_elapsed_ms waits for `end` and returns the milliseconds between the two, or a negative
+// status.
 @Namespace("attn4j") public static native @NoException org.bytedeco.cuda.cudart.CUevent_st event_create(int device);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int event_destroy(org.bytedeco.cuda.cudart.CUevent_st event);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int event_record(org.bytedeco.cuda.cudart.CUevent_st event, org.bytedeco.cuda.cudart.CUstream_st stream);
