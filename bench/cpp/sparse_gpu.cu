@@ -184,7 +184,8 @@ Case random_case(std::mt19937_64& random, Function f) {
   return c;
 }
 
-// Keeping everything must give what dense attention gives.
+// Keeping everything must give what dense attention gives: bit for bit if the dense function runs the same kernel, else
+// (on Hopper) within what two roundings of an output may differ, 2^-10 of it in fp16 and 2^-7 in bf16.
 int check_dense_equality() {
   int failed = 0, bitwise = 0, count = 0;
   for (const int64_t d : {64, 96, 128}) {
@@ -215,7 +216,8 @@ int check_dense_equality() {
         }
         count++, bitwise += sparse == dense && sparse_lse == dense_lse;
         const bool none_left_out = std::all_of(share.begin(), share.end(), [](float x) { return x == 0.f; });
-        if (error <= 1e-3 * norm && none_left_out) continue;
+        const double rounding = c.dtype == DType::kFloat16 ? 1e-3 : 8e-3;
+        if (error <= rounding * norm && none_left_out) continue;
         failed++;
         std::printf("  UNEQUAL %s d=%ld causal=%d: %g\n", kFunctionNames[static_cast<int>(f)], d, causal, error / norm);
       }
