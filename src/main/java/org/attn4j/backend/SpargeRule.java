@@ -19,11 +19,8 @@ final class SpargeRule {
   /** Why sparsity won't pay, or null. */
   static String refusal(AttentionRequest request) {
     if (request.dims().keys() < MIN_KEYS) {
-      return "there are "
-          + request.dims().keys()
-          + " keys; sparsity is tried from "
-          + MIN_KEYS
-          + " on, or if the backend is chosen by name";
+      // Without the number of keys: a reason is logged once, and a program has many lengths.
+      return "sparsity is tried from " + MIN_KEYS + " keys on, or if the backend is chosen by name";
     }
     Support dense = NativeAttention.supports(NativeKernel.SAGE, request);
     if (dense.supported() && dense.reason().contains(WARPGROUP)) {

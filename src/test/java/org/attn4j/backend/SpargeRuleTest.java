@@ -1,0 +1,78 @@
+package org.attn4j.backend;
+
+import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertNull;
+import static org.testng.Assert.assertTrue;
+
+import org.attn4j.AttentionOptions;
+import org.attn4j.AttentionRequest;
+import org.attn4j.DType;
+import org.attn4j.DeviceMemory;
+import org.attn4j.DeviceTensor;
+import org.attn4j.SparsityOptions;
+import org.attn4j.TensorShape;
+import org.attn4j.runtime.NativeLibrary;
+import org.testng.SkipException;
+import org.testng.annotations.Test;
+
+/** When the chain takes SpargeAttn by itself, and what the backend answers without a GPU. */
+public class SpargeRuleTest {
+  private static AttentionRequest request(long keys, SparsityOptions sparsity) {
+    return AttentionRequest.builder()
+        .q(tensor(1, 128))
+        .k(tensor(2, keys))
+        .v(tensor(3, keys))
+        .o(tensor(4, 128))
+        .options(AttentionOptions.builder().sparsity(sparsity).build())
+        .build();
+  }
+
+  private static DeviceTensor tensor(long place, long rows) {
+    DeviceMemory memory = DeviceMemory.wrap(0, place << 32, 1L << 32); // nothing reads it
+    return DeviceTensor.view(memory, 0, DType.FLOAT16, TensorShape.contiguous(1, 2, rows, 64));
+  }
+
+  @Test
+  public void shortSequencesAreLeftToOthers() {
+    assertEquals(
+        SpargeRule.refusal(request(4095, SparsityOptions.DEFAULTS)),
+        "sparsity is tried from 4096 keys on, or if the backend is chosen by name");
+  }
+
+  @Test
+  public void longOnesDependOnTheDenseKernel() {
+    requireLibrary();
+    AttentionRequest request = request(4096, SparsityOptions.DEFAULTS);
+    String dense = NativeAttention.supports(NativeKernel.SAGE, request).reason();
+    String refusal = SpargeRule.refusal(request);
+    if (dense.contains("wgmma")) {
+      assertTrue(refusal.startsWith("the dense " + dense + " is faster here"), refusal);
+    } else {
+      assertNull(refusal);
+    }
+  }
+
+  @Test
+  public void switchedOffMeansOff() {
+    SpargeBackend backend = new SpargeBackend(Settings.of("sparge", null));
+    assertEquals(
+        backend.refusal(request(8192, SparsityOptions.OFF)), "the options switch sparsity off");
+  }
+
+  @Test
+  public void chosenByNameServesWhatTheRuleRefuses() {
+    requireLibrary();
+    AttentionRequest request = request(100, SparsityOptions.DEFAULTS);
+    Support kernel = NativeAttention.supports(NativeKernel.SPAS_MEANSIM, request);
+    String refusal = new SpargeBackend(Settings.of("sparge", null)).refusal(request);
+    assertEquals(refusal, kernel.supported() ? null : kernel.reason());
+  }
+
+  private static void requireLibrary() {
+    NativeLibrary.loadFailure()
+        .ifPresent(
+            failure -> {
+              throw new SkipException("no native library: " + failure);
+            });
+  }
+}
