@@ -112,7 +112,7 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
   for (int r = 0; r < 2; r++) {
     // The ones column is channel D: quad lane 0, first of its two values.
     sum[r] = __shfl_sync(kFullWarp, c.out[P::kVRows / 2 - 4 + 2 * r], c.lane & 28);
-    inverse[r] = sum[r] > 0.f ? 1.f / sum[r] : 0.f;
+    inverse[r] = sum[r] == 0.f ? 0.f : 1.f / sum[r];  // a NaN stays one
     const int row = item.first_row + c.warp_row + (c.lane >> 2) + 8 * r;
     valid[r] = row < a.lq;
     target[r] = static_cast<typename E::type*>(a.o) + item.batch * a.o_stride.batch + item.head * a.o_stride.head +
@@ -121,7 +121,7 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
       // The second half of q_scale holds q . mean(k), which the shifted scores lack.
       const int64_t padded = head * a.lq_padded + row;
       const float shift = a.k_mean ? a.q_scale[padded + static_cast<int64_t>(a.batch) * a.heads_q * a.lq_padded] : 0.f;
-      a.lse[head * a.lq + row] = sum[r] > 0.f ? kLn2 * (c.reference[r] + log2f(sum[r]) + shift) : -kInfinity;
+      a.lse[head * a.lq + row] = sum[r] == 0.f ? -kInfinity : kLn2 * (c.reference[r] + log2f(sum[r]) + shift);
     }
   }
 #pragma unroll

@@ -125,7 +125,7 @@ struct WgmmaConsumer {
     for (int i = kFirst; i < kLast; i++) {
       const int x = i & 3;
       const int32_t* s = scores[kBuffer] + 16 * (i >> 2) + 8 * (x >> 1) + 2 * (x & 1);
-      const float scale = fmaxf(q_scale[x & 1] * k_scale[kBuffer][i >> 2], kMinScale);
+      const float scale = ptx::max_nan(q_scale[x & 1] * k_scale[kBuffer][i >> 2], kMinScale);
       float ref = reference[x & 1];
       if (i >= kFirst + P::kPacksAtOnce) ref = after(ref, packed<kBuffer>(i - P::kPacksAtOnce));
       const float y[4] = {__int2float_rn(s[0]), __int2float_rn(s[1]), __int2float_rn(s[4]), __int2float_rn(s[5])};

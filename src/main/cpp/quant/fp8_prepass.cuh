@@ -48,7 +48,7 @@ __device__ __forceinline__ uint32_t round_int8x4(float a, float b, float c, floa
 template <int kLanes>
 __device__ __forceinline__ float lanes_max(float x) {
 #pragma unroll
-  for (int o = kLanes / 2; o > 0; o >>= 1) x = fmaxf(x, __shfl_xor_sync(kFullWarp, x, o));
+  for (int o = kLanes / 2; o > 0; o >>= 1) x = ptx::max_nan(x, __shfl_xor_sync(kFullWarp, x, o));
   return x;
 }
 
@@ -175,7 +175,7 @@ __device__ __forceinline__ void quantise_k(const PrepassParams& p, int batch, in
     float x[8];
     unpack8<T>(x, raw[i]);
 #pragma unroll
-    for (int e = 0; e < 8; e++) absmax = fmaxf(absmax, fabsf(x[e] - shift[e]));
+    for (int e = 0; e < 8; e++) absmax = ptx::max_nan(absmax, fabsf(x[e] - shift[e]));
   }
   absmax = lanes_max<Shape::kLanes>(absmax);
   const float inverse = 127.f / absmax;
@@ -298,7 +298,7 @@ __device__ __forceinline__ void quantise_q(const PrepassParams& p, int batch, in
     float x[8], absmax = kMinAbsmax;
     unpack8<T>(x, raw[i]);
 #pragma unroll
-    for (int e = 0; e < 8; e++) absmax = fmaxf(absmax, fabsf(x[e]));
+    for (int e = 0; e < 8; e++) absmax = ptx::max_nan(absmax, fabsf(x[e]));
     absmax = lanes_max<Shape::kLanes>(absmax);
     const float inverse = a.q_sign * 127.f / absmax;
     if (8 * piece < D) {

@@ -238,7 +238,7 @@ public class GpuEdgeTest extends GpuTestBase {
       UnsupportedAttentionException refusal =
           expectThrows(
               UnsupportedAttentionException.class, () -> Attention.sdpa(problem.request().build()));
-      assertEquals(refusal.verdicts().size(), 3, refusal.getMessage());
+      assertEquals(refusal.verdicts().size(), 4, refusal.getMessage());
     }
   }
 
