@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +50,7 @@ def sdpa_us(row, backend):
         call(i)
   times = []
   for i in range(6):
+    time.sleep(0.02)  # a pause lets the clocks recover from what ran before
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
     graph.replay()
@@ -61,6 +63,8 @@ def sdpa_us(row, backend):
 
 def rows_of(command):
   out = subprocess.run(command, capture_output=True, text=True)
+  if out.returncode != 0:
+    sys.exit(f"{command} ended with {out.returncode}: {out.stdout[-500:]} {out.stderr[-500:]}")
   return [json.loads(line) for line in out.stdout.splitlines() if line.startswith("{")]
 
 

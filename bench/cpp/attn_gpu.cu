@@ -8,12 +8,14 @@
 //   ./attn_gpu sanitize KERNEL...   a few small shapes, for compute-sanitizer
 // KERNEL: exact, int8_f16, fp8_sm90, sage
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "accuracy.cuh"
@@ -57,6 +59,8 @@ class Buffer {
   explicit Buffer(int64_t bytes) : bytes_(bytes) {
     require(cudaMalloc(&memory_, bytes + 2 * kGuard), "cudaMalloc");
     poison();
+    // The fill runs on the default stream, which a non-blocking stream doesn't wait for.
+    require(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
   }
   ~Buffer() { cudaFree(memory_); }
   Buffer(const Buffer&) = delete;
@@ -150,6 +154,7 @@ struct Problem {
       fill_kernel<<<1024, 256>>>(params.v, c.layout, v, seed + 2);
     }
     require(cudaGetLastError(), "fill");
+    require(cudaDeviceSynchronize(), "fill");
   }
   bool run(const Kernel& kernel, cudaStream_t stream = nullptr) {
     const int64_t bytes = kernel.size(params);
@@ -322,6 +327,8 @@ double time_us(const Kernel& kernel, const Case& c, double operations) {
     require(cudaStreamEndCapture(stream, &graph), "capture");
     require(cudaGraphInstantiate(&executable, graph, 0), "graph");
     for (int i = 0; i < 6; i++) {
+      // A pause lets the clocks recover from what ran before.
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
       require(cudaEventRecord(start, stream), "event");
       require(cudaGraphLaunch(executable, stream), "graph");
       require(cudaEventRecord(end, stream), "event");
@@ -361,8 +368,8 @@ struct Shape {
 };
 
 void time_grid(const Kernel& kernel, const std::vector<int64_t>& dims, const std::vector<int64_t>& lengths) {
-  for (const int64_t d : dims) {
-    for (const int64_t l : lengths) {
+  for (const int64_t l : lengths) {
+    for (const int64_t d : dims) {
       for (const int causal : {0, 1}) {
         if (d == 96 && causal) continue;
         Case c;
