@@ -60,11 +60,10 @@ class TileConsumer {
   // Below every scaled score, and finite: a row that has seen no key needs no special case.
   static constexpr float kLowest = -1e30f;
 
-  // What it takes to store a block once its last P*V is complete.
+  // A block whose softmax is complete, to be stored once its last P*V is.
   struct Finished {
-    uint16_t* o;  // first channel of row `row`
-    int row;      // this thread's first
-    float factor[2];
+    int flat_head, row;  // row_ of the block
+    float sum[2], reference[2];
   };
 
   // ------------------------------------------------------------------------------------------------ blocks and queries
@@ -118,6 +117,10 @@ class TileConsumer {
     issue_scores();
     issue_values();
     ptx::named_barrier_arrive(kFirstToken + (warpgroup_ + 1) % Tile::kWarpgroups, kTokenThreads);
+  }
+
+  // Waits for the scores; P*V may go on.
+  __device__ __forceinline__ void wait_scores() {
     ptx::wgmma_wait_group<1>();
     scores_.complete(tile_.slot);
     release(shared_.k_empty(tile_.slot));
@@ -194,6 +197,7 @@ class TileConsumer {
   template <bool kMasked>
   __device__ __forceinline__ void step(int j) {
     issue_scores_and_values();
+    wait_scores();
     if constexpr (kMasked) mask(j);
     float alpha[2];
     raise_references(alpha);
@@ -214,6 +218,7 @@ class TileConsumer {
     issue_scores_and_values();
     const Finished finished = finish();
     enter_block(cursor);
+    wait_scores();
     first_softmax();
     wait_output();
     store(finished);
@@ -228,33 +233,28 @@ class TileConsumer {
 
   // ------------------------------------------------------------------------------------------------------------ output
 
-  // The softmax of this block is complete.
   __device__ __forceinline__ Finished finish() const {
-    const AttentionArgs& args = params_.args;
-    Finished f;
-    f.row = row_;
-    const int batch = block_.flat_head / args.heads_q, head = block_.flat_head - batch * args.heads_q;
-    f.o = static_cast<uint16_t*>(args.o) + batch * args.o_stride.batch + head * args.o_stride.head +
-          row_ * args.o_stride.row;
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-      float sum = sum_[h];  // this thread's share
-      sum += __shfl_xor_sync(kFullWarp, sum, 1);
-      sum += __shfl_xor_sync(kFullWarp, sum, 2);
-      f.factor[h] = sum == 0.f ? 0.f : __fdividef(1.f, sum);
-      const int row = row_ + 8 * h;
-      if (args.lse != nullptr && lane_ % 4 == 0 && row < args.lq) {
-        args.lse[static_cast<int64_t>(block_.flat_head) * args.lq + row] =
-            sum == 0.f ? -kInfinity : kLn2 * (reference_[h] + __log2f(sum) + scores_.lse_correction(block_, row));
-      }
-    }
-    return f;
+    return {block_.flat_head, row_, {sum_[0], sum_[1]}, {reference_[0], reference_[1]}};
   }
 
+  // Sums over the quad and pointers are made here, not before: the exponentials of the next block run beside them,
+  // which measured up to 4 % faster on short sequences.
   __device__ __forceinline__ void store(const Finished& f) const {
+    const AttentionArgs& args = params_.args;
+    const int batch = f.flat_head / args.heads_q, head = f.flat_head - batch * args.heads_q;
+    uint16_t* o = static_cast<uint16_t*>(args.o) + batch * args.o_stride.batch + head * args.o_stride.head +
+                  f.row * args.o_stride.row;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      store_row(f.o + 8 * h * params_.args.o_stride.row, f.row + 8 * h < params_.args.lq, h, f.factor[h]);
+      float sum = f.sum[h];  // this thread's share
+      sum += __shfl_xor_sync(kFullWarp, sum, 1);
+      sum += __shfl_xor_sync(kFullWarp, sum, 2);
+      const int row = f.row + 8 * h;
+      if (args.lse != nullptr && lane_ % 4 == 0 && row < args.lq) {
+        args.lse[static_cast<int64_t>(f.flat_head) * args.lq + row] =
+            sum == 0.f ? -kInfinity : kLn2 * (f.reference[h] + __log2f(sum) + scores_.lse_correction(f.flat_head, row));
+      }
+      store_row(o + 8 * h * args.o_stride.row, row < args.lq, h, sum == 0.f ? 0.f : __fdividef(1.f, sum));
     }
   }
 

@@ -87,7 +87,7 @@ class ExactScores {
   __device__ __forceinline__ float probability(int i) const { return scores_[i]; }
 
   // What the LSE of a row needs besides reference and sum, in log2 units.
-  __device__ __forceinline__ float lse_correction(const WorkBlock&, int) const { return 0.f; }
+  __device__ __forceinline__ float lse_correction(int, int) const { return 0.f; }
 
  private:
   // This warpgroup's rows of the first box.

@@ -139,10 +139,10 @@ class Int8Scores {
   __device__ __forceinline__ float probability(int i) const { return __int_as_float(scores_[i]); }
 
   // K was shifted by its mean: q . mean(k), the second half of q_scale.
-  __device__ __forceinline__ float lse_correction(const WorkBlock& block, int row) const {
+  __device__ __forceinline__ float lse_correction(int flat_head, int row) const {
     const AttentionArgs& args = params_.args;
     const int64_t heads = static_cast<int64_t>(args.batch) * args.heads_q;
-    return args.q_scale[(heads + block.flat_head) * args.lq_padded + row];
+    return args.q_scale[(heads + flat_head) * args.lq_padded + row];
   }
 
  private:
