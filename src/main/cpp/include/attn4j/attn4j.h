@@ -1,9 +1,10 @@
 // attn4j: SageAttention on NVIDIA GPUs. The one public header of the C++ library, and the only one that JavaCPP parses.
 //
 // The library knows no framework. A tensor is a non-owning view of device memory; the caller provides the output, the
-// scratch memory and the stream. A call validates, enqueues at most three kernels and returns: it allocates nothing,
-// waits for nothing, never throws and never ends the process. It may be captured into a CUDA graph, may be made from
-// any host thread, and leaves the current device as it found it.
+// scratch memory and the stream. A call validates, enqueues at most three kernels (and one copy for each tensor that
+// isn't aligned to 16 bytes) and returns: it allocates nothing, waits for nothing, never throws and never ends the
+// process. It may be captured into a CUDA graph, may be made from any host thread, and leaves the current device as it
+// found it.
 //
 // Shapes: b batch entries, hq query heads, hkv key/value heads, lq queries and lk keys per head, d channels per head.
 // Names follow SageAttention 2.2 (arXiv:2410.02367, arXiv:2411.10958), so that its readers are at home.
