@@ -1,4 +1,5 @@
-// attn4j: SageAttention on NVIDIA GPUs. The one public header of the C++ library, and the only one that JavaCPP parses.
+// attn4j: SageAttention on NVIDIA GPUs. The main public header of the C++ library; sparse.h (SpargeAttn) and device.h
+// (memory, streams, graphs) stand beside it. JavaCPP parses all three.
 //
 // The library knows no framework. A tensor is a non-owning view of device memory; the caller provides the output, the
 // scratch memory and the stream. A call validates, enqueues at most three kernels (and one copy for each tensor that
