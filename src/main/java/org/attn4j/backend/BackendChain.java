@@ -27,6 +27,10 @@ public final class BackendChain {
   // read helps nobody.
   private static final int MAX_LOGGED_REASONS = 256;
 
+  /** Why a backend other than sparge refuses a request with a block mask or a report. */
+  public static final String NEEDS_SPARGE =
+      "the request has a block mask or asks for a report of blocks";
+
   private final Settings settings;
   private final Map<Backend, AttentionBackend> backends = new EnumMap<>(Backend.class);
   private final System.Logger logger;
@@ -110,15 +114,21 @@ public final class BackendChain {
    * The plan of a call that can't be put as a request: every backend but the caller's own refuses
    * it with the obstacle.
    *
-   * @throws UnsupportedAttentionException if the options keep the caller's backend from being asked
+   * @param callersObstacle why the caller's own backend can't serve it either, or null
+   * @throws UnsupportedAttentionException if the caller's backend can't, or isn't asked
    */
-  public Plan plan(AttentionOptions options, String obstacle) {
-    return plan(options, refusing(obstacle));
+  public Plan plan(AttentionOptions options, String obstacle, String callersObstacle) {
+    return plan(options, refusing(obstacle, callersObstacle));
   }
 
-  private static Function<AttentionBackend, Support> refusing(String obstacle) {
-    return backend ->
-        backend instanceof CallerBackend caller ? caller.supports(null) : Support.refused(obstacle);
+  private static Function<AttentionBackend, Support> refusing(
+      String obstacle, String callersObstacle) {
+    return backend -> {
+      if (backend instanceof CallerBackend caller) {
+        return callersObstacle == null ? caller.supports(null) : Support.refused(callersObstacle);
+      }
+      return Support.refused(obstacle);
+    };
   }
 
   private Plan plan(AttentionOptions options, Function<AttentionBackend, Support> question) {
@@ -146,8 +156,9 @@ public final class BackendChain {
   }
 
   /** As {@link #explain(AttentionRequest)}, for a call that can't be put as a request. */
-  public List<BackendVerdict> explain(AttentionOptions options, String obstacle) {
-    return explain(options, refusing(obstacle));
+  public List<BackendVerdict> explain(
+      AttentionOptions options, String obstacle, String callersObstacle) {
+    return explain(options, refusing(obstacle, callersObstacle));
   }
 
   private List<BackendVerdict> explain(
@@ -198,7 +209,7 @@ public final class BackendChain {
     if (backend.name() != Backend.SPARGE && request.sparsityTensors().needSparge()) {
       // Leaving blocks out is a permission, so dense attention is a valid answer to thresholds. A
       // mask is an order, and nobody else can report the blocks computed.
-      return Support.refused("the request has a block mask or asks for a report of blocks");
+      return Support.refused(NEEDS_SPARGE);
     }
     return backend.supports(request);
   }
@@ -211,6 +222,10 @@ public final class BackendChain {
               + (request.q().isDevice() ? request.q().dtype() : "host memory")
               + "; SpargeAttn serves FLOAT16 and BFLOAT16 in device memory",
           List.of());
+    }
+    BackendInfo sparge = backends.get(Backend.SPARGE).info();
+    if (!sparge.ready()) {
+      throw new UnsupportedAttentionException(sparge.reason(), List.of());
     }
     return NativeAttention.blockGrid(request);
   }

@@ -350,10 +350,10 @@ public class BackendChainTest {
   public void callThatIsNoRequestIsLeftToTheCaller() {
     BackendChain chain = chain(NO_SETTINGS).withCaller(Backend.PYTORCH, "torch's kernel");
     AttentionOptions auto = AttentionOptions.DEFAULTS;
-    assertSame(chain.plan(auto, "a dense mask").backend(), Backend.PYTORCH);
+    assertSame(chain.plan(auto, "a dense mask", null).backend(), Backend.PYTORCH);
     assertEquals(log.get(0), "Falling back from sparge to pytorch: a dense mask");
     assertEquals(
-        chain.explain(auto, "a dense mask").stream().map(BackendVerdict::toString).toList(),
+        chain.explain(auto, "a dense mask", null).stream().map(BackendVerdict::toString).toList(),
         List.of(
             "sparge REFUSES: a dense mask",
             "sage REFUSES: a dense mask",
@@ -364,7 +364,8 @@ public class BackendChainTest {
         auto.toBuilder().backend(Backend.SAGE).mode(BackendMode.REQUIRE).build();
     assertEquals(
         expectThrows(
-                UnsupportedAttentionException.class, () -> chain.plan(sageAlone, "a dense mask"))
+                UnsupportedAttentionException.class,
+                () -> chain.plan(sageAlone, "a dense mask", null))
             .getMessage(),
         "no backend serves the request: sage: a dense mask");
   }

@@ -5,8 +5,10 @@ import java.util.function.Function;
 import org.attn4j.AttentionOptions;
 import org.attn4j.Backend;
 import org.attn4j.BackendVerdict;
+import org.attn4j.BlockGrid;
 import org.attn4j.CausalMask;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.SparsityOptions;
 import org.attn4j.TensorLayout;
 import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.Tensor;
@@ -96,6 +98,27 @@ public final class Attn4j {
   }
 
   /**
+   * As {@link #scaled_dot_product_attention(Tensor, Tensor, Tensor, Tensor, AttentionOptions)},
+   * with thresholds per head or a block mask for SpargeAttn, or tensors that it reports to.
+   *
+   * @param attnMask as there; null: none
+   * @param sparsity tensors on query's device; null: none
+   * @throws InvalidAttentionArgumentException if one of them doesn't fit the call
+   * @throws org.attn4j.UnsupportedAttentionException if there is a block mask or a report is asked
+   *     for and SpargeAttn doesn't serve the call: nobody else can
+   */
+  public static Tensor scaled_dot_product_attention(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      Tensor attnMask,
+      AttentionOptions options,
+      TorchSparsity sparsity) {
+    SdpaCall call = optionsCall(query, key, value, options).withSparsity(sparsity);
+    return masked(call, attnMask, Dispatch::run);
+  }
+
+  /**
    * Attention over packed heads, as the attention of a UNet or a DiT has them after its linear
    * projections: (batch, sequence, heads * channels) in and out. Nothing is copied, and the scale
    * is that of the channels of one head.
@@ -143,6 +166,30 @@ public final class Attn4j {
   public static List<BackendVerdict> explain(
       Tensor query, Tensor key, Tensor value, Tensor attnMask, AttentionOptions options) {
     return masked(optionsCall(query, key, value, options), attnMask, Dispatch::explain);
+  }
+
+  /** As {@link #explain(Tensor, Tensor, Tensor)}, with a mask, options and sparsity (or null). */
+  public static List<BackendVerdict> explain(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      Tensor attnMask,
+      AttentionOptions options,
+      TorchSparsity sparsity) {
+    SdpaCall call = optionsCall(query, key, value, options).withSparsity(sparsity);
+    return masked(call, attnMask, Dispatch::explain);
+  }
+
+  /**
+   * How SpargeAttn divides a call into blocks: the last two sizes of {@link
+   * TorchSparsity#blockMask} and {@link TorchSparsity#blockMap}. Runs nothing.
+   *
+   * @throws org.attn4j.UnsupportedAttentionException if SpargeAttn can't serve the call
+   */
+  public static BlockGrid blockGrid(
+      Tensor query, Tensor key, Tensor value, AttentionOptions options) {
+    AttentionOptions dense = require(options).toBuilder().sparsity(SparsityOptions.OFF).build();
+    return Dispatch.blockGrid(optionsCall(query, key, value, dense));
   }
 
   /**

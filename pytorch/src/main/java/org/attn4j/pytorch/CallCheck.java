@@ -40,6 +40,7 @@ final class CallCheck {
     if (call.hasMask()) {
       checkMask(call);
     }
+    SparsityCheck.check(call);
   }
 
   private static void checkTensor(Tensor tensor, String name, SdpaCall call) {
@@ -85,8 +86,11 @@ final class CallCheck {
     }
   }
 
-  private static void checkSameDevice(Tensor tensor, String name, Tensor query) {
-    if (tensor.is_cuda() != query.is_cuda() || tensor.is_cpu() != query.is_cpu()) {
+  static void checkSameDevice(Tensor tensor, String name, Tensor query) {
+    boolean cuda = query.is_cuda();
+    if (tensor.is_cuda() != cuda
+        || tensor.is_cpu() != query.is_cpu()
+        || cuda && TorchCuda.device(tensor) != TorchCuda.device(query)) {
       throw invalid(
           name
               + " is on "
@@ -98,7 +102,10 @@ final class CallCheck {
   }
 
   private static String device(Tensor tensor) {
-    return tensor.is_cuda() ? "a CUDA device" : tensor.is_cpu() ? "the CPU" : "another device";
+    if (tensor.is_cuda()) {
+      return "CUDA device " + TorchCuda.device(tensor);
+    }
+    return tensor.is_cpu() ? "the CPU" : "another device";
   }
 
   private static void checkSameType(Tensor tensor, String name, Tensor query) {

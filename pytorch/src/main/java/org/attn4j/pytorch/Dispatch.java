@@ -6,7 +6,9 @@ import org.attn4j.AttentionOptions;
 import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
+import org.attn4j.BlockGrid;
 import org.attn4j.CausalMask;
+import org.attn4j.UnsupportedAttentionException;
 import org.attn4j.backend.BackendChain;
 import org.attn4j.backend.Plan;
 import org.bytedeco.pytorch.Tensor;
@@ -97,7 +99,7 @@ final class Dispatch {
   static Tensor run(SdpaCall call) {
     CallCheck.check(call);
     Settings now = settings;
-    String obstacle = Obstacles.find(call, CHAIN.chosen(call.options()));
+    String obstacle = obstacle(call);
     if (obstacle != null) {
       return leaveToPyTorch(call, obstacle);
     }
@@ -108,9 +110,18 @@ final class Dispatch {
     }
   }
 
+  private static String obstacle(SdpaCall call) {
+    return Obstacles.find(call, CHAIN.chosen(call.options()));
+  }
+
   private static Tensor leaveToPyTorch(SdpaCall call, String obstacle) {
-    CHAIN.plan(call.options(), obstacle); // throws if the options forbid it
+    CHAIN.plan(call.options(), obstacle, pyTorchsObstacle(call)); // throws if PyTorch mustn't
     return runPyTorch(call);
+  }
+
+  /** Why PyTorch can't serve a call, or null. */
+  private static String pyTorchsObstacle(SdpaCall call) {
+    return call.needsSparge() ? BackendChain.NEEDS_SPARGE : null;
   }
 
   private static Tensor runPyTorch(SdpaCall call) {
@@ -136,7 +147,9 @@ final class Dispatch {
       }
       kernels.run(CHAIN, plan);
       OutputCheck check = now.check();
-      return check == null ? output : check.check(call, shapes.sizes(), plan.backend(), output);
+      return check == null || call.needsSparge() // which PyTorch has no equal of
+          ? output
+          : check.check(call, shapes.sizes(), plan.backend(), output);
     } catch (RuntimeException e) {
       output.close();
       throw e;
@@ -145,7 +158,7 @@ final class Dispatch {
 
   /** Why PyTorch serves a call that our kernels could serve, or null. */
   private static String reasonForPyTorch(SdpaCall call, Geometry shapes, Settings now) {
-    if (now.check() != null) {
+    if (now.check() != null && !call.needsSparge()) {
       String failure = now.check().failure(call, shapes.sizes());
       if (failure != null) {
         return failure;
@@ -167,7 +180,10 @@ final class Dispatch {
   private static Backend measuredStart(SdpaCall call, Geometry shapes, Settings now) {
     boolean open =
         call.options().mode() == BackendMode.PREFER && CHAIN.chosen(call.options()) == Backend.AUTO;
-    if (!open || now.thresholds().rules().isEmpty() || !call.query().is_cuda()) {
+    if (!open
+        || call.needsSparge()
+        || now.thresholds().rules().isEmpty()
+        || !call.query().is_cuda()) {
       return Backend.AUTO;
     }
     int capability = TorchCuda.computeCapability(TorchCuda.device(call.query()));
@@ -178,14 +194,14 @@ final class Dispatch {
   static List<BackendVerdict> explain(SdpaCall call) {
     CallCheck.check(call);
     Settings now = settings;
-    String obstacle = Obstacles.find(call, CHAIN.chosen(call.options()));
+    String obstacle = obstacle(call);
     if (obstacle != null) {
-      return CHAIN.explain(call.options(), obstacle);
+      return CHAIN.explain(call.options(), obstacle, pyTorchsObstacle(call));
     }
     try (MaskFinding mask = Masks.find(call, now.inspectDeviceMasks())) {
       return mask.obstacle() == null
           ? explainRequest(call, mask.keyLengths(), now)
-          : CHAIN.explain(call.options(), mask.obstacle());
+          : CHAIN.explain(call.options(), mask.obstacle(), pyTorchsObstacle(call));
     }
   }
 
@@ -194,11 +210,31 @@ final class Dispatch {
     Geometry shapes = Geometry.of(call);
     String better = reasonForPyTorch(call, shapes, now);
     if (better != null) {
-      return CHAIN.explain(call.options(), better);
+      return CHAIN.explain(call.options(), better, pyTorchsObstacle(call));
     }
     Kernels kernels = Kernels.prepare(startingAt(call, shapes, now), shapes, keyLengths);
     try {
       return CHAIN.explain(kernels.request());
+    } finally {
+      kernels.output().close();
+    }
+  }
+
+  /**
+   * How SpargeAttn divides a call into blocks.
+   *
+   * @throws UnsupportedAttentionException if it can't serve the call
+   */
+  static BlockGrid blockGrid(SdpaCall call) {
+    CallCheck.check(call);
+    String obstacle = obstacle(call);
+    if (obstacle != null) {
+      throw new UnsupportedAttentionException(
+          "SpargeAttn can't serve the call: " + obstacle, List.of());
+    }
+    Kernels kernels = Kernels.prepare(call, Geometry.of(call), null);
+    try {
+      return CHAIN.blockGrid(kernels.request());
     } finally {
       kernels.output().close();
     }

@@ -8,6 +8,7 @@ import org.attn4j.DeviceMemory;
 import org.attn4j.DeviceTensor;
 import org.attn4j.HostMemory;
 import org.attn4j.HostTensor;
+import org.attn4j.SparsityTensors;
 import org.attn4j.TensorLayout;
 import org.attn4j.TensorShape;
 import org.attn4j.backend.BackendChain;
@@ -67,6 +68,9 @@ final class Kernels {
               .stream(wrapper.stream());
       if (keyLengths != null) {
         request.kvLengths(wrapper.wrapLengths(keyLengths));
+      }
+      if (call.sparsity() != null && wrapper.cuda()) { // elsewhere nobody prunes
+        request.sparsityTensors(wrapper.wrap(call.sparsity()));
       }
       return new Kernels(output, request.build());
     } catch (RuntimeException e) {
@@ -155,6 +159,26 @@ final class Kernels {
 
     org.attn4j.Tensor wrapLengths(Tensor lengths) {
       return wrap(lengths, DType.INT32, TensorShape.contiguous(lengths.size(0)));
+    }
+
+    SparsityTensors wrap(TorchSparsity sparsity) {
+      return SparsityTensors.builder()
+          .simthreshd1(wrapContiguous(sparsity.simthreshd1(), DType.FLOAT32))
+          .cdfthreshd(wrapContiguous(sparsity.cdfthreshd(), DType.FLOAT32))
+          .topk(wrapContiguous(sparsity.topk(), DType.FLOAT32))
+          .pvthreshd(wrapContiguous(sparsity.pvthreshd(), DType.FLOAT32))
+          .blockMask(wrapContiguous(sparsity.blockMask(), DType.INT8))
+          .blockMap(wrapContiguous(sparsity.blockMap(), DType.INT8))
+          .sparsity(wrapContiguous(sparsity.sparsity(), DType.FLOAT32))
+          .build();
+    }
+
+    private DeviceTensor wrapContiguous(Tensor tensor, DType type) {
+      if (tensor == null) {
+        return null;
+      }
+      TensorShape shape = TensorShape.contiguous(tensor.shape());
+      return DeviceTensor.wrap(device, tensor.data_ptr().address(), type, shape);
     }
 
     private org.attn4j.Tensor wrap(Tensor tensor, DType type, TensorShape shape) {

@@ -18,6 +18,9 @@ final class Obstacles {
    * @param chosen the backend that the options or the system property name
    */
   static String find(SdpaCall call, Backend chosen) {
+    if (call.needsSparge() && !call.query().is_cuda()) {
+      return "query is not on a CUDA device, where SpargeAttn runs";
+    }
     String obstacle = ofArguments(call);
     if (obstacle == null) {
       obstacle = call.query().is_cuda() ? ofCudaTensors(call) : ofHostTensors(call, chosen);

@@ -19,6 +19,7 @@ import org.bytedeco.pytorch.TensorOptional;
  * @param options the causal mask, the scale, and which backends to ask; their layout isn't read
  * @param packing what the dimensions of the tensors are
  * @param heads heads per tensor in PACKED_HEADS, else 0
+ * @param sparsity tensors for SpargeAttn, or null
  */
 record SdpaCall(
     Tensor query,
@@ -30,7 +31,23 @@ record SdpaCall(
     boolean groupedHeads,
     AttentionOptions options,
     Packing packing,
-    int heads) {
+    int heads,
+    TorchSparsity sparsity) {
+
+  /** A call with PyTorch's arguments. */
+  SdpaCall(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      TensorOptional mask,
+      double dropout,
+      DoubleOptional scale,
+      boolean groupedHeads,
+      AttentionOptions options,
+      Packing packing,
+      int heads) {
+    this(query, key, value, mask, dropout, scale, groupedHeads, options, packing, heads, null);
+  }
 
   boolean hasMask() {
     return mask != null && mask.has_value();
@@ -40,18 +57,28 @@ record SdpaCall(
     return options.causalMask() != CausalMask.NONE;
   }
 
+  /** Whether the call has a block mask or asks for a report of blocks. */
+  boolean needsSparge() {
+    return sparsity != null && sparsity.needsSparge();
+  }
+
   SdpaCall withOptions(AttentionOptions other) {
     return new SdpaCall(
-        query, key, value, mask, dropout, scale, groupedHeads, other, packing, heads);
+        query, key, value, mask, dropout, scale, groupedHeads, other, packing, heads, sparsity);
   }
 
   SdpaCall withPacking(Packing other) {
     return new SdpaCall(
-        query, key, value, mask, dropout, scale, groupedHeads, options, other, heads);
+        query, key, value, mask, dropout, scale, groupedHeads, options, other, heads, sparsity);
   }
 
   SdpaCall withMask(TensorOptional other) {
     return new SdpaCall(
-        query, key, value, other, dropout, scale, groupedHeads, options, packing, heads);
+        query, key, value, other, dropout, scale, groupedHeads, options, packing, heads, sparsity);
+  }
+
+  SdpaCall withSparsity(TorchSparsity other) {
+    return new SdpaCall(
+        query, key, value, mask, dropout, scale, groupedHeads, options, packing, heads, other);
   }
 }
