@@ -11,6 +11,7 @@ import org.attn4j.CudaDevices;
 import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
+import org.attn4j.SageKernel;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -40,8 +41,13 @@ public class CudaMemoryTest {
     }
   }
 
+  /** A kernel that needs scratch memory: sageattn would pick the exact one, which needs none. */
   private static AttentionOptions require(Backend backend) {
-    return AttentionOptions.builder().backend(backend).mode(BackendMode.REQUIRE).build();
+    return AttentionOptions.builder()
+        .backend(backend)
+        .mode(BackendMode.REQUIRE)
+        .sageKernel(SageKernel.QK_INT8_PV_FP16)
+        .build();
   }
 
   private static long allocated() {

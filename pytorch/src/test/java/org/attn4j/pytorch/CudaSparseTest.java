@@ -18,7 +18,6 @@ import org.attn4j.UnsupportedAttentionException;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.DoubleOptional;
-import org.bytedeco.pytorch.LongOptional;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
@@ -142,10 +141,21 @@ public class CudaSparseTest {
     }
   }
 
+  /** The mask of each query and key from that of the blocks. */
   private static TensorOptional elements(Tensor keep, BlockGrid grid) {
-    Tensor rows =
-        keep.repeat_interleave(grid.queryBlock(), new LongOptional(2), new LongOptional());
-    Tensor all = rows.repeat_interleave(grid.keyBlock(), new LongOptional(3), new LongOptional());
+    long rows = grid.queryBlocks() * grid.queryBlock();
+    long columns = grid.keyBlocks() * grid.keyBlock();
+    Tensor all =
+        keep.unsqueeze(3)
+            .unsqueeze(5)
+            .expand(
+                BATCH,
+                HEADS,
+                grid.queryBlocks(),
+                grid.queryBlock(),
+                grid.keyBlocks(),
+                grid.keyBlock())
+            .reshape(BATCH, HEADS, rows, columns);
     return new TensorOptional(all.narrow(2, 0, LENGTH).narrow(3, 0, LENGTH));
   }
 
