@@ -30,6 +30,12 @@ final class SpargeBackend extends GpuBackend {
     if (request.options().sparsity().selection() == Selection.OFF) {
       return "the options switch sparsity off";
     }
+    if (!askedFor(request)) { // first, as it costs nothing where a call is short
+      String notWorth = SpargeRule.refusal(request);
+      if (notWorth != null) {
+        return notWorth;
+      }
+    }
     Support kernel = NativeAttention.supports(kernel(request), request);
     if (!kernel.supported()) {
       return kernel.reason();
@@ -39,10 +45,7 @@ final class SpargeBackend extends GpuBackend {
     if (wrongSize == null) {
       wrongSize = wrongSize("blockMap", request.sparsityTensors().blockMap(), grid);
     }
-    if (wrongSize != null) {
-      return wrongSize;
-    }
-    return askedFor(request) ? null : SpargeRule.refusal(request);
+    return wrongSize;
   }
 
   private static String wrongSize(String name, DeviceTensor tensor, BlockGrid grid) {
