@@ -1,11 +1,15 @@
 package org.attn4j.pytorch;
 
-import java.util.Arrays;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
-import java.util.function.Supplier;
+import java.util.function.IntFunction;
+import java.util.function.ToDoubleFunction;
 import org.attn4j.AttentionOptions;
 import org.attn4j.Backend;
 import org.attn4j.BackendMode;
+import org.attn4j.SageKernel;
+import org.attn4j.SparsityOptions;
 import org.attn4j.UnsupportedAttentionException;
 import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.Tensor;
@@ -13,16 +17,25 @@ import org.bytedeco.pytorch.TensorOptional;
 import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
  * What a Java program waits for one attention call on the GPU: PyTorch's SDPA, ours in auto mode,
- * and each of our backends. Calls are made back to back on one stream, so that a figure is the
- * larger of host and GPU time. Rounds of all servers take turns; the median round counts. Prints
- * one JSON object per shape and server.
+ * and each of our kernels that serves the shape. Rounds of all servers take turns, and calls take
+ * turns among inputs that together don't fit the L2 cache; the median round counts.
+ *
+ * <p>Prints one JSON object per shape and server: {@code us} with the calls back to back until the
+ * last is done, {@code host_us} until it is enqueued, {@code gpu_us} on the GPU's clock with the
+ * host ahead. Then one line with the worst ratio of auto mode. The argument is after how many
+ * seconds no further shape is started (60).
  */
 public final class SdpaSpeed {
-  private static final int ROUNDS = 3;
+  private static final int ROUNDS = 7;
+  private static final long CACHE_BYTES = 150L << 20;
+  private static final long MAX_INPUTS = 16;
+  private static final long SPARSE_KEYS = 4096; // below, sparsity isn't tried by itself either
+
+  private static final TensorOptional NO_MASK = new TensorOptional().retainReference();
+  private static final DoubleOptional NO_SCALE = new DoubleOptional().retainReference();
 
   private SdpaSpeed() {}
 
@@ -52,8 +65,23 @@ public final class SdpaSpeed {
     new Shape("d128_2048", 4, 16, 16, 2048, 2048, 128),
   };
 
-  /** Who is measured. */
-  private record Server(String name, Supplier<Tensor> call) {}
+  /** Who is measured; {@code calls} is 0 if it doesn't serve the shape. */
+  private record Server(
+      String name, IntFunction<Tensor> call, int calls, List<CallTimer.Times> rounds) {
+
+    double median(ToDoubleFunction<CallTimer.Times> part) {
+      double[] sorted = rounds.stream().mapToDouble(part).sorted().toArray();
+      return sorted.length == 0 ? Double.NaN : sorted[sorted.length / 2];
+    }
+  }
+
+  private record Inputs(Tensor q, Tensor k, Tensor v) {
+    void close() {
+      q.close();
+      k.close();
+      v.close();
+    }
+  }
 
   /** Measures all shapes. */
   public static void main(String[] args) {
@@ -61,100 +89,146 @@ public final class SdpaSpeed {
       System.out.println("{\"bench\": \"sdpa_speed\", \"skipped\": \"no CUDA device\"}");
       return;
     }
-    for (Shape shape : SHAPES) {
-      measure(shape);
-    }
-  }
-
-  private static void measure(Shape s) {
-    TensorOptions half = Torch.options(ScalarType.Half, true);
-    TensorOptional noMask = new TensorOptional();
-    DoubleOptional noScale = new DoubleOptional();
-    boolean grouped = s.heads() != s.headsKv();
-    try (Tensor q = torch.randn(new long[] {s.batch(), s.heads(), s.queries(), s.headDim()}, half);
-        Tensor k = torch.randn(new long[] {s.batch(), s.headsKv(), s.keys(), s.headDim()}, half);
-        Tensor v = torch.randn(new long[] {s.batch(), s.headsKv(), s.keys(), s.headDim()}, half)) {
-      Supplier<Tensor> ours =
-          () -> Attn4j.scaled_dot_product_attention(q, k, v, noMask, 0, false, noScale, grouped);
-      Server[] servers = {
-        new Server(
-            "pytorch",
-            () -> torch.scaled_dot_product_attention(q, k, v, noMask, 0, false, noScale, grouped)),
-        new Server("auto", ours),
-        new Server("sage", with(Backend.SAGE, ours)),
-        new Server("exact", with(Backend.EXACT, ours)),
-      };
-      double[][] micros = new double[servers.length][];
-      int[] calls = new int[servers.length];
-      for (int i = 0; i < servers.length; i++) {
-        calls[i] = calls(servers[i]);
-        micros[i] = new double[ROUNDS];
-      }
-      for (int round = 0; round < ROUNDS; round++) {
-        for (int i = 0; i < servers.length; i++) {
-          micros[i][round] = calls[i] == 0 ? Double.NaN : time(servers[i], calls[i]);
+    long limit = args.length > 0 ? Long.parseLong(args[0]) : 60;
+    long end = System.nanoTime() + limit * 1_000_000_000L;
+    double worst = 0;
+    String worstShape = "";
+    int measured = 0;
+    try (CallTimer timer = new CallTimer()) {
+      for (Shape shape : SHAPES) {
+        if (System.nanoTime() > end) {
+          System.out.printf(
+              "{\"bench\": \"sdpa_speed\", \"shape\": \"%s\", \"skipped\": \"out of time\"}%n",
+              shape.name());
+          continue;
+        }
+        double ratio = measure(shape, timer);
+        measured++;
+        if (ratio > worst) {
+          worst = ratio;
+          worstShape = shape.name();
         }
       }
-      print(s, servers, micros);
     }
+    System.out.printf(
+        Locale.ROOT,
+        "{\"bench\": \"sdpa_speed_summary\", \"shapes\": %d, \"worst_auto_to_pytorch\": %.3f,"
+            + " \"worst_shape\": \"%s\"}%n",
+        measured,
+        worst,
+        worstShape);
   }
 
-  private static Supplier<Tensor> with(Backend backend, Supplier<Tensor> call) {
-    AttentionOptions options =
-        AttentionOptions.builder().backend(backend).mode(BackendMode.REQUIRE).build();
-    return () -> {
+  /** The ratio of auto mode to PyTorch. Without a PointerScope, which would cost each call. */
+  private static double measure(Shape s, CallTimer timer) {
+    List<Inputs> inputs = draw(s);
+    List<Server> servers = servers(s, inputs, timer);
+    for (int round = 0; round < ROUNDS; round++) {
+      for (Server server : servers) {
+        if (server.calls() > 0) {
+          server.rounds().add(timer.round(server.call(), server.calls()));
+        }
+      }
+    }
+    inputs.forEach(Inputs::close);
+    Server pytorch = servers.get(0);
+    for (Server server : servers) {
+      print(s, server, pytorch);
+    }
+    return servers.get(1).median(CallTimer.Times::wall) / pytorch.median(CallTimer.Times::wall);
+  }
+
+  private static List<Inputs> draw(Shape s) {
+    TensorOptions half = Torch.options(ScalarType.Half, true);
+    long[] queries = {s.batch(), s.heads(), s.queries(), s.headDim()};
+    long[] keys = {s.batch(), s.headsKv(), s.keys(), s.headDim()};
+    long elements =
+        s.batch() * s.headDim() * (s.heads() * s.queries() + 2 * s.headsKv() * s.keys());
+    long sets = Math.max(1, Math.min(MAX_INPUTS, CACHE_BYTES / (2 * elements) + 1));
+    List<Inputs> inputs = new ArrayList<>();
+    for (long i = 0; i < sets; i++) {
+      inputs.add(
+          new Inputs(torch.randn(queries, half), torch.randn(keys, half), torch.randn(keys, half)));
+    }
+    return inputs;
+  }
+
+  private static List<Server> servers(Shape s, List<Inputs> inputs, CallTimer timer) {
+    boolean grouped = s.heads() != s.headsKv();
+    IntFunction<Tensor> pytorch =
+        n -> {
+          Inputs in = inputs.get(n % inputs.size());
+          return torch.scaled_dot_product_attention(
+              in.q(), in.k(), in.v(), NO_MASK, 0, false, NO_SCALE, grouped);
+        };
+    IntFunction<Tensor> ours =
+        n -> {
+          Inputs in = inputs.get(n % inputs.size());
+          return Attn4j.scaled_dot_product_attention(
+              in.q(), in.k(), in.v(), NO_MASK, 0, false, NO_SCALE, grouped);
+        };
+    List<Server> servers = new ArrayList<>();
+    servers.add(server("pytorch", pytorch, timer));
+    servers.add(server("auto", ours, timer));
+    servers.add(server("exact", with(only(Backend.EXACT).build(), ours), timer));
+    for (SageKernel kernel : List.of(SageKernel.QK_INT8_PV_FP16, SageKernel.QK_INT8_PV_FP8_SM90)) {
+      String name = "sage_" + kernel.name().toLowerCase(Locale.ROOT);
+      AttentionOptions options = only(Backend.SAGE).sageKernel(kernel).build();
+      servers.add(server(name, with(options, ours), timer));
+    }
+    if (s.keys() >= SPARSE_KEYS) {
+      AttentionOptions half = only(Backend.SPARGE).sparsity(SparsityOptions.byTopk(0.5f)).build();
+      servers.add(server("sparge_topk_0.5", with(half, ours), timer));
+    }
+    return servers;
+  }
+
+  private static AttentionOptions.Builder only(Backend backend) {
+    return AttentionOptions.builder().backend(backend).mode(BackendMode.REQUIRE);
+  }
+
+  private static IntFunction<Tensor> with(AttentionOptions options, IntFunction<Tensor> call) {
+    return n -> {
       try (AttentionScope scope = Attn4j.use(options)) {
-        return scope.options() == options ? call.get() : null;
+        return scope.options() == options ? call.apply(n) : null;
       }
     };
   }
 
-  /** Warms up and finds how many calls take about 10 ms; 0 if the server refuses. */
-  private static int calls(Server server) {
+  /** Warms the server up. */
+  private static Server server(String name, IntFunction<Tensor> call, CallTimer timer) {
+    int calls;
     try {
-      time(server, 3);
+      calls = timer.calls(call);
+      timer.round(call, calls);
     } catch (UnsupportedAttentionException e) {
-      return 0;
+      calls = 0;
     }
-    return (int) Math.max(3, Math.min(400, 10_000 / time(server, 5)));
+    return new Server(name, call, calls, new ArrayList<>());
   }
 
-  private static double time(Server server, int calls) {
-    torch_cuda.getCurrentCUDAStream().synchronize();
-    long start = System.nanoTime();
-    for (int i = 0; i < calls; i++) {
-      server.call().get().close();
-    }
-    torch_cuda.getCurrentCUDAStream().synchronize();
-    return (System.nanoTime() - start) / 1e3 / calls;
-  }
-
-  private static void print(Shape s, Server[] servers, double[][] micros) {
-    double base = median(micros[0]);
-    for (int i = 0; i < servers.length; i++) {
-      double median = median(micros[i]);
-      System.out.printf(
-          Locale.ROOT,
-          "{\"bench\": \"sdpa_speed\", \"shape\": \"%s\", \"b\": %d, \"hq\": %d, \"hkv\": %d,"
-              + " \"lq\": %d, \"lk\": %d, \"d\": %d, \"server\": \"%s\", \"us\": %s,"
-              + " \"ratio_to_pytorch\": %s}%n",
-          s.name(),
-          s.batch(),
-          s.heads(),
-          s.headsKv(),
-          s.queries(),
-          s.keys(),
-          s.headDim(),
-          servers[i].name(),
-          number(median),
-          number(median / base));
-    }
-  }
-
-  private static double median(double[] values) {
-    double[] sorted = values.clone();
-    Arrays.sort(sorted);
-    return sorted[sorted.length / 2];
+  private static void print(Shape s, Server server, Server pytorch) {
+    double wall = server.median(CallTimer.Times::wall);
+    double gpu = server.median(CallTimer.Times::gpu);
+    System.out.printf(
+        Locale.ROOT,
+        "{\"bench\": \"sdpa_speed\", \"shape\": \"%s\", \"b\": %d, \"hq\": %d, \"hkv\": %d,"
+            + " \"lq\": %d, \"lk\": %d, \"d\": %d, \"server\": \"%s\", \"us\": %s,"
+            + " \"host_us\": %s, \"gpu_us\": %s, \"ratio_to_pytorch\": %s,"
+            + " \"gpu_ratio_to_pytorch\": %s}%n",
+        s.name(),
+        s.batch(),
+        s.heads(),
+        s.headsKv(),
+        s.queries(),
+        s.keys(),
+        s.headDim(),
+        server.name(),
+        number(wall),
+        number(server.median(CallTimer.Times::host)),
+        number(gpu),
+        number(wall / pytorch.median(CallTimer.Times::wall)),
+        number(gpu / pytorch.median(CallTimer.Times::gpu)));
   }
 
   private static String number(double value) {
