@@ -9,37 +9,14 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
-/**
- * What the drop-in adds to PyTorch's own call, measured with tensors of length 1; and, with the
- * argument {@code cpu}, PyTorch's kernels against our CPU backend. Prints one JSON object per line.
- */
-public final class BridgeCost {
+/** PyTorch's CPU kernels against our CPU backend. Prints one JSON object per line. */
+public final class CpuServers {
   private static final int ROUNDS = 31;
-  private static final int CALLS = 2000;
 
-  private BridgeCost() {}
+  private CpuServers() {}
 
   /** Runs the measurements. */
   public static void main(String[] args) {
-    if (args.length > 0 && args[0].equals("cpu")) {
-      compareCpuServers();
-      return;
-    }
-    try (Tensor one = torch.randn(1, 1, 1, 64);
-        Tensor packed = torch.randn(1, 1, 64)) {
-      double pytorch = median(() -> torch.scaled_dot_product_attention(one, one, one), CALLS);
-      print("pytorch", pytorch, 0);
-      double fallThrough = median(() -> Attn4j.scaled_dot_product_attention(one, one, one), CALLS);
-      print("drop-in, PyTorch serves", fallThrough, fallThrough - pytorch);
-      double views = median(() -> Attn4j.attention(packed, packed, packed, 1), CALLS);
-      print("packed heads, PyTorch serves", views, views - pytorch);
-      AttentionOptions cpu = AttentionOptions.builder().backend(Backend.CPU).build();
-      double own = median(() -> Attn4j.scaled_dot_product_attention(one, one, one, cpu), CALLS);
-      print("drop-in, our CPU backend serves", own, own - pytorch);
-    }
-  }
-
-  private static void compareCpuServers() {
     long[][] shapes = {{1, 1, 1, 64}, {1, 8, 64, 64}, {1, 8, 512, 64}, {1, 8, 2048, 64}};
     for (ScalarType type : new ScalarType[] {ScalarType.Float, ScalarType.BFloat16}) {
       for (long[] shape : shapes) {
@@ -74,14 +51,5 @@ public final class BridgeCost {
     }
     Arrays.sort(micros);
     return micros[ROUNDS / 2];
-  }
-
-  private static void print(String what, double micros, double above) {
-    System.out.printf(
-        Locale.ROOT,
-        "{\"bench\": \"bridge_cost\", \"call\": \"%s\", \"us\": %.2f, \"above_pytorch_us\": %.2f}%n",
-        what,
-        micros,
-        above);
   }
 }
