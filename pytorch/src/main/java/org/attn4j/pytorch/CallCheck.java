@@ -88,9 +88,11 @@ final class CallCheck {
 
   static void checkSameDevice(Tensor tensor, String name, Tensor query) {
     boolean cuda = query.is_cuda();
-    if (tensor.is_cuda() != cuda
-        || tensor.is_cpu() != query.is_cpu()
-        || cuda && TorchCuda.device(tensor) != TorchCuda.device(query)) {
+    boolean same =
+        cuda
+            ? tensor.is_cuda() && TorchCuda.device(tensor) == TorchCuda.device(query)
+            : !tensor.is_cuda() && tensor.is_cpu() == query.is_cpu();
+    if (!same) {
       throw invalid(
           name
               + " is on "

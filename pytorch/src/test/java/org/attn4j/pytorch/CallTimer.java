@@ -9,8 +9,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /** Times calls on PyTorch's current stream, in microseconds a call. Closing frees its memory. */
 final class CallTimer implements AutoCloseable {
+  private static final int MAX_CALLS = 300;
   // Far from the 1024 launches that a stream takes before the host has to wait.
-  private static final int MAX_CALLS = 100;
+  private static final int MAX_CALLS_AHEAD = 100;
   private static final double TARGET_MICROS = 10_000;
   // From here on the GPU is busy anyway while the host enqueues.
   private static final double LONG_CALL_MICROS = 200;
@@ -21,7 +22,7 @@ final class CallTimer implements AutoCloseable {
    * What one round gave.
    *
    * @param wall calls back to back until the last is done: the larger of host and GPU time
-   * @param host until the last call is enqueued
+   * @param host of enqueuing alone, the GPU being busy with something else
    * @param gpu between two events, the host being ahead
    */
   record Times(double wall, double host, double gpu) {}
@@ -49,7 +50,6 @@ final class CallTimer implements AutoCloseable {
     stream.synchronize();
     long begin = System.nanoTime();
     enqueue(call, calls);
-    double host = (System.nanoTime() - begin) / 1e3 / calls;
     stream.synchronize();
     double wall = (System.nanoTime() - begin) / 1e3 / calls;
     if (wall < LONG_CALL_MICROS) {
@@ -57,11 +57,14 @@ final class CallTimer implements AutoCloseable {
         square.matmul(square).close();
       }
     }
+    int ahead = Math.min(calls, MAX_CALLS_AHEAD);
     start.record(stream);
-    enqueue(call, calls);
+    begin = System.nanoTime();
+    enqueue(call, ahead);
+    double host = (System.nanoTime() - begin) / 1e3 / ahead;
     end.record(stream);
     stream.synchronize();
-    return new Times(wall, host, start.millisUntil(end) * 1e3 / calls);
+    return new Times(wall, host, start.millisUntil(end) * 1e3 / ahead);
   }
 
   private static void enqueue(IntFunction<Tensor> call, int calls) {

@@ -174,6 +174,8 @@ public class CudaSparseTest {
         assertSame(other.outcome(), Outcome.REFUSES, other.toString());
       }
       Attn4j.scaled_dot_product_attention(q, q, q, null, auto, report);
+      BackendVerdict without = Attn4j.explain(q, q, q, null, auto, null).get(0);
+      assertTrue(without.reason().startsWith("sparsity is tried from 4096 keys"), "" + without);
       double least = share.min().item_double();
       assertTrue(least >= 0 && least < 1, "the report wasn't written: " + least);
       Tensor floats = q.to(ScalarType.Float);

@@ -24,9 +24,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * turns among inputs that together don't fit the L2 cache; the median round counts.
  *
  * <p>Prints one JSON object per shape and server: {@code us} with the calls back to back until the
- * last is done, {@code host_us} until it is enqueued, {@code gpu_us} on the GPU's clock with the
- * host ahead. Then one line with the worst ratio of auto mode. The argument is after how many
- * seconds no further shape is started (60).
+ * last is done, {@code host_us} of enqueuing alone, {@code gpu_us} on the GPU's clock with the host
+ * ahead. Then one line with the worst ratio of auto mode. The argument is after how many seconds no
+ * further shape is started (60).
  */
 public final class SdpaSpeed {
   private static final int ROUNDS = 7;
