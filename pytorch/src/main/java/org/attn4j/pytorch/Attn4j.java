@@ -31,6 +31,8 @@ import org.bytedeco.pytorch.TensorOptional;
  * other ranks, value channels that differ from query's, empty tensors. Forward-mode gradients (dual
  * tensors) are not looked for.
  *
+ * <p>{@link TorchSparsity} holds thresholds per head, a block mask and reports for SpargeAttn.
+ *
  * <p>The result is a new tensor, owned like PyTorch's own: by the innermost {@code PointerScope},
  * or by the program. Its dimensions lie in memory in the order of query's. Everything else that a
  * call makes is freed before it returns; scratch memory on the GPU comes from PyTorch's allocator.
