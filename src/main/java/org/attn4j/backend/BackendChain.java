@@ -2,10 +2,10 @@ package org.attn4j.backend;
 
 import java.util.ArrayList;
 import java.util.EnumMap;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.attn4j.AttentionOptions;
@@ -36,13 +36,18 @@ public final class BackendChain {
   private final System.Logger logger;
   // Written under this object's monitor; a stale read costs one needless look under it.
   private final boolean[] announced = new boolean[Backend.values().length];
-  private final Set<String> loggedReasons = new HashSet<>(); // guarded by this
+  // Read without a lock, as each call that falls back asks; written under this object's monitor.
+  private final Map<Backend, Set<String>> loggedReasons = new EnumMap<>(Backend.class);
+  private int logged; // guarded by this
 
   BackendChain(Settings settings, List<AttentionBackend> backends, System.Logger logger) {
     this.settings = settings;
     this.logger = logger;
     for (AttentionBackend backend : backends) {
       this.backends.put(backend.name(), backend);
+    }
+    for (Backend backend : Backend.values()) {
+      loggedReasons.put(backend, ConcurrentHashMap.newKeySet());
     }
   }
 
@@ -269,19 +274,26 @@ public final class BackendChain {
     }
   }
 
-  private synchronized void logFallback(List<BackendVerdict> refusals, Backend serving) {
+  private void logFallback(List<BackendVerdict> refusals, Backend serving) {
     for (BackendVerdict refusal : refusals) {
-      String reason = refusal.backend().id() + ": " + refusal.reason();
-      if (loggedReasons.size() < MAX_LOGGED_REASONS && loggedReasons.add(reason)) {
-        logger.log(
-            System.Logger.Level.INFO,
-            "Falling back from "
-                + refusal.backend().id()
-                + " to "
-                + serving.id()
-                + ": "
-                + refusal.reason());
+      if (!loggedReasons.get(refusal.backend()).contains(refusal.reason())) {
+        logOnce(refusal, serving);
       }
+    }
+  }
+
+  private synchronized void logOnce(BackendVerdict refusal, Backend serving) {
+    boolean room = logged < MAX_LOGGED_REASONS;
+    if (room && loggedReasons.get(refusal.backend()).add(refusal.reason())) {
+      logged++;
+      logger.log(
+          System.Logger.Level.INFO,
+          "Falling back from "
+              + refusal.backend().id()
+              + " to "
+              + serving.id()
+              + ": "
+              + refusal.reason());
     }
   }
 }
