@@ -369,4 +369,23 @@ public class BackendChainTest {
             .getMessage(),
         "no backend serves the request: sage: a dense mask");
   }
+
+  @Test
+  public void callThatTheCallerCannotServeEitherIsRefused() {
+    BackendChain chain = chain(NO_SETTINGS).withCaller(Backend.PYTORCH, "torch's kernel");
+    AttentionOptions auto = AttentionOptions.DEFAULTS;
+    String message =
+        expectThrows(
+                UnsupportedAttentionException.class,
+                () -> chain.plan(auto, "a dense mask", "a report of blocks"))
+            .getMessage();
+    assertEquals(
+        message,
+        "no backend serves the request: sparge: a dense mask; sage: a dense mask; exact: a dense"
+            + " mask; pytorch: a report of blocks; cpu: a dense mask");
+    assertEquals(
+        chain.explain(auto, "a dense mask", "a report of blocks").get(3).toString(),
+        "pytorch REFUSES: a report of blocks");
+    assertEquals(log, List.of());
+  }
 }
