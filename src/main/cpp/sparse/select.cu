@@ -306,8 +306,11 @@ int32_t most_key_blocks() {
 }
 
 cudaError_t enqueue_select(const SelectArgs& args, cudaStream_t stream) {
-  cudaError_t error = cudaMemsetAsync(args.finished, 0, sizeof(int32_t) * args.batch * args.heads_q, stream);
-  if (error != cudaSuccess) return error;
+  cudaError_t error = cudaSuccess;
+  if (!args.finished_is_zero) {
+    error = cudaMemsetAsync(args.finished, 0, sizeof(int32_t) * args.batch * args.heads_q, stream);
+    if (error != cudaSuccess) return error;
+  }
   int rows = kMaxRows;
   int64_t smem = 0;
   if (args.given == nullptr) {
