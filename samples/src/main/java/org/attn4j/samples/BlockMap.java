@@ -8,7 +8,7 @@ import org.attn4j.BlockGrid;
  * column for each block of keys. Immutable.
  */
 final class BlockMap {
-  private static final float LIGHT = 0.93f;
+  private static final float LIGHT = 0.8f;
   private static final float DARK = 0.10f;
 
   private final BlockGrid grid;
