@@ -201,6 +201,7 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaParams& p, unsigned cha
     item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
     const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
     wgmma_store<P, T>(p, item, v_scale, c);
+    __syncwarp();  // all lanes have read the scales before one of them gives the buffer back
     c.release(barrier.q_empty(done));
     c.finish_begin();
   }

@@ -208,6 +208,7 @@ struct WgmmaConsumer {
       // The list ascends, and padding ends it: the stage's last block decides for the four warps of the group alike.
       all_seen = first_key_of(P::kKeys / P::kBlockKeys - 1) <= limit - (warp_row & 63) - (P::kBlockKeys - 1);
     }
+    __syncwarp();  // all lanes have read before one of them releases the stage
   }
 
   template <int kBuffer, int kGroup>
