@@ -19,7 +19,15 @@ namespace hopper {
 // The library's policy with pauses of producer and consumers: orders that an undisturbed run never takes.
 template <int D>
 struct Delayed : WgmmaPolicy<D> {
+  using Tiles = WgmmaAllTiles<Delayed>;
   static constexpr bool kRandomDelay = true;
+};
+
+// Leaves out the exponentials of halves that add nothing.
+template <int D>
+struct Skipping : WgmmaPolicy<D> {
+  using Tiles = WgmmaAllTiles<Skipping>;
+  static constexpr bool kSkips = true;
 };
 
 template <class P, DType T>

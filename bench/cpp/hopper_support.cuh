@@ -207,7 +207,7 @@ class Problem {
   }
   Problem(const Problem&) = delete;
 
-  void prepass() { check(enqueue_sm90_prepass(kernel_, args, statistics, nullptr), "prepass"); }
+  void prepass() { check(enqueue_sm90_prepass(kernel_, args, statistics, {}, nullptr), "prepass"); }
   void attend() { check(kernel_.launch(args, nullptr), "attend"); }
   void attend_again() {
     check(cudaMemsetAsync(args.work_counter, 0, 4), "counter");

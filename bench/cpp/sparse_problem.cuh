@@ -68,13 +68,14 @@ struct Case {
   int64_t shift = 0;
   bool lse = true, lengths = false, smooth_k = true, clustered = false, per_head = false;
   double density = 0.5;  // of a caller's mask
+  bool fp8 = false;      // P V in FP8, what Hopper does by default; else in 16 bits
   SparsityParams sparsity;
 
   void print(Function f) const {
     std::printf(
-        "%s b=%ld hq=%ld hkv=%ld lq=%ld lk=%ld d=%ld %s %s causal=%d shift=%ld lengths=%d smooth=%d clustered=%d "
+        "%s %s b=%ld hq=%ld hkv=%ld lq=%ld lk=%ld d=%ld %s %s causal=%d shift=%ld lengths=%d smooth=%d clustered=%d "
         "per_head=%d density=%g sim=%g cdf=%g topk=%g pv=%g sink=%d",
-        kFunctionNames[static_cast<int>(f)], b, hq, hkv, lq, lk, d, dtype == DType::kFloat16 ? "f16" : "bf16",
+        kFunctionNames[static_cast<int>(f)], fp8 ? "fp8" : "f16", b, hq, hkv, lq, lk, d, dtype == DType::kFloat16 ? "f16" : "bf16",
         layout == TensorLayout::kHND ? "HND" : "NHD", causal, shift, lengths, smooth_k, clustered, per_head, density,
         sparsity.simthreshd1, sparsity.cdfthreshd, sparsity.topk, sparsity.pvthreshd, sparsity.attention_sink);
   }
@@ -123,6 +124,7 @@ struct Problem {
     params.is_causal = c.causal != 0;
     params.causal_alignment = c.causal == 2 ? attn4j::CausalAlignment::kBottomRight : attn4j::CausalAlignment::kTopLeft;
     params.smooth_k = c.smooth_k;
+    params.pv_accum_dtype = c.fp8 ? attn4j::PvAccumDType::kFp32Fp32 : attn4j::PvAccumDType::kFp32;
     lengths.assign(c.b, static_cast<int32_t>(c.lk));
     if (c.lengths) {
       for (int64_t i = 0; i < c.b; i++) lengths[i] = static_cast<int32_t>(c.lk * i / c.b + c.lk / 3 * (i == 1));
@@ -191,6 +193,7 @@ struct Problem {
     const int64_t bytes = f == Function::kMass   ? attn4j::spas_sage2_attn_meansim_cuda_workspace_size(params, s)
                           : f == Function::kRank ? attn4j::spas_sage2_attn_meansim_topk_cuda_workspace_size(params, s)
                           : f == Function::kMask ? attn4j::block_sparse_sage2_attn_cuda_workspace_size(params, s)
+                          : c.fp8                ? attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size(params)
                                                  : attn4j::sageattn_qk_int8_pv_fp16_cuda_workspace_size(params);
     if (bytes < 0) {
       std::printf("refused: %s\n", attn4j::last_error());
@@ -201,9 +204,30 @@ struct Problem {
     const Status status = f == Function::kMass   ? attn4j::spas_sage2_attn_meansim_cuda(params, s, w, nullptr)
                           : f == Function::kRank ? attn4j::spas_sage2_attn_meansim_topk_cuda(params, s, w, nullptr)
                           : f == Function::kMask ? attn4j::block_sparse_sage2_attn_cuda(params, s, w, nullptr)
+                          : c.fp8                ? attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90(params, w, nullptr)
                                                  : attn4j::sageattn_qk_int8_pv_fp16_cuda(params, w, nullptr);
     if (status != Status::kOk) std::printf("status %d: %s\n", static_cast<int>(status), attn4j::last_error());
     return status == Status::kOk;
+  }
+  // The shift of K: its mean, of all keys; before FP8 of at most 512 of them, evenly spaced. Without kv_lengths.
+  std::vector<float> k_shift() const {
+    const int64_t step = c.fp8 ? std::max<int64_t>(1, (c.lk + 511) / 512) : 1;
+    const int64_t elements = c.b * c.hkv * c.lk * c.d;
+    std::vector<uint16_t> k(elements);
+    require(cudaMemcpy(k.data(), params.k.data, elements * 2, cudaMemcpyDeviceToHost), "copy");
+    std::vector<float> shift(c.b * c.hkv * c.d);
+    const bool hnd = c.layout == TensorLayout::kHND;
+    for (int64_t i = 0; i < c.b * c.hkv * c.d; i++) {
+      const int64_t d = i % c.d, h = i / c.d % c.hkv, b = i / c.d / c.hkv;
+      double sum = 0;
+      for (int64_t t = 0; t < c.lk; t += step) {
+        const uint16_t x = k[hnd ? ((b * c.hkv + h) * c.lk + t) * c.d + d : ((b * c.lk + t) * c.hkv + h) * c.d + d];
+        sum += c.dtype == DType::kFloat16 ? __half2float(__ushort_as_half(x))
+                                          : __bfloat162float(__ushort_as_bfloat16(x));
+      }
+      shift[i] = static_cast<float>(sum / static_cast<double>((c.lk + step - 1) / step));
+    }
+    return shift;
   }
   Accuracy compare(int64_t stride_rows, bool masked) const {
     Buffer result(sizeof(Accuracy));

@@ -4,6 +4,8 @@
 // of 64 query rows each. The images are written by quant/fp8_prepass.cuh.
 #pragma once
 
+#include <cstddef>
+
 #include "attention/attend_wgmma_consumer.cuh"
 #include "device/ptx/bulk_copy.cuh"
 #include "host/kernels.h"
@@ -22,29 +24,69 @@ struct alignas(32) WgmmaItem {
   int32_t limit;  // last key that the first row sees; before all else, where WgmmaConsumer::row_limit looks for it
   int32_t tiles;  // -1: no more items
   int32_t batch, head, first_row;
+  float skip_below;  // listed keys: a half whose scores all stay this far from the reference is left out
 };
+static_assert(offsetof(WgmmaItem, skip_below) == WgmmaPolicy<128>::kSkipBelowAt);
 
 // Keys that an item sees, and its place in the order of work: sections of heads that fit the L2 cache, and within a
 // section the longest items first, so that the last ones to finish are short.
 template <class P>
 __device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int index) {
   const AttentionArgs& a = p.a;
-  const bool causal = a.causal_offset != kNotCausal;
+  const bool by_length = P::kListed || a.causal_offset != kNotCausal;
   const int heads = a.batch * a.heads_q, section = index / (p.section_heads * p.query_blocks);
   const int first = section * p.section_heads, count = min(p.section_heads, heads - first);
   const int rest = index - first * p.query_blocks;
-  const int block = causal ? p.query_blocks - 1 - rest / count : rest % p.query_blocks;
-  const int head = first + (causal ? rest % count : rest / p.query_blocks);
+  const int rank = by_length ? rest / count : rest % p.query_blocks;
+  const int head = first + (by_length ? rest % count : rest / p.query_blocks);
+  int block = by_length ? p.query_blocks - 1 - rank : rank;
+  if constexpr (P::kListed) block = __ldg(a.blocks.order + static_cast<int64_t>(head) * p.query_blocks + rank);
   WgmmaItem item;
   item.batch = head / a.heads_q;
   item.head = head - item.batch * a.heads_q;
   item.first_row = block * P::kRows;
   int keys = a.kv_lengths ? min(a.kv_lengths[item.batch], a.lk) : a.lk;
   keys = min(keys, min(item.first_row + P::kRows, a.lq) + a.causal_offset);
+  if constexpr (P::kListed) {
+    keys = __ldg(a.blocks.count + static_cast<int64_t>(head) * p.query_blocks + block) * P::kBlockKeys;
+    // The maximum of a row lies at least this far above its reference (raise). Without a threshold, skip what vanishes.
+    constexpr float kLeastLead = kMaxExponent - P::kHeadroom - 1.f;
+    const float threshold = a.blocks.pv_thresholds ? __ldg(a.blocks.pv_thresholds + item.head) : a.blocks.pv_threshold;
+    item.skip_below = fmaxf(kLeastLead - threshold, kVanishes);
+  }
   item.tiles = keys > 0 ? (keys + P::kKeys - 1) / P::kKeys : 0;
   item.limit = item.first_row + a.causal_offset;
   return item;
 }
+
+// Copies all tiles of an item, the last keys first.
+template <class P>
+struct WgmmaAllTiles {
+  static __device__ __forceinline__ void produce(const WgmmaParams& p, const WgmmaItem& item, unsigned char*,
+                                                 uint32_t smem, WgmmaBarriers<P> barrier,
+                                                 RingPosition<P::kStages>& at) {
+    const AttentionArgs& a = p.a;
+    // One running key index addresses all three images: this warpgroup has few registers.
+    const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
+    int64_t key = kv_head * a.lk_padded + static_cast<int64_t>(item.tiles) * P::kKeys;
+#pragma unroll 1
+    for (int left = item.tiles; left > 0; left--) {
+      if constexpr (P::kRandomDelay) random_delay();
+      key -= P::kKeys;
+      ptx::mbarrier_wait(barrier.k_empty(at.stage), at.parity ^ 1);
+      ptx::mbarrier_arrive_expect_tx(barrier.k_full(at.stage), P::kKBytes + P::kScaleBytes);
+      ptx::bulk_copy_to_shared(smem + P::kKAt + at.stage * P::kKBytes, a.k_image + key * P::kHeadDim, P::kKBytes,
+                               barrier.k_full(at.stage));
+      ptx::bulk_copy_to_shared(smem + P::kScaleAt + at.stage * P::kScaleBytes, a.k_scale + key / 8, P::kScaleBytes,
+                               barrier.k_full(at.stage));
+      ptx::mbarrier_wait(barrier.v_empty(at.stage), at.parity ^ 1);
+      ptx::mbarrier_arrive_expect_tx(barrier.v_full(at.stage), P::kVBytes);
+      ptx::bulk_copy_to_shared(smem + P::kVAt + at.stage * P::kVBytes, a.v_image + key * P::kVRows, P::kVBytes,
+                               barrier.v_full(at.stage));
+      at.advance();
+    }
+  }
+};
 
 template <class P>
 __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned char* shared, uint32_t smem,
@@ -76,24 +118,7 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned cha
     q_at.advance();
     index = atomicAdd(a.work_counter, 1);  // its latency hides behind this item's tiles
 
-    // One running key index addresses all three images: this warpgroup has 24 registers.
-    int64_t key = kv_head * a.lk_padded + static_cast<int64_t>(item.tiles) * P::kKeys;
-#pragma unroll 1
-    for (int left = item.tiles; left > 0; left--) {
-      if constexpr (P::kRandomDelay) random_delay();
-      key -= P::kKeys;
-      ptx::mbarrier_wait(barrier.k_empty(at.stage), at.parity ^ 1);
-      ptx::mbarrier_arrive_expect_tx(barrier.k_full(at.stage), P::kKBytes + P::kScaleBytes);
-      ptx::bulk_copy_to_shared(smem + P::kKAt + at.stage * P::kKBytes, a.k_image + key * P::kHeadDim, P::kKBytes,
-                               barrier.k_full(at.stage));
-      ptx::bulk_copy_to_shared(smem + P::kScaleAt + at.stage * P::kScaleBytes, a.k_scale + key / 8, P::kScaleBytes,
-                               barrier.k_full(at.stage));
-      ptx::mbarrier_wait(barrier.v_empty(at.stage), at.parity ^ 1);
-      ptx::mbarrier_arrive_expect_tx(barrier.v_full(at.stage), P::kVBytes);
-      ptx::bulk_copy_to_shared(smem + P::kVAt + at.stage * P::kVBytes, a.v_image + key * P::kVRows, P::kVBytes,
-                               barrier.v_full(at.stage));
-      at.advance();
-    }
+    P::Tiles::produce(p, item, shared, smem, barrier, at);
   }
 }
 
@@ -176,6 +201,7 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaParams& p, unsigned cha
     item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
     const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
     wgmma_store<P, T>(p, item, v_scale, c);
+    __syncwarp();  // all lanes have read the scales before one of them gives the buffer back
     c.release(barrier.q_empty(done));
     c.finish_begin();
   }
@@ -249,9 +275,14 @@ cudaError_t wgmma_launch(const AttentionArgs& a, cudaStream_t stream) {
 
 // Reads the workspace that enqueue_sm90_prepass (quant/fp8_prepass.h) writes, on the same stream. o must allow 4-byte
 // stores: an even head_dim, even strides and a 4-byte aligned base.
+template <int kD>
+struct WgmmaDensePolicy : WgmmaPolicy<kD> {
+  using Tiles = WgmmaAllTiles<WgmmaDensePolicy>;
+};
+
 template <int kD, DType T>
 struct WgmmaInt8Fp8 {
-  using Policy = WgmmaPolicy<kD>;
+  using Policy = WgmmaDensePolicy<kD>;
   static cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
     return wgmma_launch<Policy, T>(args, stream);
   }

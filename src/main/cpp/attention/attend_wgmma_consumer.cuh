@@ -67,6 +67,8 @@ struct WgmmaConsumer {
   uint32_t k_ready;  // an early look at the barrier of K's next stage
   uint32_t round;    // items done: Q's buffer and parity
   int warp_row;      // the warp's first row in the CTA's tile
+  bool all_seen;     // listed keys: the stage whose second half was masked last needs no mask
+  bool adds;         // with kSkips: the half that comes next adds something to the warp's rows
   WgmmaBarriers<P> barrier;
 
   __device__ __forceinline__ void release(uint32_t empty) {
@@ -136,6 +138,28 @@ struct WgmmaConsumer {
     }
   }
 
+  // exponentiate, or zeros where the half adds next to nothing. P V runs all the same: it takes four warps.
+  template <int kBuffer, int kFirst, int kLast>
+  __device__ __forceinline__ void probabilities() {
+    if constexpr (!P::kSkips) {
+      exponentiate<kBuffer, kFirst, kLast>();
+    } else if (adds) {
+      exponentiate<kBuffer, kFirst, kLast>();
+    } else {
+#pragma unroll
+      for (int i = kFirst; i < kLast; i++) packed<kBuffer>(i) = 0u;
+    }
+  }
+
+  // Whether a half with the maxima y adds something to the warp's rows. NaN does.
+  __device__ __forceinline__ void look_ahead(const float (&y)[2]) {
+    float bound = kVanishes;
+    if constexpr (P::kListed) {
+      asm volatile("ld.shared.f32 %0, [%1];" : "=f"(bound) : "r"(item_address() + P::kSkipBelowAt) : "memory");
+    }
+    adds = __any_sync(kFullWarp, !(y[0] < reference[0] + bound && y[1] < reference[1] + bound));
+  }
+
   __device__ __forceinline__ void fold() {
 #pragma unroll
     for (int i = 0; i < kOut; i++) out[i] = fmaf(out[i], out_factor[i >> 1 & 1], part[i]);
@@ -144,20 +168,67 @@ struct WgmmaConsumer {
   // Last key that the warp's first row sees: from shared memory each time, since registers are full.
   __device__ __forceinline__ int row_limit() const {
     int limit;
-    asm volatile("ld.shared.s32 %0, [%1];" : "=r"(limit) : "r"(smem + P::kItemAt + 32 * (round & 1)) : "memory");
+    asm volatile("ld.shared.s32 %0, [%1];" : "=r"(limit) : "r"(item_address()) : "memory");
     return limit + warp_row;
   }
+  __device__ __forceinline__ uint32_t item_address() const { return smem + P::kItemAt + 32 * (round & 1); }
 
   // Sets the scores of keys beyond a row's limit to minus infinity.
   template <int kBuffer>
   __device__ __forceinline__ void mask(int first_key) {
+    if constexpr (P::kListed) {
+      mask_listed<kBuffer>();
+      return;
+    }
     const int limit = row_limit();
     if (first_key + kHalf - 1 <= limit) return;
     const int room = limit + (lane >> 2) - first_key - 2 * (lane & 3);
+    mask_keys<0, kScores>(scores[kBuffer], room);
+  }
+
+  // Keys 8 * (i >> 2) + (i & 1) of the elements i in [kFirst, kLast), up to `room` away for row r.
+  template <int kFirst, int kLast>
+  static __device__ __forceinline__ void mask_keys(int32_t (&s)[kScores], int room) {
 #pragma unroll
-    for (int i = 0; i < kScores; i++) {
-      if (8 * (i >> 2) + (i & 1) > room + 8 * (i >> 1 & 1)) scores[kBuffer][i] = kMaskedScore;
+    for (int i = kFirst; i < kLast; i++) {
+      if (8 * ((i - kFirst) >> 2) + (i & 1) > room + 8 * (i >> 1 & 1)) s[i] = kMaskedScore;
     }
+  }
+
+  // The same where a half holds blocks of keys from anywhere: the producer left their first keys beside the stage. Must
+  // come before the stage is released.
+  template <int kBuffer>
+  __device__ __forceinline__ void mask_listed() {
+    const int limit = row_limit();
+    mask_group<kBuffer, 0>(limit);
+    if constexpr (kGroups > 1) mask_group<kBuffer, 1>(limit);
+    if constexpr (kGroups > 2) mask_group<kBuffer, 2>(limit);
+    static_assert(kGroups <= 3);
+    if constexpr (kBuffer == 1) {
+      // The list ascends, and padding ends it: the stage's last block decides for the four warps of the group alike.
+      all_seen = first_key_of(P::kKeys / P::kBlockKeys - 1) <= limit - (warp_row & 63) - (P::kBlockKeys - 1);
+    }
+    __syncwarp();  // all lanes have read before one of them releases the stage
+  }
+
+  template <int kBuffer, int kGroup>
+  __device__ __forceinline__ void mask_group(int limit) {
+    constexpr int kAt = kBuffer * kHalf + 32 * kGroup;  // in the stage
+    const int first = first_key_of(kAt / P::kBlockKeys);
+    const int first_key = first == P::kNoBlock ? limit + 64 : first + kAt % P::kBlockKeys;
+    if (first_key + 31 <= limit) return;
+    const int room = limit - first_key + (lane >> 2) - 2 * (lane & 3);
+    mask_keys<16 * kGroup, 16 * kGroup + 16>(scores[kBuffer], room);
+  }
+
+  // First key of a block of the current stage.
+  __device__ __forceinline__ int first_key_of(int block) const {
+    int key;
+    asm volatile("ld.shared.s32 %0, [%1];"
+                 : "=r"(key)
+                 : "r"(smem + P::kBlockAt + P::kBlockBytes * k_at.stage + 4 * block)
+                 : "memory");
+    return key;
   }
 
   // Largest score of this thread's two rows in a buffer; -inf if all are masked.
@@ -233,10 +304,10 @@ struct WgmmaConsumer {
     if constexpr (P::kHoldExponentials) {
       ptx::mbarrier_finish_wait(v_full, v_next.parity, v_ready);
       hold_exponentials();
-      exponentiate<kBuffer, 0, kEarly>();
+      probabilities<kBuffer, 0, kEarly>();
       ptx::mbarrier_finish_wait(v_full, v_next.parity, not_negative<kBuffer>());
     } else {
-      exponentiate<kBuffer, 0, kEarly>();
+      probabilities<kBuffer, 0, kEarly>();
       ptx::mbarrier_finish_wait(v_full, v_next.parity, v_ready);
     }
     if constexpr (P::kRandomDelay) random_delay();
@@ -244,12 +315,12 @@ struct WgmmaConsumer {
     if constexpr (kHasPrevious) ptx::wgmma_pin<kOut>(part);
     if constexpr (kHasNext) {
       ptx::wgmma_pin<kScores>(scores[kOther]);
+      if constexpr (kMask) mask<kOther>(next_key);
       if constexpr (kBuffer == 0) {
         release(barrier.k_empty(k_at.stage));
         k_at.advance();
         k_ready = ptx::mbarrier_try_wait(barrier.k_full(k_at.stage), k_at.parity);
       }
-      if constexpr (kMask) mask<kOther>(next_key);
     }
     if constexpr (kHasPrevious && kBuffer == 0) {
       release(barrier.v_empty(v_at.stage));
@@ -258,7 +329,7 @@ struct WgmmaConsumer {
     }
     float y[2];
     if constexpr (kHasNext) largest<kOther, kMask>(y);
-    exponentiate<kBuffer, kEarly, kPacks>();
+    probabilities<kBuffer, kEarly, kPacks>();
     finish_half<kBuffer, kHasNext, kMask>(y);
   }
 
@@ -294,6 +365,7 @@ struct WgmmaConsumer {
       next_factor[0] = next_factor[1] = 1.f;
       check<kMask>(y, next_factor, false);
     }
+    if constexpr (P::kSkips && kHasNext) look_ahead(y);
   }
 
   template <bool kMask>
@@ -329,14 +401,16 @@ struct WgmmaConsumer {
     float y[2];
     largest<0, true>(y);
     raise(y, next_factor, false);
+    if constexpr (P::kSkips) look_ahead(y);
 
     step<0, Role::kFirst, true>(q_address, j * P::kKeys + kHalf);
     // Keys are taken from the last to the first: what a causal mask touches comes first. The four warps of the group
     // must run the same multiplies, so they change loops together, by the limit of the group's first row.
     // One tile more than the mask touches: from then on every row has seen a key.
     const int group_limit = row_limit() - (warp_row & 63);
+    const auto needs_mask = [&] { return P::kListed ? !all_seen : (j + 1) * P::kKeys - 1 > group_limit; };
 #pragma unroll 1
-    for (; j > 0 && (j + 1) * P::kKeys - 1 > group_limit; j--) {
+    for (; j > 0 && needs_mask(); j--) {
       step<1, Role::kMiddle, true>(q_address, (j - 1) * P::kKeys);
       step<0, Role::kMiddle, true>(q_address, (j - 1) * P::kKeys + kHalf);
     }

@@ -37,6 +37,10 @@ struct WgmmaPolicy : WgmmaTuning<D> {
   static constexpr int kVRows = D + 8;  // channels of V's image: the last group holds the row of ones
   static constexpr int kConsumerRegs = 232, kProducerRegs = 40;
   static constexpr bool kRandomDelay = false;  // the checks set it: producer and consumers pause at random
+  // Keys come in the order of a list of blocks (sparse_wgmma.cuh) instead of all of them.
+  static constexpr bool kListed = false;
+  // Exponentials of a half are left out where they would add next to nothing (SpargeAttn's pvthreshd).
+  static constexpr bool kSkips = false;
 
   // Shared memory: offsets in bytes.
   static constexpr int kKBytes = kKeys * D, kVBytes = kKeys * kVRows, kScaleBytes = kKeys / 32 * 16;
@@ -44,7 +48,7 @@ struct WgmmaPolicy : WgmmaTuning<D> {
   static constexpr int kQAt = 0, kKAt = kQAt + 2 * kQBytes, kVAt = kKAt + kStages * kKBytes;
   static constexpr int kScaleAt = kVAt + kStages * kVBytes, kQScaleAt = kScaleAt + kStages * kScaleBytes;
   static constexpr int kVScaleAt = kQScaleAt + 2 * kQScaleBytes, kItemAt = kVScaleAt + 2 * kVScaleBytes;
-  static constexpr int kBarrierAt = kItemAt + 2 * 32;
+  static constexpr int kBarrierAt = kItemAt + 2 * 32, kSkipBelowAt = 20;  // of WgmmaItem
   static constexpr int kSmemBytes = kBarrierAt + 8 * (4 * kStages + 4);
 
   static_assert(kHalf % 32 == 0, "a multiply of P V takes 32 keys");

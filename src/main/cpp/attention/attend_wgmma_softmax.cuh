@@ -25,6 +25,9 @@ constexpr int32_t kMaskedScore = INT32_MIN;
 // Real scores are below 2^21, so that the floor moves none by more than 2^-5, and only where all are as small as that.
 constexpr float kMinScale = 0x1p-26f;
 
+// Below the reference plus this, 2^x rounds to zero in e4m3, whose smallest step is 2^-9: with what ex2 may be off.
+constexpr float kVanishes = -10.001f;
+
 // e4m3 times a power of two, for packed probabilities whose row reference rose after they were made.
 __device__ __forceinline__ uint32_t scale_packed(uint32_t p, float factor) {
   const __half2 f = __float2half2_rn(factor);

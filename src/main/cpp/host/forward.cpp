@@ -3,7 +3,6 @@
 #include "host/choose.h"
 #include "host/status.h"
 #include "host/validate.h"
-#include "quant/fp8_prepass.h"
 
 namespace attn4j {
 namespace {
@@ -122,6 +121,17 @@ void AttentionPlan::plan_int8_wgmma() {
   int8_.q_image = workspace_.add(queries * d), int8_.q_scale = workspace_.add(2 * queries * size);
 }
 
+// On Hopper the FP8 kernel, unless the request asks for what only the other one has.
+Status AttentionPlan::sparse(const AttentionParams& params, AttentionPlan* plan) {
+  const bool fp8 = params.qk_quant_gran == QuantGranularity::kPerThread &&
+                   (params.pv_accum_dtype == PvAccumDType::kDefault || params.pv_accum_dtype == PvAccumDType::kFp32Fp32);
+  if (!fp8 || find_kernel(Family::kSparseWgmmaInt8Fp8, 1, params.q.dtype) == nullptr) {
+    return sparse_int8_f16(params, plan);
+  }
+  ATTN4J_RETURN_IF_ERROR(plan->start(params));
+  return plan->plan_fp8(Family::kSparseWgmmaInt8Fp8, "SpargeAttn");
+}
+
 Status AttentionPlan::sparse_int8_f16(const AttentionParams& params, AttentionPlan* plan) {
   const char* const function = "SpargeAttn";
   ATTN4J_RETURN_IF_ERROR(plan->start(params));
@@ -136,26 +146,30 @@ Status AttentionPlan::sparse_int8_f16(const AttentionParams& params, AttentionPl
 }
 
 Status AttentionPlan::int8_fp8_sm90(const AttentionParams& params, AttentionPlan* plan) {
-  const char* const function = "sageattn_qk_int8_pv_fp8_cuda_sm90";
   ATTN4J_RETURN_IF_ERROR(plan->start(params));
-  ATTN4J_RETURN_IF_ERROR(plan->pick(Family::kWgmmaInt8Fp8, function));
+  return plan->plan_fp8(Family::kWgmmaInt8Fp8, "sageattn_qk_int8_pv_fp8_cuda_sm90");
+}
+
+Status AttentionPlan::plan_fp8(Family family, const char* function) {
+  ATTN4J_RETURN_IF_ERROR(pick(family, function));
+  const AttentionParams& params = params_;
   ATTN4J_RETURN_IF_ERROR(require_accumulator(params.pv_accum_dtype, PvAccumDType::kFp32Fp32, function));
   if (params.qk_quant_gran != QuantGranularity::kPerThread) {
     return fail(Status::kUnsupported, "qk_quant_gran: found %s; %s quantises per thread", name_of(params.qk_quant_gran),
                 function);
   }
-  AttentionArgs& a = plan->args_;
-  plan->pack(params.q, &plan->q_);
-  plan->pack(params.k, &plan->k_);
-  plan->pack(params.v, &plan->v_);
-  plan->pack(params.o, &plan->o_);
+  AttentionArgs& a = args_;
+  pack(params.q, &q_);
+  pack(params.k, &k_);
+  pack(params.v, &v_);
+  pack(params.o, &o_);
   a.head_dim = static_cast<int32_t>(round_up(a.head_dim, 8));  // the packed tensors have zeros there
   a.vector_io = true;
-  a.lk_padded = static_cast<int32_t>(round_up(a.lk, plan->kernel_->key_tile));
-  a.lq_padded = static_cast<int32_t>(round_up(a.lq, plan->kernel_->query_tile));
-  const Fp8Workspace bytes = fp8_workspace(*plan->kernel_, a);
-  WorkspacePlan& w = plan->workspace_;
-  auto& at = plan->fp8_;
+  a.lk_padded = static_cast<int32_t>(round_up(a.lk, kernel_->key_tile));
+  a.lq_padded = static_cast<int32_t>(round_up(a.lq, kernel_->query_tile));
+  const Fp8Workspace bytes = fp8_workspace(*kernel_, a);
+  WorkspacePlan& w = workspace_;
+  auto& at = fp8_;
   at.k_image = w.add(bytes.k_image), at.k_scale = w.add(bytes.k_scale);
   at.k_mean = params.smooth_k ? w.add(bytes.k_mean) : kNone;
   at.v_image = w.add(bytes.v_image), at.v_scale = w.add(bytes.v_scale);
@@ -201,7 +215,8 @@ Status AttentionPlan::copy_in(Packed p, void* workspace, const void** data, Stri
   return check_cuda(enqueue_copy_rows(p.original, p.packed, stream), "copy to aligned memory");
 }
 
-Status AttentionPlan::quantize(AttentionArgs* args, void* workspace, cudaStream_t stream) const {
+Status AttentionPlan::quantize(AttentionArgs* args, void* workspace, cudaStream_t stream,
+                               const Fp8Extras& extras) const {
   switch (kernel_->family) {
     case Family::kMmaInt8F16:
     case Family::kSparseMmaInt8F16:
@@ -209,7 +224,8 @@ Status AttentionPlan::quantize(AttentionArgs* args, void* workspace, cudaStream_
     case Family::kWgmmaInt8F16:
       return quantize_int8_pair(args, workspace, stream);
     case Family::kWgmmaInt8Fp8:
-      return quantize_fp8(args, workspace, stream);
+    case Family::kSparseWgmmaInt8Fp8:
+      return quantize_fp8(args, workspace, stream, extras);
     default:
       return Status::kOk;
   }
@@ -255,7 +271,8 @@ Status AttentionPlan::quantize_int8_pair(AttentionArgs* args, void* workspace, c
   return check_cuda(enqueue_int8_pair(k, q, *args, options, stream), "quantisation of q and k");
 }
 
-Status AttentionPlan::quantize_fp8(AttentionArgs* args, void* workspace, cudaStream_t stream) const {
+Status AttentionPlan::quantize_fp8(AttentionArgs* args, void* workspace, cudaStream_t stream,
+                                   const Fp8Extras& extras) const {
   args->k_image = slice<int8_t>(workspace, fp8_.k_image);
   args->k_scale = slice<float>(workspace, fp8_.k_scale);
   args->k_mean = fp8_.k_mean != kNone ? slice<float>(workspace, fp8_.k_mean) : nullptr;
@@ -265,14 +282,15 @@ Status AttentionPlan::quantize_fp8(AttentionArgs* args, void* workspace, cudaStr
   args->q_scale = slice<float>(workspace, fp8_.q_scale);
   args->work_counter = slice<int32_t>(workspace, fp8_.work_counter);
   float* statistics = slice<float>(workspace, fp8_.statistics);
-  return check_cuda(enqueue_sm90_prepass(*kernel_, *args, statistics, stream), "quantisation of q, k and v");
+  return check_cuda(enqueue_sm90_prepass(*kernel_, *args, statistics, extras, stream), "quantisation of q, k and v");
 }
 
 const float* AttentionPlan::k_sums(void* workspace) const {
   return int8_.mean_sums != kNone ? slice<float>(workspace, int8_.mean_sums) : nullptr;
 }
 
-Status AttentionPlan::prepare(void* workspace, cudaStream_t stream, AttentionArgs* args) const {
+Status AttentionPlan::prepare(void* workspace, cudaStream_t stream, AttentionArgs* args,
+                              const Fp8Extras& extras) const {
   *args = args_;
   ATTN4J_RETURN_IF_ERROR(copy_in(q_, workspace, &args->q, &args->q_stride, stream));
   ATTN4J_RETURN_IF_ERROR(copy_in(k_, workspace, &args->k, &args->k_stride, stream));
@@ -281,7 +299,7 @@ Status AttentionPlan::prepare(void* workspace, cudaStream_t stream, AttentionArg
     args->o = slice<void>(workspace, o_.offset);
     args->o_stride = o_.packed.stride;
   }
-  return quantize(args, workspace, stream);
+  return quantize(args, workspace, stream, extras);
 }
 
 Status AttentionPlan::attend(const AttentionArgs& args, void* workspace, cudaStream_t stream) const {

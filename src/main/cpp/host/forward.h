@@ -5,6 +5,7 @@
 #include "attn4j/attn4j.h"
 #include "host/kernels.h"
 #include "host/workspace.h"
+#include "quant/fp8_prepass.h"
 #include "quant/quantize.h"
 
 namespace attn4j {
@@ -17,8 +18,8 @@ class AttentionPlan {
   static Status int8_fp8_sm90(const AttentionParams& params, AttentionPlan* plan);
   // The best of these for the request on this architecture.
   static Status sage(const AttentionParams& params, AttentionPlan* plan);
-  // int8_f16 over lists of blocks, which the caller makes between prepare and attend (host/sparse_forward.h).
-  static Status sparse_int8_f16(const AttentionParams& params, AttentionPlan* plan);
+  // The kernel over lists of blocks, which the caller makes between prepare and attend (host/sparse_forward.h).
+  static Status sparse(const AttentionParams& params, AttentionPlan* plan);
 
   const KernelEntry& kernel() const { return *kernel_; }
   int64_t workspace_size() const { return workspace_.size(); }
@@ -32,8 +33,11 @@ class AttentionPlan {
   // The parts of run. All but check_addresses enqueue on the current device; `workspace` has workspace_size() bytes.
   bool writes_nothing() const { return args_.lq == 0 || args_.batch == 0 || args_.heads_q == 0; }
   Status check_addresses(const Workspace& workspace, int* device) const;
-  Status prepare(void* workspace, cudaStream_t stream, AttentionArgs* args) const;
+  Status prepare(void* workspace, cudaStream_t stream, AttentionArgs* args, const Fp8Extras& extras = {}) const;
   Status attend(const AttentionArgs& args, void* workspace, cudaStream_t stream) const;
+
+  // Whether prepare does what Fp8Extras asks for.
+  bool takes_extras() const { return kernel_->family == Family::kSparseWgmmaInt8Fp8; }
 
   // enqueue_mean_sums of k, which prepare leaves in the workspace; null without K smoothing.
   const float* k_sums(void* workspace) const;
@@ -51,15 +55,17 @@ class AttentionPlan {
   Status start(const AttentionParams& params);
   Status pick(Family family, const char* function);
   void plan_k_sums();
+  static Status sparse_int8_f16(const AttentionParams& params, AttentionPlan* plan);
+  Status plan_fp8(Family family, const char* function);
   void plan_int8_mma();
   void plan_int8_wgmma();
   // Reserves room for a copy if the tensor needs one; says whether it does.
   bool pack(const TensorView& t, Packed* packed);
   Status copy_in(Packed packed, void* workspace, const void** data, Strides* stride, cudaStream_t stream) const;
-  Status quantize(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
+  Status quantize(AttentionArgs* args, void* workspace, cudaStream_t stream, const Fp8Extras& extras) const;
   Status quantize_int8(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
   Status quantize_int8_pair(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
-  Status quantize_fp8(AttentionArgs* args, void* workspace, cudaStream_t stream) const;
+  Status quantize_fp8(AttentionArgs* args, void* workspace, cudaStream_t stream, const Fp8Extras& extras) const;
 
   AttentionParams params_;
   AttentionArgs args_;

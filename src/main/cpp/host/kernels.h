@@ -70,7 +70,8 @@ enum class Family : int32_t {
   kWgmmaInt8F16,      // attention/int8_wgmma.cuh
   kWgmmaInt8Fp8,      // attention/attend_wgmma.cuh
   kExactWgmma,        // attention/exact_wgmma.cuh
-  kSparseMmaInt8F16,  // attention/sparse_mma.cuh
+  kSparseMmaInt8F16,    // attention/sparse_mma.cuh
+  kSparseWgmmaInt8Fp8,  // attention/sparse_wgmma.cuh
 };
 
 // One compiled kernel variant. `launch` enqueues it on the stream and returns the launch's own error.

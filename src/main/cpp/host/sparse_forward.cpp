@@ -40,7 +40,7 @@ Status make_attention(const AttentionParams& params, AttentionPlan* plan) {
   const bool built = find_kernel(Family::kSparseMmaInt8F16, 1, DType::kFloat16) != nullptr;
   AttentionArgs ignored;
   ATTN4J_RETURN_IF_ERROR(validate_attention(params, &ignored));
-  if (built) return AttentionPlan::sparse_int8_f16(params, plan);
+  if (built) return AttentionPlan::sparse(params, plan);
   return fail(Status::kUnsupported, "SpargeAttn is not built for this architecture (%s); SageAttention is",
               arch_list());
 }
@@ -129,30 +129,49 @@ Status SparsePlan::check_addresses(const Workspace& workspace, int* device) cons
   return validate_device(addresses, sizeof addresses / sizeof addresses[0], device);
 }
 
-// `workspace` is where attention_'s slices start.
-Status SparsePlan::predict(void* workspace, cudaStream_t stream, SelectArgs* select) const {
+SelectArgs SparsePlan::placed(void* workspace) const {
   void* own = slice<void>(workspace, attention_.workspace_size());
-  *select = select_;
-  select->list = slice<int32_t>(own, at_.list);
-  select->count = slice<int32_t>(own, at_.count);
-  select->order = slice<int32_t>(own, at_.order);
-  select->finished = slice<int32_t>(own, at_.finished);
-  if (source_ != BlockSource::kGiven) {
-    PoolTask q, k;
-    q.x = rows_view(attention_.params().q, attention_.params().tensor_layout);
-    q.block = select_.query_block, q.blocks = select_.query_blocks;
-    k.x = rows_view(attention_.params().k, attention_.params().tensor_layout);
-    k.x.lengths = select_.kv_lengths;
-    k.sums = attention_.k_sums(workspace);
-    k.block = select_.key_block, k.blocks = select_.key_blocks;
-    q.pitch = k.pitch = select_.pitch;
-    select->q_means = q.means = slice<float>(own, at_.q_means);
-    select->k_means = k.means = slice<float>(own, at_.k_means);
-    select->q_similarity = q.similarity = slice<float>(own, at_.q_similarity);
-    select->k_similarity = k.similarity = slice<float>(own, at_.k_similarity);
-    ATTN4J_RETURN_IF_ERROR(check_cuda(enqueue_pool(q, k, stream), "means of blocks"));
-  }
-  return check_cuda(enqueue_select(*select, stream), "selection of blocks");
+  SelectArgs select = select_;
+  select.list = slice<int32_t>(own, at_.list);
+  select.count = slice<int32_t>(own, at_.count);
+  select.order = slice<int32_t>(own, at_.order);
+  select.finished = slice<int32_t>(own, at_.finished);
+  select.finished_is_zero = attention_.takes_extras();
+  if (source_ == BlockSource::kGiven) return select;
+  select.q_means = slice<float>(own, at_.q_means);
+  select.k_means = slice<float>(own, at_.k_means);
+  select.q_similarity = slice<float>(own, at_.q_similarity);
+  select.k_similarity = slice<float>(own, at_.k_similarity);
+  return select;
+}
+
+// The quantisation pools the blocks as it goes, and clears the counter of the selection.
+Fp8Extras SparsePlan::extras(const SelectArgs& s) const {
+  Fp8Extras e;
+  e.cleared = s.finished, e.cleared_count = s.batch * s.heads_q;
+  if (source_ == BlockSource::kGiven) return e;
+  e.q.block = s.query_block, e.q.blocks = s.query_blocks;
+  e.k.block = s.key_block, e.k.blocks = s.key_blocks;
+  e.q.pitch = e.k.pitch = s.pitch;
+  e.q.means = const_cast<float*>(s.q_means), e.q.similarity = const_cast<float*>(s.q_similarity);
+  e.k.means = const_cast<float*>(s.k_means), e.k.similarity = const_cast<float*>(s.k_similarity);
+  return e;
+}
+
+// The same as a kernel of its own, after a quantisation that doesn't.
+Status SparsePlan::pool(void* workspace, const SelectArgs& s, cudaStream_t stream) const {
+  if (source_ == BlockSource::kGiven || attention_.takes_extras()) return Status::kOk;
+  PoolTask q, k;
+  q.x = rows_view(attention_.params().q, attention_.params().tensor_layout);
+  q.block = s.query_block, q.blocks = s.query_blocks;
+  k.x = rows_view(attention_.params().k, attention_.params().tensor_layout);
+  k.x.lengths = s.kv_lengths;
+  k.sums = attention_.k_sums(workspace);
+  k.block = s.key_block, k.blocks = s.key_blocks;
+  q.pitch = k.pitch = s.pitch;
+  q.means = const_cast<float*>(s.q_means), q.similarity = const_cast<float*>(s.q_similarity);
+  k.means = const_cast<float*>(s.k_means), k.similarity = const_cast<float*>(s.k_similarity);
+  return check_cuda(enqueue_pool(q, k, stream), "means of blocks");
 }
 
 Status SparsePlan::run(const Workspace& workspace, cudaStream_t stream) const {
@@ -169,9 +188,10 @@ Status SparsePlan::run(const Workspace& workspace, cudaStream_t stream) const {
     return check_cuda(cudaMemsetAsync(sparsity_.sparsity, 0, bytes, stream), "cudaMemsetAsync");
   }
   AttentionArgs args;
-  SelectArgs select;
-  ATTN4J_RETURN_IF_ERROR(attention_.prepare(workspace.data, stream, &args));
-  ATTN4J_RETURN_IF_ERROR(predict(workspace.data, stream, &select));
+  const SelectArgs select = placed(workspace.data);
+  ATTN4J_RETURN_IF_ERROR(attention_.prepare(workspace.data, stream, &args, extras(select)));
+  ATTN4J_RETURN_IF_ERROR(pool(workspace.data, select, stream));
+  ATTN4J_RETURN_IF_ERROR(check_cuda(enqueue_select(select, stream), "selection of blocks"));
   args.blocks.list = select.list;
   args.blocks.count = select.count;
   args.blocks.order = select.order;

@@ -29,7 +29,10 @@ class SparsePlan {
  private:
   Status plan_selection();
   Status check_addresses(const Workspace& workspace, int* device) const;
-  Status predict(void* workspace, cudaStream_t stream, SelectArgs* select) const;
+  // Where the prediction lies in the workspace.
+  SelectArgs placed(void* workspace) const;
+  Fp8Extras extras(const SelectArgs& select) const;
+  Status pool(void* workspace, const SelectArgs& select, cudaStream_t stream) const;
 
   BlockSource source_ = BlockSource::kGiven;
   SparsityParams sparsity_;

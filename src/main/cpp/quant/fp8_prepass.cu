@@ -14,8 +14,10 @@ int chunk_count(int lk) {
 }
 
 template <int D, DType T>
-cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* statistics, cudaStream_t stream) {
+cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* statistics, const Fp8Extras& extras,
+                    cudaStream_t stream) {
   PrepassParams p;
+  p.extras = extras;
   p.a = a;
   p.statistics = statistics;
   p.key_tile = kernel.key_tile;
@@ -38,13 +40,16 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, fp8_quantise<D, T>, p);
+  if (extras.k.means == nullptr) return cudaLaunchKernelEx(&config, fp8_quantise<D, T, false>, p);
+  config.dynamicSmemBytes = sizeof(Pool<D>);
+  return cudaLaunchKernelEx(&config, fp8_quantise<D, T, true>, p);
 }
 
 template <int D>
-cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* statistics, cudaStream_t stream) {
-  return kernel.dtype == DType::kFloat16 ? enqueue<D, DType::kFloat16>(kernel, a, statistics, stream)
-                                         : enqueue<D, DType::kBFloat16>(kernel, a, statistics, stream);
+cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* statistics, const Fp8Extras& extras,
+                    cudaStream_t stream) {
+  return kernel.dtype == DType::kFloat16 ? enqueue<D, DType::kFloat16>(kernel, a, statistics, extras, stream)
+                                         : enqueue<D, DType::kBFloat16>(kernel, a, statistics, extras, stream);
 }
 
 }  // namespace
@@ -68,16 +73,16 @@ Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& a) no
 }
 
 cudaError_t enqueue_sm90_prepass(const KernelEntry& kernel, const AttentionArgs& args, float* statistics,
-                                 cudaStream_t stream) noexcept {
+                                 const Fp8Extras& extras, cudaStream_t stream) noexcept {
   // Other architectures lack the kernel that reads the images, and the older ones e4m3: no code is made for them.
   if constexpr (arch::kSm == 90) {
     switch (kernel.head_dim) {
       case 64:
-        return enqueue<64>(kernel, args, statistics, stream);
+        return enqueue<64>(kernel, args, statistics, extras, stream);
       case 96:
-        return enqueue<96>(kernel, args, statistics, stream);
+        return enqueue<96>(kernel, args, statistics, extras, stream);
       case 128:
-        return enqueue<128>(kernel, args, statistics, stream);
+        return enqueue<128>(kernel, args, statistics, extras, stream);
       default:
         break;
     }

@@ -8,6 +8,8 @@
 #include "device/ptx/fp8.cuh"
 #include "host/kernels.h"
 #include "quant/fp8_image.cuh"
+#include "quant/fp8_pool.cuh"
+#include "quant/fp8_prepass.h"
 
 namespace attn4j {
 
@@ -23,7 +25,10 @@ struct PrepassParams {
   int32_t chunks, chunk_keys;
   int32_t kv_blocks;  // per (batch, kv head)
   int32_t q_blocks;   // per (batch, query head)
+  Fp8Extras extras;
 };
+
+constexpr int kPooledKeys = 64, kPooledQueries = 128;  // rows of the blocks that are pooled
 
 // Lanes that share a row of 16-byte pieces: a power of two, so that shuffles reduce over it. D = 96 leaves 4 of 16
 // idle.
@@ -33,6 +38,9 @@ struct PrepassShape {
   static constexpr int kRowsAtOnce = kPrepassThreads / kLanes;
   static constexpr int kBlock = kRowsAtOnce * 8;  // keys or queries per quantising CTA
 };
+
+template <int D>
+using Pool = PoolScratch<D, PrepassShape<D>::kRowsAtOnce>;
 
 __device__ __forceinline__ int valid_keys(const AttentionArgs& a, int batch) {
   return a.kv_lengths ? max(0, min(a.kv_lengths[batch], a.lk)) : a.lk;
@@ -61,6 +69,10 @@ __global__ void __launch_bounds__(kPrepassThreads) fp8_statistics(const __grid_c
   const AttentionArgs& a = p.a;
   ptx::griddepcontrol_launch_dependents();
   if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) *a.work_counter = 0;
+  for (int i = (blockIdx.y * gridDim.x + blockIdx.x) * kPrepassThreads + threadIdx.x; i < p.extras.cleared_count;
+       i += gridDim.x * gridDim.y * kPrepassThreads) {
+    p.extras.cleared[i] = 0;
+  }
   const int batch = blockIdx.y / a.heads_kv, head = blockIdx.y % a.heads_kv;
   const int keys = valid_keys(a, batch), step = (keys + kMeanSamples - 1) / kMeanSamples;
   const int first = blockIdx.x * p.chunk_keys, end = min(keys, first + p.chunk_keys);
@@ -137,8 +149,9 @@ __device__ __forceinline__ void unpack8(float (&x)[8], const uint4& v) {
 
 // The loads of every CTA come first, all in flight at once; the statistics of the kernel before are awaited under them.
 // One lane's part of an 8-key scale group of K: 8 channels of the keys {32g + 8i + 2t + e}.
-template <int D, DType T>
-__device__ __forceinline__ void quantise_k(const PrepassParams& p, int batch, int head, int first_key, float* mean) {
+template <int D, DType T, bool kPool>
+__device__ __forceinline__ void quantise_k(const PrepassParams& p, int batch, int head, int first_key, float* mean,
+                                           Pool<D>& pool) {
   using Shape = PrepassShape<D>;
   using E = Element<T>;
   const AttentionArgs& a = p.a;
@@ -166,6 +179,21 @@ __device__ __forceinline__ void quantise_k(const PrepassParams& p, int batch, in
     }
 #pragma unroll
     for (int e = 0; e < 8; e++) shift[e] = 8 * piece < D ? mean[8 * piece + e] : 0.f;
+  }
+  if constexpr (kPool) {
+    PoolSums sums;
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+      float x[8];
+      unpack8<T>(x, raw[i]);
+#pragma unroll
+      for (int e = 0; e < 8; e++) x[e] -= shift[e];
+      sums.add<Shape::kLanes>(x, base + 8 * (i >> 1) + (i & 1) < keys);
+    }
+    pool.store(group, piece, sums);
+    const PooledBlocks& out = p.extras.k;
+    pool.template finish<Shape::kBlock / kPooledKeys>(out, kv_head * out.blocks + first_key / kPooledKeys,
+                                                      keys - first_key);
   }
   // 32 keys are whole warps, and key_end is a multiple of 32: warps leave together.
   if (first_key + 32 * (group >> 2) >= key_end) return;
@@ -266,8 +294,9 @@ __device__ __forceinline__ void quantise_v(const PrepassParams& p, int batch, in
 }
 
 // One scale per query, with the softmax scale in it, and q . mean(k) where an LSE needs it.
-template <int D, DType T>
-__device__ __forceinline__ void quantise_q(const PrepassParams& p, int batch, int head, int first_row, float* mean) {
+template <int D, DType T, bool kPool>
+__device__ __forceinline__ void quantise_q(const PrepassParams& p, int batch, int head, int first_row, float* mean,
+                                           Pool<D>& pool) {
   using Shape = PrepassShape<D>;
   using E = Element<T>;
   const AttentionArgs& a = p.a;
@@ -285,6 +314,23 @@ __device__ __forceinline__ void quantise_q(const PrepassParams& p, int batch, in
     }
   }
   const bool with_shift = a.lse != nullptr && a.k_mean != nullptr;
+  if constexpr (kPool) {
+    constexpr int kPassesPerBlock = kPooledQueries / Shape::kRowsAtOnce;
+    const PooledBlocks& out = p.extras.q;
+    const int64_t first_block = (static_cast<int64_t>(batch) * a.heads_q + head) * out.blocks + first_row / out.block;
+#pragma unroll
+    for (int block = 0; block < Shape::kBlock / kPooledQueries; block++) {
+      PoolSums sums;
+#pragma unroll
+      for (int i = block * kPassesPerBlock; i < (block + 1) * kPassesPerBlock; i++) {
+        float x[8];
+        unpack8<T>(x, raw[i]);
+        sums.add<Shape::kLanes>(x, first + i * Shape::kRowsAtOnce < a.lq);
+      }
+      pool.store(threadIdx.x / Shape::kLanes, piece, sums);
+      pool.template finish<1>(out, first_block + block, a.lq - first_row - block * kPooledQueries);
+    }
+  }
   ptx::griddepcontrol_wait();
   if (with_shift) {
     reduce_statistics<D, 0>(p, static_cast<int64_t>(batch) * a.heads_kv + head / a.group, valid_keys(a, batch), mean);
@@ -321,9 +367,11 @@ __device__ __forceinline__ void quantise_q(const PrepassParams& p, int batch, in
 }
 
 // CTAs of K, then of V, then of Q.
-template <int D, DType T>
-__global__ void __launch_bounds__(kPrepassThreads) fp8_quantise(const __grid_constant__ PrepassParams p) {
+template <int D, DType T, bool kPool>
+__global__ void __launch_bounds__(kPrepassThreads, kPool ? 2 : 3) fp8_quantise(const __grid_constant__ PrepassParams p) {
   __shared__ float statistics[D];
+  extern __shared__ __align__(16) unsigned char scratch[];
+  Pool<D>& pool = *reinterpret_cast<Pool<D>*>(scratch);  // with kPool
   const AttentionArgs& a = p.a;
   ptx::griddepcontrol_launch_dependents();
   const int kv_total = p.kv_blocks * a.batch * a.heads_kv;
@@ -336,13 +384,13 @@ __global__ void __launch_bounds__(kPrepassThreads) fp8_quantise(const __grid_con
     if (is_v) {
       quantise_v<D, T>(p, batch, head, first_key, statistics);
     } else {
-      quantise_k<D, T>(p, batch, head, first_key, statistics);
+      quantise_k<D, T, kPool>(p, batch, head, first_key, statistics, pool);
     }
   } else {
     index -= 2 * kv_total;
     const int q_head = index / p.q_blocks, first_row = (index - q_head * p.q_blocks) * PrepassShape<D>::kBlock;
     const int batch = q_head / a.heads_q;
-    quantise_q<D, T>(p, batch, q_head - batch * a.heads_q, first_row, statistics);
+    quantise_q<D, T, kPool>(p, batch, q_head - batch * a.heads_q, first_row, statistics, pool);
   }
 }
 

@@ -17,10 +17,26 @@ struct Fp8Workspace {
 // `kernel` gives head_dim and tiles; of `args` only the shape is read.
 Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& args) noexcept;
 
+// Where the means and self-similarities of one tensor's blocks of rows go (sparse/predict.h reads them).
+struct PooledBlocks {
+  float* means = nullptr;         // [b, h][blocks][pitch]; channels beyond head_dim become 0
+  float* similarity = nullptr;    // [b, h][blocks]
+  int32_t block = 0, blocks = 0;  // rows per block, blocks per head
+  int32_t pitch = 0;
+};
+
+// What SpargeAttn has the pre-pass do besides.
+struct Fp8Extras {
+  PooledBlocks q, k;           // null means: nothing is pooled. Blocks of 128 queries and 64 keys
+  int32_t* cleared = nullptr;  // [cleared_count], set to zero, or null
+  int32_t cleared_count = 0;
+};
+
 // Enqueues the two kernels. `args` is complete: every slice of Fp8Workspace but `statistics` is named in it, lk_padded
 // and lq_padded are multiples of the kernel's tiles, and vector_io holds. k_mean null means no smoothing of K.
-// `statistics` is scratch between the two kernels.
+// `statistics` is scratch between the two kernels. Blocks of K are pooled after the shift, which is the mean of at most
+// 512 keys, evenly spaced.
 cudaError_t enqueue_sm90_prepass(const KernelEntry& kernel, const AttentionArgs& args, float* statistics,
-                                 cudaStream_t stream) noexcept;
+                                 const Fp8Extras& extras, cudaStream_t stream) noexcept;
 
 }  // namespace attn4j

@@ -117,45 +117,78 @@ __device__ __forceinline__ void score(const SelectArgs& a, int head_index, int f
   __syncthreads();
 }
 
-// Turns scores into mass. Returns the largest rank.
-__device__ __forceinline__ uint32_t softmax(Candidate* row, int n, int lane) {
+// What one lane of a warp keeps of a row: candidates lane, lane + 32, ... Up to kMaxKept of them in registers; of longer
+// rows the others are read from shared memory in every pass.
+constexpr int kMaxKept = 16;
+
+struct Ranking {
+  uint32_t rank[kMaxKept], mass[kMaxKept];
+  Candidate* rest;  // of this lane, 32 apart
+  int rest_count;
+  uint32_t top;  // the largest rank of the row
+
+  // Calls f(rank, mass) for each candidate of the lane.
+  template <class F>
+  __device__ __forceinline__ void each(F f) const {
+#pragma unroll
+    for (int i = 0; i < kMaxKept; i++) f(rank[i], mass[i]);
+#pragma unroll 1
+    for (int i = 0; i < rest_count; i++) f(rest[32 * i].rank, rest[32 * i].mass);
+  }
+};
+
+__device__ __forceinline__ float weight(uint32_t rank, float top) {
+  return rank == kAlways ? 0.f : exp2f(to_score(rank) - top);
+}
+
+// Turns scores into mass.
+__device__ __forceinline__ void softmax(Candidate* row, int n, int lane, Ranking* r) {
   uint32_t top = kAlways;
-  for (int j = lane; j < n; j += 32) top = max(top, row[j].rank);
-  top = __reduce_max_sync(kFullWarp, top);
-  if (top == kAlways) return top;
+#pragma unroll
+  for (int i = 0; i < kMaxKept; i++) {
+    r->rank[i] = lane + 32 * i < n ? row[lane + 32 * i].rank : kAlways;
+    r->mass[i] = 0;
+    top = max(top, r->rank[i]);
+  }
+  r->rest = row + lane + 32 * kMaxKept;
+  r->rest_count = max(0, (n - lane - 32 * kMaxKept + 31) / 32);
+  for (int i = 0; i < r->rest_count; i++) top = max(top, r->rest[32 * i].rank);
+  r->top = top = __reduce_max_sync(kFullWarp, top);
+  if (top == kAlways) return;
   const float m = to_score(top);
   float sum = 0.f;
-  for (int j = lane; j < n; j += 32) {
-    if (row[j].rank != kAlways) sum += exp2f(to_score(row[j].rank) - m);
-  }
+#pragma unroll
+  for (int i = 0; i < kMaxKept; i++) sum += weight(r->rank[i], m);
+  for (int i = 0; i < r->rest_count; i++) sum += weight(r->rest[32 * i].rank, m);
 #pragma unroll
   for (int o = 16; o > 0; o >>= 1) sum += __shfl_xor_sync(kFullWarp, sum, o);
   const float unit = __fdividef(kMassUnit, sum);  // an exact division is a call, and calls spill
-  for (int j = lane; j < n; j += 32) {
-    row[j].mass = row[j].rank == kAlways ? 0u : __float2uint_rn(exp2f(to_score(row[j].rank) - m) * unit);
+#pragma unroll
+  for (int i = 0; i < kMaxKept; i++) r->mass[i] = __float2uint_rn(weight(r->rank[i], m) * unit);
+  for (int i = 0; i < r->rest_count; i++) {
+    r->rest[32 * i].mass = __float2uint_rn(weight(r->rest[32 * i].rank, m) * unit);
   }
-  return top;
 }
 
 // Count and mass of the ranks from `from` (above kAlways) on.
-__device__ __forceinline__ void sum_from(const Candidate* row, int n, uint32_t from, int lane, uint32_t* count,
-                                         uint32_t* mass) {
+__device__ __forceinline__ void sum_from(const Ranking& r, uint32_t from, uint32_t* count, uint32_t* mass) {
   uint32_t c = 0, m = 0;
-  for (int j = lane; j < n; j += 32) {
-    const Candidate x = row[j];
-    if (x.rank >= from) c++, m += x.mass;
-  }
+  r.each([&](uint32_t rank, uint32_t x) {
+    if (rank >= from) c++, m += x;
+  });
   *count = __reduce_add_sync(kFullWarp, c);
   *mass = __reduce_add_sync(kFullWarp, m);
 }
 
 // The longest prefix of the ranking with at most `most_mass`, or of `least_count` blocks if that is longer.
-__device__ __forceinline__ Cut find_cut(const Candidate* row, int n, uint32_t top, uint32_t most_mass,
-                                        uint32_t least_count, int lane) {
-  uint32_t low = kAlways + 1, high = top + 1, count, mass;  // nothing ranks from top + 1 on: surely kept whole
+__device__ __forceinline__ Cut find_cut(const Ranking& r, uint32_t most_mass, uint32_t least_count) {
+  // Nothing ranks from top + 1 on: surely kept whole. Below the lowest rank there is nothing to look for.
+  uint32_t low = 0xffffffffu, high = r.top + 1, count, mass;
+  r.each([&](uint32_t rank, uint32_t) { low = rank == kAlways ? low : min(low, rank); });
+  low = __reduce_min_sync(kFullWarp, low);
   while (low < high) {
     const uint32_t middle = low + (high - low) / 2;
-    sum_from(row, n, middle, lane, &count, &mass);
+    sum_from(r, middle, &count, &mass);
     if (mass <= most_mass || count <= least_count) {
       high = middle;
     } else {
@@ -163,13 +196,10 @@ __device__ __forceinline__ Cut find_cut(const Candidate* row, int n, uint32_t to
     }
   }
   Cut cut = {high, 0};
-  if (high == kAlways + 1) return cut;
-  // Rank high - 1 exists and is not kept whole. Its blocks have equal scores, so equal masses.
-  sum_from(row, n, high, lane, &count, &mass);
+  // Rank high - 1, if it exists, is not kept whole. Its blocks have equal scores, so equal masses.
+  sum_from(r, high, &count, &mass);
   uint32_t each = 0;
-  for (int j = lane; j < n; j += 32) {
-    if (row[j].rank == high - 1) each = row[j].mass;
-  }
+  r.each([&](uint32_t rank, uint32_t x) { each = rank == high - 1 && rank != kAlways ? x : each; });
   each = __reduce_max_sync(kFullWarp, each);
   if (mass <= most_mass && each > 0) cut.ties = (most_mass - mass) / each;
   if (count < least_count) cut.ties = max(cut.ties, least_count - count);
@@ -180,14 +210,14 @@ __device__ __forceinline__ Cut predict(const SelectArgs& a, const Row& row, int 
                                        int lane) {
   // A block of queries that its average doesn't describe sees everything. NaN fails here too.
   if (!(a.q_similarity[row.index] > value_of(a.similarity_threshold, head))) return {kAlways, 0};
-  const uint32_t top = softmax(candidates, row.visible, lane);
-  __syncwarp();
-  if (top == kAlways) return {kAlways, 0};
+  Ranking ranking;
+  softmax(candidates, row.visible, lane, &ranking);
+  if (ranking.top == kAlways) return {kAlways, 0};
   const float share = value_of(a.mass_threshold, head), topk = value_of(a.topk, head);
   const int blocks = (keys + a.key_block - 1) / a.key_block;
   const uint32_t most_mass = share >= 1.f ? 0xffffffffu : __float2uint_rd(share * kMassUnit);
   const uint32_t least_count = max(1u, __float2uint_rd(topk * static_cast<float>(blocks)));
-  return find_cut(candidates, row.visible, top, most_mass, least_count, lane);
+  return find_cut(ranking, most_mass, least_count);
 }
 
 // Writes a row's list, count and map.
@@ -306,8 +336,11 @@ int32_t most_key_blocks() {
 }
 
 cudaError_t enqueue_select(const SelectArgs& args, cudaStream_t stream) {
-  cudaError_t error = cudaMemsetAsync(args.finished, 0, sizeof(int32_t) * args.batch * args.heads_q, stream);
-  if (error != cudaSuccess) return error;
+  cudaError_t error = cudaSuccess;
+  if (!args.finished_is_zero) {
+    error = cudaMemsetAsync(args.finished, 0, sizeof(int32_t) * args.batch * args.heads_q, stream);
+    if (error != cudaSuccess) return error;
+  }
   int rows = kMaxRows;
   int64_t smem = 0;
   if (args.given == nullptr) {

@@ -8,7 +8,11 @@
 // upstream (thu-ml SpargeAttn), so that thresholds found there mean the same here. Unlike there, a causal mask holds
 // inside the blocks on the diagonal too, all lengths are served, and a query with nothing to see gets zeros.
 //
-// Rules of attn4j.h hold here: views, workspace, stream, Status. A call enqueues at most five kernels and one fill.
+// On 9.0 P V is computed in FP8, as in sageattn_qk_int8_pv_fp8_cuda_sm90; a pv_accum_dtype of kFp32, or a qk_quant_gran
+// other than kPerThread, asks for the slower kernel with 16-bit P V that other architectures run.
+//
+// Rules of attn4j.h hold here: views, workspace, stream, Status. A call enqueues four kernels on 9.0, elsewhere at most
+// five and one fill, and one copy for each tensor that isn't aligned to 16 bytes.
 #pragma once
 
 #include "attn4j/attn4j.h"
@@ -36,7 +40,9 @@ struct SparsityParams {
   const void* topk_per_head = nullptr;
 
   // P*V is skipped for 32 queries by 32 or 64 keys where every score is more than this below the row's maximum so far,
-  // in log2 units: what is skipped weighs less than 2^-pvthreshd. Infinity never skips.
+  // in log2 units: what is skipped weighs less than 2^-pvthreshd. Infinity never skips. In FP8 on 9.0 the exponentials
+  // of 16 queries by 64 or 96 keys are skipped, if the threshold is below 15 or given per head: a weight of 2^-15.8
+  // rounds to zero anyway, and asking costs more than it saves.
   float pvthreshd = 15.f;
   const void* pvthreshd_per_head = nullptr;
 

@@ -5,6 +5,9 @@ import java.util.Arrays;
 /**
  * One block of queries in float: scores of a tile of keys at a time, with a running maximum and sum
  * per row.
+ *
+ * <p>An array for each row, so that the inner loops read all arrays at one index: C2 makes vectors
+ * of such loops only, as it can't tell whether two arrays at different offsets are the same memory.
  */
 final class CpuBlock32 {
   private static final int TILE = CpuAttention.KEY_TILE;
@@ -13,10 +16,9 @@ final class CpuBlock32 {
   private final int headDim;
   private final float scale;
   private final float[] queries; // [row][headDim]
-  private final float[]
-      keysTransposed; // [headDim][TILE], so that the loop over keys is the inner one
-  private final float[] values; // [TILE][headDim]
-  private final float[] accumulators; // [row][headDim]
+  private final float[][] keysTransposed; // [headDim][TILE]: the loop over keys is the inner one
+  private final float[][] values; // [TILE][headDim]
+  private final float[][] accumulators; // [row][headDim]
   private final float[] maxima; // [row]
   private final float[] sums; // [row]
   private final float[] scores = new float[TILE];
@@ -27,9 +29,9 @@ final class CpuBlock32 {
     this.headDim = block.headDim;
     this.scale = (float) block.scale;
     queries = new float[block.rows * headDim];
-    keysTransposed = new float[headDim * TILE];
-    values = new float[TILE * headDim];
-    accumulators = new float[block.rows * headDim];
+    keysTransposed = new float[headDim][TILE];
+    values = new float[TILE][headDim];
+    accumulators = new float[block.rows][headDim];
     maxima = new float[block.rows];
     sums = new float[block.rows];
     buffer = new float[headDim];
@@ -38,7 +40,7 @@ final class CpuBlock32 {
   void run() {
     for (int row = 0; row < block.rows; row++) {
       block.readQuery(row, buffer);
-      copy(buffer, queries, row * headDim);
+      System.arraycopy(buffer, 0, queries, row * headDim, headDim);
     }
     Arrays.fill(maxima, Float.NEGATIVE_INFINITY);
     long end = block.maxVisibleKeys();
@@ -61,16 +63,10 @@ final class CpuBlock32 {
     for (int j = 0; j < count; j++) {
       block.readKey(first + j, buffer);
       for (int c = 0; c < headDim; c++) {
-        keysTransposed[c * TILE + j] = buffer[c];
+        keysTransposed[c][j] = buffer[c];
       }
       block.readValue(first + j, buffer);
-      copy(buffer, values, j * headDim);
-    }
-  }
-
-  private void copy(float[] from, float[] to, int offset) {
-    for (int c = 0; c < headDim; c++) {
-      to[offset + c] = from[c];
+      System.arraycopy(buffer, 0, values[j], 0, headDim);
     }
   }
 
@@ -90,13 +86,12 @@ final class CpuBlock32 {
     }
     maxima[row] = max;
     sums[row] = sums[row] * rescale + sum;
-    int base = row * headDim;
     if (rescale != 1) {
       for (int c = 0; c < headDim; c++) {
-        accumulators[base + c] *= rescale;
+        accumulators[row][c] *= rescale;
       }
     }
-    accumulate(base, count);
+    accumulate(accumulators[row], count);
   }
 
   // Four channels at a time: one load and store of the score for four products.
@@ -109,44 +104,44 @@ final class CpuBlock32 {
       float q1 = queries[base + c + 1];
       float q2 = queries[base + c + 2];
       float q3 = queries[base + c + 3];
-      int k = c * TILE;
+      float[] k0 = keysTransposed[c];
+      float[] k1 = keysTransposed[c + 1];
+      float[] k2 = keysTransposed[c + 2];
+      float[] k3 = keysTransposed[c + 3];
       for (int j = 0; j < count; j++) {
-        scores[j] +=
-            q0 * keysTransposed[k + j]
-                + q1 * keysTransposed[k + TILE + j]
-                + q2 * keysTransposed[k + 2 * TILE + j]
-                + q3 * keysTransposed[k + 3 * TILE + j];
+        scores[j] += q0 * k0[j] + q1 * k1[j] + q2 * k2[j] + q3 * k3[j];
       }
     }
     for (; c < headDim; c++) {
       float q = queries[base + c];
+      float[] k = keysTransposed[c];
       for (int j = 0; j < count; j++) {
-        scores[j] += q * keysTransposed[c * TILE + j];
+        scores[j] += q * k[j];
       }
     }
   }
 
   // Four keys at a time, for the same reason.
-  private void accumulate(int base, int count) {
+  private void accumulate(float[] accumulator, int count) {
     int j = 0;
     for (; j + 4 <= count; j += 4) {
       float p0 = scores[j];
       float p1 = scores[j + 1];
       float p2 = scores[j + 2];
       float p3 = scores[j + 3];
-      int v = j * headDim;
+      float[] v0 = values[j];
+      float[] v1 = values[j + 1];
+      float[] v2 = values[j + 2];
+      float[] v3 = values[j + 3];
       for (int c = 0; c < headDim; c++) {
-        accumulators[base + c] +=
-            p0 * values[v + c]
-                + p1 * values[v + headDim + c]
-                + p2 * values[v + 2 * headDim + c]
-                + p3 * values[v + 3 * headDim + c];
+        accumulator[c] += p0 * v0[c] + p1 * v1[c] + p2 * v2[c] + p3 * v3[c];
       }
     }
     for (; j < count; j++) {
       float p = scores[j];
+      float[] v = values[j];
       for (int c = 0; c < headDim; c++) {
-        accumulators[base + c] += p * values[j * headDim + c];
+        accumulator[c] += p * v[c];
       }
     }
   }
@@ -154,7 +149,7 @@ final class CpuBlock32 {
   private void finish(int row) {
     boolean empty = block.visibleKeys(row) == 0;
     for (int c = 0; c < headDim; c++) {
-      buffer[c] = empty ? 0 : accumulators[row * headDim + c] / sums[row];
+      buffer[c] = empty ? 0 : accumulators[row][c] / sums[row];
     }
     block.writeOutput(row, buffer);
     block.writeLse(row, empty ? Double.NEGATIVE_INFINITY : maxima[row] + Math.log(sums[row]));

@@ -7,27 +7,36 @@ import org.attn4j.AttentionRequest;
  * such a request at least as exactly, so refusing costs speed at most.
  */
 final class SpargeRule {
-  // On an H200 predicting takes 3.4 % of the dense time at 8192 keys (docs/sparge.md), and twice
-  // the share at half the keys. Where this pays on other GPUs is still to be measured.
   private static final long MIN_KEYS = 4096;
 
-  // The dense kernels on Hopper's warpgroup instructions; SpargeAttn has none there yet.
-  private static final String WARPGROUP = "wgmma";
+  // On an H100 predicting takes about 4 % of the dense FP8 kernel's time at 8192 keys, and twice
+  // that share at half the keys (docs/sparge.md).
+  private static final long MIN_KEYS_WGMMA = 8192;
 
   private SpargeRule() {}
 
   /** Why sparsity won't pay, or null. */
   static String refusal(AttentionRequest request) {
-    if (request.dims().keys() < MIN_KEYS) {
-      // Without the number of keys: a reason is logged once, and a program has many lengths.
+    // Without the number of keys: a reason is logged once, and a program has many lengths.
+    long keys = request.dims().keys();
+    if (keys < MIN_KEYS) {
       return "sparsity is tried from " + MIN_KEYS + " keys on, or if the backend is chosen by name";
     }
     Support dense = NativeAttention.supports(NativeKernel.SAGE, request);
-    if (dense.supported() && dense.reason().contains(WARPGROUP)) {
+    if (!dense.supported() || !dense.reason().contains("wgmma")) {
+      return null; // where sparsity pays beside these is still to be measured
+    }
+    if (dense.reason().contains("exact")) {
       return "the dense "
           + dense.reason()
-          + " is faster here unless most blocks are left out; choose the backend by name to use it";
+          + " is faster here; choose the backend by name to use it";
     }
-    return null;
+    return keys >= MIN_KEYS_WGMMA
+        ? null
+        : "beside the dense "
+            + dense.reason()
+            + " sparsity is tried from "
+            + MIN_KEYS_WGMMA
+            + " keys on, or if the backend is chosen by name";
   }
 }

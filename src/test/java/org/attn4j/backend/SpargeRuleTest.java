@@ -18,11 +18,19 @@ import org.testng.annotations.Test;
 /** When the chain takes SpargeAttn by itself, and what the backend answers without a GPU. */
 public class SpargeRuleTest {
   private static AttentionRequest request(long keys, SparsityOptions sparsity) {
+    return request(128, keys, sparsity);
+  }
+
+  private static AttentionRequest request(long queries, long keys) {
+    return request(queries, keys, SparsityOptions.DEFAULTS);
+  }
+
+  private static AttentionRequest request(long queries, long keys, SparsityOptions sparsity) {
     return AttentionRequest.builder()
-        .q(tensor(1, 128))
+        .q(tensor(1, queries))
         .k(tensor(2, keys))
         .v(tensor(3, keys))
-        .o(tensor(4, 128))
+        .o(tensor(4, queries))
         .options(AttentionOptions.builder().sparsity(sparsity).build())
         .build();
   }
@@ -42,14 +50,27 @@ public class SpargeRuleTest {
   @Test
   public void longOnesDependOnTheDenseKernel() {
     requireLibrary();
-    AttentionRequest request = request(4096, SparsityOptions.DEFAULTS);
-    String dense = NativeAttention.supports(NativeKernel.SAGE, request).reason();
-    String refusal = SpargeRule.refusal(request);
-    if (dense.contains("wgmma")) {
-      assertTrue(refusal.startsWith("the dense " + dense + " is faster here"), refusal);
-    } else {
+    // 128 queries: Hopper's dense attention is the exact kernel, however many keys there are.
+    AttentionRequest few = request(128, 8192);
+    String dense = NativeAttention.supports(NativeKernel.SAGE, few).reason();
+    String refusal = SpargeRule.refusal(few);
+    if (!dense.contains("wgmma")) {
       assertNull(refusal);
+      return;
     }
+    assertEquals(
+        refusal, "the dense " + dense + " is faster here; choose the backend by name to use it");
+    AttentionRequest many = request(8192, 8192);
+    dense = NativeAttention.supports(NativeKernel.SAGE, many).reason();
+    assertTrue(dense.contains("wgmma_int8_fp8"), dense);
+    assertNull(SpargeRule.refusal(many));
+    AttentionRequest shorter = request(65536, 8191);
+    dense = NativeAttention.supports(NativeKernel.SAGE, shorter).reason();
+    assertEquals(
+        SpargeRule.refusal(shorter),
+        "beside the dense "
+            + dense
+            + " sparsity is tried from 8192 keys on, or if the backend is chosen by name");
   }
 
   @Test

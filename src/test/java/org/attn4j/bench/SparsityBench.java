@@ -20,9 +20,10 @@ import org.attn4j.TokenOrder;
 
 /**
  * What the order of tokens does to sparsity: a smooth random field over frames, rows and columns,
- * as a video has it, in raster order, in tiles and along the Hilbert curve. One JSON line each:
- * sparsity with the default thresholds, relative L1 against exact attention, milliseconds beside
- * the dense kernel of the same kind. Then the same with thresholds that the tuner found.
+ * as a video has it, in raster order and along the Hilbert curve. One JSON line for each order and
+ * setting: the share of blocks left out, relative L1 against exact attention, milliseconds. First
+ * dense SageAttention, by the kernel that it picks itself and by the one of SpargeAttn's kind, then
+ * SpargeAttn with the default thresholds, with a lower simthreshd1, and with what the tuner finds.
  *
  * <pre>SparsityBench [frames height width]</pre>
  */
@@ -94,53 +95,99 @@ public final class SparsityBench {
     return DeviceTensor.of(0, DType.FLOAT16, all, 1, HEADS, tokens(), HEAD_DIM);
   }
 
-  private void run(String name, TokenOrder order) {
-    float[] tokens = field(1, 2.5f);
-    try (DeviceTensor q = arranged(order, tokens);
-        DeviceTensor k = arranged(order, tokens);
-        DeviceTensor v = arranged(order, field(2, 1));
-        DeviceTensor o = DeviceTensor.allocate(0, DType.FLOAT16, 1, HEADS, tokens(), HEAD_DIM);
-        DeviceTensor share = DeviceTensor.allocate(0, DType.FLOAT32, 1, HEADS)) {
-      AttentionRequest.Builder request =
-          AttentionRequest.builder().q(q).k(k).v(v).o(o).stream(stream);
-      AttentionOptions.Builder options =
-          AttentionOptions.builder()
-              .mode(BackendMode.REQUIRE)
-              .sageKernel(SageKernel.QK_INT8_PV_FP16);
-      Attention.sdpa(request.options(options.backend(Backend.EXACT).build()).build());
-      float[] exact = o.toFloatArray(stream);
-      AttentionRequest dense = request.options(options.backend(Backend.SAGE).build()).build();
-      double denseMs = milliseconds(dense);
-      double denseError = error(o.toFloatArray(stream), exact);
-      request.options(options.backend(Backend.SPARGE).build());
-      print(name + ", dense", 0, denseError, denseMs);
-      for (float similarity : new float[] {0.6f, 0.3f}) {
-        AttentionOptions sparse =
-            options.sparsity(SparsityOptions.DEFAULTS.withSimthreshd1(similarity)).build();
-        SparsityTensors report = SparsityTensors.builder().sparsity(share).build();
-        AttentionRequest one = request.options(sparse).sparsityTensors(report).build();
-        double ms = milliseconds(one);
-        print(
-            name + ", simthreshd1 " + similarity,
-            mean(share.toFloatArray(stream)),
-            error(o.toFloatArray(stream), exact),
-            ms);
-      }
+  /** One order's tensors, and the exact result on them. */
+  private final class Problem implements AutoCloseable {
+    private final String order;
+    private final DeviceTensor q;
+    private final DeviceTensor k;
+    private final DeviceTensor v;
+    private final DeviceTensor o =
+        DeviceTensor.allocate(0, DType.FLOAT16, 1, HEADS, tokens(), HEAD_DIM);
+    private final DeviceTensor share = DeviceTensor.allocate(0, DType.FLOAT32, 1, HEADS);
+    private final float[] exact;
+
+    Problem(String name, TokenOrder order) {
+      this.order = name;
+      float[] tokens = field(1, 2.5f);
+      q = arranged(order, tokens);
+      k = arranged(order, tokens);
+      v = arranged(order, field(2, 1));
+      Attention.sdpa(request(options(Backend.EXACT).build()).build());
+      exact = o.toFloatArray(stream);
+    }
+
+    AttentionRequest.Builder request(AttentionOptions options) {
+      return AttentionRequest.builder().q(q).k(k).v(v).o(o).options(options).stream(stream);
+    }
+
+    void dense(SageKernel kernel) {
+      double ms = milliseconds(request(options(Backend.SAGE).sageKernel(kernel).build()).build());
+      print("sage, " + kernel, "none", 0, ms);
+    }
+
+    void sparse(String thresholds, SparsityOptions sparsity) {
+      AttentionOptions options = options(Backend.SPARGE).sparsity(sparsity).build();
+      SparsityTensors report = SparsityTensors.builder().sparsity(share).build();
+      double ms = milliseconds(request(options).sparsityTensors(report).build());
+      print("sparge", thresholds, mean(share.toFloatArray(stream)), ms);
+    }
+
+    void tuned(SparsityTuner.Budget budget) {
+      AttentionOptions options = options(Backend.SPARGE).build();
       long start = System.nanoTime();
-      SparsityProfile profile =
-          SparsityTuner.tune(
-              request.sparsityTensors(SparsityTensors.NONE).build(), SparsityTuner.Budget.DEFAULT);
+      SparsityProfile profile = SparsityTuner.tune(request(options).build(), budget);
       double seconds = (System.nanoTime() - start) * 1e-9;
       try (SparsityProfile.Tensors thresholds = profile.toDevice(0)) {
-        AttentionRequest tuned =
-            request.sparsityTensors(thresholds.tensors().sparsity(share).build()).build();
-        double ms = milliseconds(tuned);
-        print(
-            String.format(Locale.ROOT, "%s, tuned in %.1f s", name, seconds),
-            mean(share.toFloatArray(stream)),
-            error(o.toFloatArray(stream), exact),
-            ms);
+        SparsityTensors tensors = thresholds.tensors().sparsity(share).build();
+        double ms = milliseconds(request(options).sparsityTensors(tensors).build());
+        String how =
+            String.format(
+                Locale.ROOT,
+                "tuned in %.1f s, budget %.3f and %.3f",
+                seconds,
+                budget.l1(),
+                budget.pvL1());
+        print("sparge", how, mean(share.toFloatArray(stream)), ms);
       }
+    }
+
+    private void print(String backend, String thresholds, double sparsity, double ms) {
+      System.out.printf(
+          Locale.ROOT,
+          "{\"frames\": %d, \"height\": %d, \"width\": %d, \"order\": \"%s\", \"backend\": \"%s\","
+              + " \"thresholds\": \"%s\", \"sparsity\": %.4f, \"l1\": %.5f, \"ms\": %.4f}%n",
+          frames,
+          height,
+          width,
+          order,
+          backend,
+          thresholds,
+          sparsity,
+          error(o.toFloatArray(stream), exact),
+          ms);
+    }
+
+    @Override
+    public void close() {
+      q.close();
+      k.close();
+      v.close();
+      o.close();
+      share.close();
+    }
+  }
+
+  private static AttentionOptions.Builder options(Backend backend) {
+    return AttentionOptions.builder().backend(backend).mode(BackendMode.REQUIRE);
+  }
+
+  private void run(String name, TokenOrder order) {
+    try (Problem problem = new Problem(name, order)) {
+      problem.dense(SageKernel.AUTO);
+      problem.dense(SageKernel.QK_INT8_PV_FP16);
+      problem.sparse("default", SparsityOptions.DEFAULTS);
+      problem.sparse("simthreshd1 0.3", SparsityOptions.DEFAULTS.withSimthreshd1(0.3f));
+      problem.tuned(SparsityTuner.Budget.DEFAULT);
     }
   }
 
@@ -173,16 +220,5 @@ public final class SparsityBench {
       sum += value;
     }
     return sum / values.length;
-  }
-
-  private void print(String what, double sparsity, double l1, double ms) {
-    System.out.printf(
-        Locale.ROOT,
-        "{\"tokens\": %d, \"what\": \"%s\", \"sparsity\": %.3f, \"l1\": %.4f, \"ms\": %.3f}%n",
-        tokens(),
-        what,
-        sparsity,
-        l1,
-        ms);
   }
 }

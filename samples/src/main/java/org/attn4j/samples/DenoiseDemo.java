@@ -4,25 +4,22 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.PrintStream;
 import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import org.attn4j.Backend;
 import org.attn4j.UnsupportedAttentionException;
+import org.attn4j.samples.ResultTable.Row;
 
 /**
  * Takes a photograph, adds noise, and denoises it by attention with every backend that is
- * available: non-local means is softmax attention over all pixels. Prints time, speed, picture
- * quality and the error against exact non-local means.
+ * available: non-local means is softmax attention over all pixels. Prints time, speed, the share of
+ * blocks that SpargeAttn leaves out, picture quality and the error against exact non-local means,
+ * and draws the block maps.
  */
 public final class DenoiseDemo {
-  private static final String PHOTOGRAPH = "chelsea.png";
   private static final int GPU_SIZE = 256;
   private static final int CPU_SIZE = 128;
   private static final long NOISE_SEED = 1;
-  private static final double DIFFERENCE_GAIN = 4;
-  private static final int GAP = 4; // pixels between the parts of an overview
 
   private final DemoOptions options;
   private final PrintStream log;
@@ -52,58 +49,42 @@ public final class DenoiseDemo {
     }
   }
 
-  /**
-   * One line of the table.
-   *
-   * @param run what the backend did
-   * @param psnr of its picture, in dB
-   * @param error L1, relative, against exact non-local means
-   */
-  record Row(BackendRun run, double psnr, double error) {}
-
-  /** Denoises with every chosen backend; one row each. */
+  /** Denoises with every chosen backend; one row each, and more for SpargeAttn. */
   List<Row> run() throws IOException {
     BackendChoice choice = BackendChoice.of(options.backends());
     Picture clean = photograph().centreSquare(size(choice));
     Picture noisy = clean.withNoise(options.sigma(), NOISE_SEED);
-    double h = PatchTokens.filterStrength(options.sigma());
-    PatchTokens tokens = new PatchTokens(noisy, h, options.order());
-    ExactSample exact = new ExactSample(noisy, h);
-    Files.createDirectories(options.out());
-    write(clean, "clean.png");
-    write(noisy, "noisy.png");
-
     choice.leftOut().forEach((name, reason) -> print("%s stays out: %s", name, reason));
     print(
-        "%d x %d pixels = %d tokens, order: %s; noise of sigma %.2f: PSNR %.2f dB",
+        "%d x %d pixels = %d tokens of %d channels; noise of sigma %.2f: PSNR %.2f dB",
         clean.width(),
         clean.height(),
-        tokens.count(),
-        options.order().label(),
+        clean.pixels(),
+        PatchTokens.HEAD_DIM,
         options.sigma(),
         noisy.psnr(clean));
-    List<Row> rows = new ArrayList<>();
+
+    Files.createDirectories(options.out());
+    Comparison comparison = new Comparison(options, clean, noisy);
+    comparison.writeInputs();
     for (Backend backend : choice.chosen()) {
-      BackendRun run;
       try {
-        run = BackendRun.of(backend, tokens);
+        comparison.run(backend);
       } catch (UnsupportedAttentionException e) {
         refused(backend, e);
-        continue;
       }
-      Picture denoised = tokens.picture(run.output(), clean.width(), clean.height());
-      Row row = new Row(run, denoised.psnr(clean), exact.relativeL1(denoised));
-      rows.add(row);
-      writeResult(backend.id(), clean, noisy, denoised);
     }
+    if (choice.chosen().contains(Backend.CPU) && !comparison.hasBlockMaps()) {
+      comparison.runReference();
+    }
+    comparison.writeResults();
+    print("%n%s%n", String.join(System.lineSeparator(), comparison.table().lines()));
+    comparison.table().notes().forEach(log::println);
     print(
-        "%nbackend  arch     tokens  head_dim          ms      TOPS  PSNR dB  error against exact");
-    rows.forEach(row -> print(row, tokens.count()));
-    print(
-        "%nexact: non-local means in double precision, without attention, at %d of the pixels; relative L1",
-        exact.count());
+        "error: L1, relative, at %d pixels against non-local means in double precision, without attention",
+        comparison.exactPixels());
     print("pictures: %s", options.out().toAbsolutePath().normalize());
-    return rows;
+    return comparison.table().rows();
   }
 
   private void refused(Backend backend, UnsupportedAttentionException reason) {
@@ -127,34 +108,9 @@ public final class DenoiseDemo {
       }
       return Picture.read(options.image());
     }
-    try (InputStream in = DenoiseDemo.class.getResourceAsStream(PHOTOGRAPH)) {
-      return Picture.read(in, PHOTOGRAPH);
+    try (InputStream in = DenoiseDemo.class.getResourceAsStream(DemoOptions.PHOTOGRAPH)) {
+      return Picture.read(in, DemoOptions.PHOTOGRAPH);
     }
-  }
-
-  private void writeResult(String backend, Picture clean, Picture noisy, Picture denoised)
-      throws IOException {
-    Picture difference = denoised.differenceFrom(clean, DIFFERENCE_GAIN);
-    write(denoised, "denoised-" + backend + ".png");
-    write(difference, "difference-" + backend + ".png");
-    write(Picture.beside(GAP, clean, noisy, denoised, difference), "overview-" + backend + ".png");
-  }
-
-  private void write(Picture picture, String name) throws IOException {
-    picture.writePng(options.out().resolve(Path.of(name)));
-  }
-
-  private void print(Row row, int tokens) {
-    print(
-        "%-7s  %-6s  %7d  %8d  %10.2f  %8.3f  %7.2f  %.6f",
-        row.run().backend().id(),
-        row.run().arch(),
-        tokens,
-        PatchTokens.HEAD_DIM,
-        row.run().millis(),
-        row.run().tops(tokens),
-        row.psnr(),
-        row.error());
   }
 
   private void print(String format, Object... arguments) {

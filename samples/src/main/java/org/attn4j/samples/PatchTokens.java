@@ -1,6 +1,7 @@
 package org.attn4j.samples;
 
 import org.attn4j.Float16;
+import org.attn4j.TokenOrder;
 
 /**
  * A noisy picture as the tokens of an attention call.
@@ -22,21 +23,41 @@ final class PatchTokens {
 
   private static final int SPARE = HEAD_DIM - Patches.FEATURES;
 
-  private final int[] pixels; // [token]
+  private final int width;
+  private final int height;
   private final double h;
+  private final TokenOrder order;
   private final float[] queries; // [token][HEAD_DIM]
   private final float[] keys; // [token][HEAD_DIM]
   private final float[] values; // [token][HEAD_DIM]: the colour, then zeros
 
-  PatchTokens(Picture noisy, double h, TokenOrder order) {
-    this.pixels = order.pixels(noisy.width(), noisy.height());
+  /** The tokens of a picture, line by line. */
+  PatchTokens(Picture noisy, double h) {
+    width = noisy.width();
+    height = noisy.height();
     this.h = h;
-    queries = new float[pixels.length * HEAD_DIM];
-    keys = new float[pixels.length * HEAD_DIM];
-    values = new float[pixels.length * HEAD_DIM];
+    order = PictureOrder.RASTER.tokens(height, width);
+    queries = new float[order.size() * HEAD_DIM];
+    keys = new float[order.size() * HEAD_DIM];
+    values = new float[order.size() * HEAD_DIM];
     fillPatches(new Patches(noisy));
     fillKeyNorms();
     fillColours(noisy);
+  }
+
+  private PatchTokens(PatchTokens raster, TokenOrder order) {
+    width = raster.width;
+    height = raster.height;
+    h = raster.h;
+    this.order = order;
+    queries = order.arrange(raster.queries, HEAD_DIM);
+    keys = order.arrange(raster.keys, HEAD_DIM);
+    values = order.arrange(raster.values, HEAD_DIM);
+  }
+
+  /** These tokens, which come line by line, in another order. */
+  PatchTokens in(PictureOrder other) {
+    return new PatchTokens(this, other.tokens(height, width));
   }
 
   /**
@@ -48,7 +69,7 @@ final class PatchTokens {
   }
 
   int count() {
-    return pixels.length;
+    return order.size();
   }
 
   /** What multiplies the dot product of a query and a key. */
@@ -68,13 +89,17 @@ final class PatchTokens {
     return values;
   }
 
-  /** The picture that the output of attention, {@code [token][HEAD_DIM]} stands for. */
-  Picture picture(float[] output, int width, int height) {
-    float[] colours = new float[pixels.length * Picture.CHANNELS];
-    for (int token = 0; token < pixels.length; token++) {
-      for (int c = 0; c < Picture.CHANNELS; c++) {
-        colours[pixels[token] * Picture.CHANNELS + c] = output[token * HEAD_DIM + c];
-      }
+  /** How the pixels became tokens. */
+  TokenOrder order() {
+    return order;
+  }
+
+  /** The picture that the output of attention, {@code [token][HEAD_DIM]}, stands for. */
+  Picture picture(float[] output) {
+    float[] pixels = order.restore(output, HEAD_DIM);
+    float[] colours = new float[count() * Picture.CHANNELS];
+    for (int i = 0; i < colours.length; i++) {
+      colours[i] = pixels[i / Picture.CHANNELS * HEAD_DIM + i % Picture.CHANNELS];
     }
     return Picture.of(width, height, colours);
   }
@@ -82,14 +107,14 @@ final class PatchTokens {
   private void fillPatches(Patches patches) {
     double[] patch = new double[Patches.FEATURES];
     double[] mean = new double[Patches.FEATURES];
-    for (int pixel : pixels) {
-      patches.copy(pixel, patch);
+    for (int token = 0; token < count(); token++) {
+      patches.copy(token, patch);
       for (int f = 0; f < patch.length; f++) {
-        mean[f] += patch[f] / pixels.length;
+        mean[f] += patch[f] / count();
       }
     }
-    for (int token = 0; token < pixels.length; token++) {
-      patches.copy(pixels[token], patch);
+    for (int token = 0; token < count(); token++) {
+      patches.copy(token, patch);
       for (int f = 0; f < patch.length; f++) {
         float feature = rounded(patch[f] - mean[f]);
         queries[token * HEAD_DIM + f] = feature;
@@ -99,7 +124,7 @@ final class PatchTokens {
   }
 
   private void fillKeyNorms() {
-    double[] norms = new double[pixels.length]; // |p_j|^2 / 2 of the rounded patch, less its mean
+    double[] norms = new double[count()]; // |p_j|^2 / 2 of the rounded patch, less its mean
     double mean = 0;
     for (int token = 0; token < norms.length; token++) {
       for (int f = 0; f < Patches.FEATURES; f++) {
@@ -132,9 +157,9 @@ final class PatchTokens {
   }
 
   private void fillColours(Picture noisy) {
-    for (int token = 0; token < pixels.length; token++) {
+    for (int token = 0; token < count(); token++) {
       for (int c = 0; c < Picture.CHANNELS; c++) {
-        values[token * HEAD_DIM + c] = rounded(noisy.value(pixels[token], c));
+        values[token * HEAD_DIM + c] = rounded(noisy.value(token, c));
       }
     }
   }

@@ -1,6 +1,8 @@
 package org.attn4j.samples;
 
 import java.awt.image.BufferedImage;
+import java.awt.image.DataBuffer;
+import java.awt.image.IndexColorModel;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
@@ -15,6 +17,8 @@ import javax.imageio.ImageIO;
  */
 final class Picture {
   static final int CHANNELS = 3;
+
+  private static final int MOST_OF_A_PALETTE = 16;
 
   private final int width;
   private final int height;
@@ -194,18 +198,36 @@ final class Picture {
     return new Picture(width, height, joined);
   }
 
+  /**
+   * These pictures, which have one width, one below the other with {@code gap} white pixels between
+   * them.
+   */
+  static Picture below(int gap, Picture... parts) {
+    Picture[] turned = Arrays.stream(parts).map(Picture::transpose).toArray(Picture[]::new);
+    return beside(gap, turned).transpose();
+  }
+
+  /** Writes it with a palette if it has few colours, which makes the file much smaller. */
   void writePng(Path file) throws IOException {
-    BufferedImage image = new BufferedImage(width, height, BufferedImage.TYPE_INT_RGB);
-    for (int i = 0; i < pixels(); i++) {
-      int rgb = 0;
-      for (int c = 0; c < CHANNELS; c++) {
-        rgb = rgb << 8 | (int) Math.round(255 * shown(value(i, c)));
-      }
-      image.setRGB(i % width, i / width, rgb);
+    int[] rgb = new int[pixels()];
+    for (int i = 0; i < values.length; i++) {
+      int pixel = i / CHANNELS;
+      rgb[pixel] = rgb[pixel] << 8 | (int) Math.round(255 * shown(values[i]));
     }
+    int[] colours = Arrays.stream(rgb).distinct().limit(MOST_OF_A_PALETTE + 1).toArray();
+    BufferedImage image =
+        colours.length > MOST_OF_A_PALETTE
+            ? new BufferedImage(width, height, BufferedImage.TYPE_INT_RGB)
+            : new BufferedImage(width, height, BufferedImage.TYPE_BYTE_INDEXED, palette(colours));
+    image.setRGB(0, 0, width, height, rgb, 0, width);
     if (!ImageIO.write(image, "png", file.toFile())) {
       throw new IOException("this JDK has no PNG writer for " + file);
     }
+  }
+
+  private static IndexColorModel palette(int[] colours) {
+    return new IndexColorModel(
+        Byte.SIZE, colours.length, colours, 0, false, -1, DataBuffer.TYPE_BYTE);
   }
 
   private static double shown(float value) {

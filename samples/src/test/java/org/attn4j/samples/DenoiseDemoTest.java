@@ -14,6 +14,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.attn4j.Backend;
+import org.attn4j.samples.ResultTable.Row;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
 
@@ -23,7 +24,7 @@ public class DenoiseDemoTest {
 
   @DataProvider
   public Object[][] orders() {
-    return new Object[][] {{TokenOrder.RASTER}, {TokenOrder.TILES}};
+    return new Object[][] {{PictureOrder.RASTER}, {PictureOrder.TILES}, {PictureOrder.HILBERT}};
   }
 
   // binary16 rounds features below 0.5 by up to 2^-13; a logit is 2/h^2 = 938 times a sum of 49
@@ -34,12 +35,12 @@ public class DenoiseDemoTest {
   private static final double ROUNDING = 2e-3;
 
   @Test(dataProvider = "orders")
-  public void attentionOnTheCpuIsNonLocalMeans(TokenOrder order) throws IOException {
+  public void attentionOnTheCpuIsNonLocalMeans(PictureOrder order) throws IOException {
     Picture clean = photograph().centreSquare(37); // no multiple of a tile
     Picture noisy = clean.withNoise(SIGMA, 3);
-    PatchTokens tokens = new PatchTokens(noisy, H, order);
+    PatchTokens tokens = new PatchTokens(noisy, H).in(order);
     BackendRun run = BackendRun.of(Backend.CPU, tokens);
-    Picture denoised = tokens.picture(run.output(), 37, 37);
+    Picture denoised = tokens.picture(run.output());
 
     Picture exact = exact(noisy);
     assertEquals(denoised.psnr(clean), exact.psnr(clean), 0.01);
@@ -56,33 +57,47 @@ public class DenoiseDemoTest {
     ByteArrayOutputStream printed = new ByteArrayOutputStream();
     DemoOptions options =
         DemoOptions.parse("--size", "64", "--backend", "cpu", "--out", out.toString());
-    List<DenoiseDemo.Row> rows;
+    List<Row> rows;
     try (PrintStream log = new PrintStream(printed, true, StandardCharsets.UTF_8)) {
       rows = new DenoiseDemo(options, log).run();
     }
 
-    assertEquals(rows.size(), 1);
+    // The CPU, and what SpargeAttn would do: three orders, two kinds of thresholds.
+    assertEquals(rows.size(), 1 + 3 * 2);
     double noisyPsnr = Picture.read(out.resolve("noisy.png")).psnr(clean(64));
     assertEquals(noisyPsnr, 20, 0.5); // -20 lg 0.1, a little more where the noise is cut off
     // Measured: 5.2 dB. Non-local means gains more on larger pictures, which repeat themselves
     // more.
     assertTrue(rows.get(0).psnr() > noisyPsnr + 5, "PSNR " + rows.get(0).psnr());
     assertTrue(rows.get(0).error() < 5e-4, "error " + rows.get(0).error());
-    for (String name : List.of("clean", "denoised-cpu", "difference-cpu", "overview-cpu")) {
+    for (Row row : rows.subList(1, rows.size())) {
+      assertEquals(row.backend(), ResultTable.REFERENCE);
+      // Measured: up to 0.026, and 0.37 dB lost.
+      assertTrue(row.error() < 0.04, row + "");
+      assertEquals(row.psnr(), rows.get(0).psnr(), 0.5, row + "");
+    }
+    String files =
+        "clean denoised-cpu difference-cpu overview-cpu overview-reference blockmaps"
+            + " blockmap-raster blockmap-tiles blockmap-hilbert blockmap-hilbert-sim0.3";
+    for (String name : files.split(" ")) {
       assertTrue(Files.size(out.resolve(name + ".png")) > 0, name);
     }
-    assertTrue(printed.toString(StandardCharsets.UTF_8).contains("cpu"));
+    String text = printed.toString(StandardCharsets.UTF_8);
+    assertTrue(text.contains("cpu") && text.contains("in Java; not the kernel"), text);
+    String json = Files.readString(out.resolve("results.json"));
+    assertEquals(json.split("\\{\"backend\": ", -1).length - 1, rows.size(), json);
+    assertEquals(json.split("\"ms\": ", -1).length - 1, 1, json); // the reference has no time
   }
 
   @Test(dataProvider = "orders")
-  public void everyPixelIsOneToken(TokenOrder order) {
-    int[] pixels = order.pixels(37, 21);
+  public void everyPixelIsOneToken(PictureOrder order) {
+    int[] pixels = order.tokens(21, 37).order();
     assertEquals(IntStream.of(pixels).sorted().toArray(), IntStream.range(0, 37 * 21).toArray());
   }
 
   @Test
   public void aTileIs16PixelsWideAnd8High() {
-    int[] pixels = TokenOrder.TILES.pixels(64, 64);
+    int[] pixels = PictureOrder.TILES.tokens(64, 64).order();
     for (int i = 0; i < 128; i++) {
       assertEquals(pixels[128 + i], i / 16 * 64 + 16 + i % 16); // the second tile of the first row
     }
@@ -100,8 +115,29 @@ public class DenoiseDemoTest {
     assertThrows(IllegalArgumentException.class, () -> DemoOptions.parse("--sigma", "-1"));
     assertThrows(IllegalArgumentException.class, () -> DemoOptions.parse("--colour", "red"));
     assertThrows(IllegalArgumentException.class, () -> DemoOptions.parse("--out"));
-    assertThrows(IllegalArgumentException.class, () -> DemoOptions.parse("--order", "hilbert"));
+    assertThrows(IllegalArgumentException.class, () -> DemoOptions.parse("--order", "spiral"));
     assertThrows(IllegalArgumentException.class, () -> BackendChoice.of(List.of("gpu")));
+  }
+
+  @Test
+  public void aPictureOfFewColoursIsReadAsItWasWritten() throws IOException {
+    float[] values = {0, 0, 0, 1, 1, 1, 0.2f, 0.4f, 0.6f, 1, 1, 1};
+    Path file = Files.createTempFile(Path.of("target"), "few", ".png");
+    Picture.of(2, 2, values).writePng(file);
+    Picture read = Picture.read(file);
+    for (int i = 0; i < values.length; i++) { // a fifth is 51 of 255: nothing is rounded
+      assertEquals(read.value(i / Picture.CHANNELS, i % Picture.CHANNELS), values[i], 1e-6f);
+    }
+  }
+
+  @Test
+  public void picturesAreStacked() {
+    Picture upper = Picture.of(2, 1, new float[] {0, 0, 0, 0.5f, 0.5f, 0.5f});
+    Picture lower = Picture.of(2, 1, new float[6]);
+    Picture both = Picture.below(3, upper, lower);
+    assertEquals(both.width(), 2);
+    assertEquals(both.height(), 5);
+    assertEquals(both.luminance(), new float[] {0, 0.5f, 1, 1, 1, 1, 1, 1, 0, 0});
   }
 
   private static Picture exact(Picture noisy) {

@@ -1,0 +1,106 @@
+// SpargeAttn on Hopper (arXiv:2502.18137): the kernel of attend_wgmma.cuh over the blocks of keys of a list.
+//
+// A stage of the dense kernel is one run of keys. Here it holds blocks of 64 keys from anywhere, copied one by one, so
+// that the consumers go on multiplying whole stages. Where the keys come from matters to causal masks alone.
+#pragma once
+
+#include "attention/attend_wgmma.cuh"
+
+namespace attn4j {
+
+// Copies the listed blocks of an item, the last first. The list is taken as a sequence of stages; what the last one
+// lacks is filled with a block that is there anyway, and marked: consumers mask it.
+template <class P>
+struct WgmmaListedTiles {
+  static constexpr int kBlocks = P::kKeys / P::kBlockKeys;
+  static constexpr int kKBytes = P::kBlockKeys * P::kHeadDim, kVBytes = P::kBlockKeys * P::kVRows;
+  static constexpr int kScaleBytes = P::kBlockKeys / 32 * 16;
+
+  static __device__ __forceinline__ void produce(const WgmmaParams& p, const WgmmaItem& item, unsigned char* shared,
+                                                 uint32_t smem, WgmmaBarriers<P> barrier,
+                                                 RingPosition<P::kStages>& at) {
+    const AttentionArgs& a = p.a;
+    const int64_t row =
+        (static_cast<int64_t>(item.batch) * a.heads_q + item.head) * p.query_blocks + item.first_row / P::kRows;
+    const int32_t* list = a.blocks.list + row * (a.lk_padded / P::kBlockKeys);
+    const int count = __ldg(a.blocks.count + row);
+    const int64_t first_key = (item.batch * a.heads_kv + item.head / a.group) * static_cast<int64_t>(a.lk_padded);
+    int next[kBlocks];  // read one stage ahead, so that the latency of the list hides behind the wait for room
+    read(next, list, count, item.tiles - 1);
+#pragma unroll 1
+    for (int tile = item.tiles - 1; tile >= 0; tile--) {
+      if constexpr (P::kRandomDelay) random_delay();
+      int block[kBlocks];
+#pragma unroll
+      for (int i = 0; i < kBlocks; i++) block[i] = next[i];
+      read(next, list, count, tile - 1);
+      ptx::mbarrier_wait(barrier.k_empty(at.stage), at.parity ^ 1);
+      auto* keys = reinterpret_cast<int32_t*>(shared + P::kBlockAt + P::kBlockBytes * at.stage);
+#pragma unroll
+      for (int i = 0; i < kBlocks; i++) {
+        keys[i] = tile * kBlocks + i < count ? block[i] * P::kBlockKeys : P::kNoBlock;
+      }
+      ptx::mbarrier_arrive_expect_tx(barrier.k_full(at.stage), P::kKBytes + P::kScaleBytes);
+#pragma unroll
+      for (int i = 0; i < kBlocks; i++) {
+        const int64_t key = first_key + static_cast<int64_t>(block[i]) * P::kBlockKeys;
+        ptx::bulk_copy_to_shared(smem + P::kKAt + at.stage * P::kKBytes + i * kKBytes, a.k_image + key * P::kHeadDim,
+                                 kKBytes, barrier.k_full(at.stage));
+        ptx::bulk_copy_to_shared(smem + P::kScaleAt + at.stage * P::kScaleBytes + i * kScaleBytes, a.k_scale + key / 8,
+                                 kScaleBytes, barrier.k_full(at.stage));
+      }
+      ptx::mbarrier_wait(barrier.v_empty(at.stage), at.parity ^ 1);
+      ptx::mbarrier_arrive_expect_tx(barrier.v_full(at.stage), P::kVBytes);
+#pragma unroll
+      for (int i = 0; i < kBlocks; i++) {
+        const int64_t key = first_key + static_cast<int64_t>(block[i]) * P::kBlockKeys;
+        ptx::bulk_copy_to_shared(smem + P::kVAt + at.stage * P::kVBytes + i * kVBytes, a.v_image + key * P::kVRows,
+                                 kVBytes, barrier.v_full(at.stage));
+      }
+      at.advance();
+    }
+  }
+
+ private:
+  static __device__ __forceinline__ void read(int (&block)[kBlocks], const int32_t* list, int count, int tile) {
+#pragma unroll
+    for (int i = 0; i < kBlocks; i++) block[i] = tile >= 0 ? __ldg(list + min(tile * kBlocks + i, count - 1)) : 0;
+  }
+};
+
+// kSkip: also leaves out the exponentials of halves whose scores stay below the caller's pvthreshd. To ask costs 8 % of
+// the kernel where nothing is skipped (docs/sparge.md), so that is a kernel of its own.
+template <int D, bool kSkip>
+struct SparseWgmmaPolicy : WgmmaPolicy<D> {
+  using Base = WgmmaPolicy<D>;
+  using Tiles = WgmmaListedTiles<SparseWgmmaPolicy>;
+  static constexpr bool kListed = true, kSkips = kSkip;
+  static constexpr int kBlockKeys = 64;        // of a block, whatever a stage holds
+  static constexpr int kNoBlock = 0x7fffffff;  // instead of a first key: padding
+  // First keys of each stage's blocks, behind what the dense kernel has in shared memory.
+  static constexpr int kBlockBytes = 16, kBlockAt = (Base::kSmemBytes + 15) / 16 * 16;
+  static constexpr int kSmemBytes = kBlockAt + Base::kStages * kBlockBytes;
+
+  static_assert(Base::kKeys % kBlockKeys == 0 && 4 * (Base::kKeys / kBlockKeys) <= kBlockBytes);
+  static_assert(kSmemBytes <= 227 * 1024);
+};
+
+// As WgmmaInt8Fp8, and args.blocks must be there.
+template <int kD, DType T>
+struct SparseWgmmaInt8Fp8 {
+  using Policy = SparseWgmmaPolicy<kD, false>;
+  // From here on a threshold skips hardly more than rounding to e4m3 does by itself: nothing is asked for.
+  static constexpr float kWorthAsking = 15.f;
+
+  static cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
+    if (args.blocks.pv_thresholds != nullptr || args.blocks.pv_threshold < kWorthAsking) {
+      return wgmma_launch<SparseWgmmaPolicy<kD, true>, T>(args, stream);
+    }
+    return wgmma_launch<Policy, T>(args, stream);
+  }
+  static KernelEntry entry(const char* name) {
+    return {Family::kSparseWgmmaInt8Fp8, kD, T, Policy::kBlockKeys, Policy::kRows, name, &launch};
+  }
+};
+
+}  // namespace attn4j
