@@ -39,9 +39,8 @@ public class CudaSparseTest {
   private static final long HEADS = 4;
   private static final long LENGTH = 1024;
   private static final long HEAD_DIM = 64;
-  // INT8 scores and 16-bit P*V with N(0,1) inputs: 0.0103 over 4096 keys (docs/accuracy.md); the
-  // error of a score doesn't depend on the number of keys. Three times that.
-  private static final double DENSE_L1 = 0.03;
+  // INT8 scores and, on Hopper, FP8 P*V: as CudaRandomTest's tolerance, for 8192 rows.
+  private static final double DENSE_L1 = 0.05;
 
   private static AttentionOptions sparge(SparsityOptions sparsity) {
     return AttentionOptions.builder()
