@@ -22,7 +22,7 @@ struct PoolSums {
 #pragma unroll
     for (int o = kLanes / 2; o > 0; o >>= 1) square += __shfl_xor_sync(kFullWarp, square, o);
     if (!in_block) return;
-    const float inverse = 1.f / sqrtf(square);  // a zero row: 0 * inf, and the similarity is NaN
+    const float inverse = rsqrtf(square);  // a zero row: 0 * inf, and the similarity is NaN
 #pragma unroll
     for (int e = 0; e < 8; e++) {
       sum[e] += x[e];

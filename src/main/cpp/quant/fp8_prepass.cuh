@@ -6,6 +6,7 @@
 #include "device/numeric.cuh"
 #include "device/ptx/bulk_copy.cuh"
 #include "device/ptx/fp8.cuh"
+#include "device/ptx/ordering.cuh"
 #include "host/kernels.h"
 #include "quant/fp8_image.cuh"
 #include "quant/fp8_pool.cuh"
@@ -194,6 +195,8 @@ __device__ __forceinline__ void quantise_k(const PrepassParams& p, int batch, in
     const PooledBlocks& out = p.extras.k;
     pool.template finish<Shape::kBlock / kPooledKeys>(out, kv_head * out.blocks + first_key / kPooledKeys,
                                                       keys - first_key);
+#pragma unroll
+    for (uint4& x : raw) ptx::forget(x);
   }
   // 32 keys are whole warps, and key_end is a multiple of 32: warps leave together.
   if (first_key + 32 * (group >> 2) >= key_end) return;
@@ -330,6 +333,8 @@ __device__ __forceinline__ void quantise_q(const PrepassParams& p, int batch, in
       pool.store(threadIdx.x / Shape::kLanes, piece, sums);
       pool.template finish<1>(out, first_block + block, a.lq - first_row - block * kPooledQueries);
     }
+#pragma unroll
+    for (uint4& x : raw) ptx::forget(x);
   }
   ptx::griddepcontrol_wait();
   if (with_shift) {

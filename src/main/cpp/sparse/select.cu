@@ -2,13 +2,14 @@
 // them by cumulative mass or by rank; lists for the attention kernel, and the order in which it works them off.
 //
 // A row (one block of queries) belongs to one warp. Nothing is sorted. Both rules keep a prefix of the ranking, and a
-// prefix is a threshold on the score, found by bisection over the bits: as many passes over the row as a score has
-// bits, each two additions per block. Mass is an integer in units of 2^-31, so its sums don't depend on the order of
-// addition and results are bitwise repeatable.
+// prefix is a threshold on the score, found by bisection. Mass is an integer in units of 2^-31, so its sums don't depend
+// on the order of addition and results are bitwise repeatable.
 #include <algorithm>
 
 #include "arch/arch.h"
 #include "device/numeric.cuh"
+#include "device/ptx/cp_async.cuh"
+#include "device/ptx/math.cuh"
 #include "sparse/predict.h"
 
 namespace attn4j {
@@ -77,25 +78,38 @@ __device__ __forceinline__ void score(const SelectArgs& a, int head_index, int f
   const float threshold = value_of(a.similarity_threshold, head);
   for (int i = threadIdx.x; i < kMaxRows * a.pitch; i += kThreads) q_tile[i] = i < rows * a.pitch ? q[i] : 0.f;
   const int key = threadIdx.x % kKeyTile, row0 = threadIdx.x / kKeyTile * kRowGroup;
+  const int chunks = a.pitch / kChunk;
+  // Chunk `c` of the keys from `tile` on, into one of two buffers: it arrives while the chunk before is computed.
+  const auto fetch = [&](int tile, int c, int buffer) {
+#pragma unroll
+    for (int i = threadIdx.x; i < kKeyTile * kChunk / 4; i += kThreads) {
+      const int r = i / (kChunk / 4), column = i % (kChunk / 4) * 4;
+      const bool there = tile + r < visible;
+      ptx::cp_async_16(ptx::smem_address(k_tile + (buffer * kKeyTile + r) * kTilePitch + column),
+                       k + static_cast<int64_t>(there ? tile + r : 0) * a.pitch + c * kChunk + column, there);
+    }
+    ptx::cp_async_commit();
+  };
+  int buffer = 0;
+  if (visible > 0) fetch(0, 0, 0);
   for (int tile = 0; tile < visible; tile += kKeyTile) {
     float s[kRowGroup] = {};
-    for (int c = 0; c < a.pitch; c += kChunk) {
+    for (int c = 0; c < chunks; c++, buffer ^= 1) {
+      ptx::cp_async_wait<0>();
       __syncthreads();
-      for (int i = threadIdx.x; i < kKeyTile * kChunk / 4; i += kThreads) {
-        const int r = i / (kChunk / 4), column = i % (kChunk / 4) * 4;
-        float4 x = make_float4(0.f, 0.f, 0.f, 0.f);
-        if (tile + r < visible) {
-          x = *reinterpret_cast<const float4*>(k + static_cast<int64_t>(tile + r) * a.pitch + c + column);
-        }
-        *reinterpret_cast<float4*>(k_tile + r * kTilePitch + column) = x;
+      if (c + 1 < chunks) {
+        fetch(tile, c + 1, buffer ^ 1);
+      } else if (tile + kKeyTile < visible) {
+        fetch(tile + kKeyTile, 0, buffer ^ 1);
       }
-      __syncthreads();
+      const float* keys = k_tile + (buffer * kKeyTile + key) * kTilePitch;
+      const float* queries = q_tile + row0 * a.pitch + c * kChunk;
 #pragma unroll
       for (int i = 0; i < kChunk; i += 4) {
-        const float4 x = *reinterpret_cast<const float4*>(k_tile + key * kTilePitch + i);
+        const float4 x = *reinterpret_cast<const float4*>(keys + i);
 #pragma unroll
         for (int r = 0; r < kRowGroup; r++) {
-          const float4 y = *reinterpret_cast<const float4*>(q_tile + (row0 + r) * a.pitch + c + i);
+          const float4 y = *reinterpret_cast<const float4*>(queries + r * a.pitch + i);
           s[r] = fmaf(x.x, y.x, s[r]);
           s[r] = fmaf(x.y, y.y, s[r]);
           s[r] = fmaf(x.z, y.z, s[r]);
@@ -117,12 +131,11 @@ __device__ __forceinline__ void score(const SelectArgs& a, int head_index, int f
   __syncthreads();
 }
 
-// What one lane of a warp keeps of a row: candidates lane, lane + 32, ... Up to kMaxKept of them in registers; of longer
-// rows the others are read from shared memory in every pass.
-constexpr int kMaxKept = 16;
-
+// What one lane of a warp keeps of a row: candidates lane, lane + 32, ... The first kKept of them are in registers; the
+// others of longer rows are read from shared memory in every pass.
+template <int kKept>
 struct Ranking {
-  uint32_t rank[kMaxKept], mass[kMaxKept];
+  uint32_t rank[kKept], mass[kKept];
   Candidate* rest;  // of this lane, 32 apart
   int rest_count;
   uint32_t top;  // the largest rank of the row
@@ -131,47 +144,49 @@ struct Ranking {
   template <class F>
   __device__ __forceinline__ void each(F f) const {
 #pragma unroll
-    for (int i = 0; i < kMaxKept; i++) f(rank[i], mass[i]);
+    for (int i = 0; i < kKept; i++) f(rank[i], mass[i]);
 #pragma unroll 1
     for (int i = 0; i < rest_count; i++) f(rest[32 * i].rank, rest[32 * i].mass);
   }
 };
 
 __device__ __forceinline__ float weight(uint32_t rank, float top) {
-  return rank == kAlways ? 0.f : exp2f(to_score(rank) - top);
+  return rank == kAlways ? 0.f : ptx::ex2_approx_ftz(to_score(rank) - top);
 }
 
 // Turns scores into mass.
-__device__ __forceinline__ void softmax(Candidate* row, int n, int lane, Ranking* r) {
+template <int kKept>
+__device__ __forceinline__ void softmax(Candidate* row, int n, int lane, Ranking<kKept>* r) {
   uint32_t top = kAlways;
 #pragma unroll
-  for (int i = 0; i < kMaxKept; i++) {
+  for (int i = 0; i < kKept; i++) {
     r->rank[i] = lane + 32 * i < n ? row[lane + 32 * i].rank : kAlways;
     r->mass[i] = 0;
     top = max(top, r->rank[i]);
   }
-  r->rest = row + lane + 32 * kMaxKept;
-  r->rest_count = max(0, (n - lane - 32 * kMaxKept + 31) / 32);
+  r->rest = row + lane + 32 * kKept;
+  r->rest_count = max(0, (n - lane - 32 * kKept + 31) / 32);
   for (int i = 0; i < r->rest_count; i++) top = max(top, r->rest[32 * i].rank);
   r->top = top = __reduce_max_sync(kFullWarp, top);
   if (top == kAlways) return;
   const float m = to_score(top);
   float sum = 0.f;
 #pragma unroll
-  for (int i = 0; i < kMaxKept; i++) sum += weight(r->rank[i], m);
+  for (int i = 0; i < kKept; i++) sum += weight(r->rank[i], m);
   for (int i = 0; i < r->rest_count; i++) sum += weight(r->rest[32 * i].rank, m);
 #pragma unroll
   for (int o = 16; o > 0; o >>= 1) sum += __shfl_xor_sync(kFullWarp, sum, o);
   const float unit = __fdividef(kMassUnit, sum);  // an exact division is a call, and calls spill
 #pragma unroll
-  for (int i = 0; i < kMaxKept; i++) r->mass[i] = __float2uint_rn(weight(r->rank[i], m) * unit);
+  for (int i = 0; i < kKept; i++) r->mass[i] = __float2uint_rn(weight(r->rank[i], m) * unit);
   for (int i = 0; i < r->rest_count; i++) {
     r->rest[32 * i].mass = __float2uint_rn(weight(r->rest[32 * i].rank, m) * unit);
   }
 }
 
 // Count and mass of the ranks from `from` (above kAlways) on.
-__device__ __forceinline__ void sum_from(const Ranking& r, uint32_t from, uint32_t* count, uint32_t* mass) {
+template <int kKept>
+__device__ __forceinline__ void sum_from(const Ranking<kKept>& r, uint32_t from, uint32_t* count, uint32_t* mass) {
   uint32_t c = 0, m = 0;
   r.each([&](uint32_t rank, uint32_t x) {
     if (rank >= from) c++, m += x;
@@ -181,43 +196,55 @@ __device__ __forceinline__ void sum_from(const Ranking& r, uint32_t from, uint32
 }
 
 // The longest prefix of the ranking with at most `most_mass`, or of `least_count` blocks if that is longer.
-__device__ __forceinline__ Cut find_cut(const Ranking& r, uint32_t most_mass, uint32_t least_count) {
-  // Nothing ranks from top + 1 on: surely kept whole. Below the lowest rank there is nothing to look for.
-  uint32_t low = 0xffffffffu, high = r.top + 1, count, mass;
-  r.each([&](uint32_t rank, uint32_t) { low = rank == kAlways ? low : min(low, rank); });
-  low = __reduce_min_sync(kFullWarp, low);
-  while (low < high) {
-    const uint32_t middle = low + (high - low) / 2;
+//
+// `last` is the highest rank known not to be kept whole (kAlways: none), `from` the lowest known to be. Each pass halves
+// what lies between, and then moves the bound on to the next rank that exists: few passes find it.
+template <int kKept>
+__device__ __forceinline__ Cut find_cut(const Ranking<kKept>& r, uint32_t most_mass, uint32_t least_count) {
+  uint32_t last = kAlways, from = r.top + 1, count, mass;  // no rank is as high as top + 1: surely kept whole
+  while (from - last > 1) {
+    const uint32_t middle = last + (from - last) / 2;
     sum_from(r, middle, &count, &mass);
     if (mass <= most_mass || count <= least_count) {
-      high = middle;
+      uint32_t below = kAlways;  // the highest rank that `middle` leaves out
+      r.each([&](uint32_t rank, uint32_t) { below = rank < middle ? max(below, rank) : below; });
+      from = max(__reduce_max_sync(kFullWarp, below), last) + 1;
     } else {
-      low = middle + 1;
+      uint32_t above = 0xffffffffu;  // the lowest that it keeps
+      r.each([&](uint32_t rank, uint32_t) { above = rank >= middle ? min(above, rank) : above; });
+      last = __reduce_min_sync(kFullWarp, above);
     }
   }
-  Cut cut = {high, 0};
-  // Rank high - 1, if it exists, is not kept whole. Its blocks have equal scores, so equal masses.
-  sum_from(r, high, &count, &mass);
+  Cut cut = {from, 0};
+  if (last == kAlways) return cut;
+  // The blocks of rank `last` have equal scores, so equal masses.
+  sum_from(r, from, &count, &mass);
   uint32_t each = 0;
-  r.each([&](uint32_t rank, uint32_t x) { each = rank == high - 1 && rank != kAlways ? x : each; });
+  r.each([&](uint32_t rank, uint32_t x) { each = rank == last ? x : each; });
   each = __reduce_max_sync(kFullWarp, each);
   if (mass <= most_mass && each > 0) cut.ties = (most_mass - mass) / each;
   if (count < least_count) cut.ties = max(cut.ties, least_count - count);
   return cut;
 }
 
+template <int kKept>
+__device__ __forceinline__ Cut rank_and_cut(Candidate* candidates, int n, uint32_t most_mass, uint32_t least_count,
+                                            int lane) {
+  Ranking<kKept> ranking;
+  softmax(candidates, n, lane, &ranking);
+  return ranking.top == kAlways ? Cut{kAlways, 0} : find_cut(ranking, most_mass, least_count);
+}
+
 __device__ __forceinline__ Cut predict(const SelectArgs& a, const Row& row, int head, int keys, Candidate* candidates,
                                        int lane) {
   // A block of queries that its average doesn't describe sees everything. NaN fails here too.
   if (!(a.q_similarity[row.index] > value_of(a.similarity_threshold, head))) return {kAlways, 0};
-  Ranking ranking;
-  softmax(candidates, row.visible, lane, &ranking);
-  if (ranking.top == kAlways) return {kAlways, 0};
   const float share = value_of(a.mass_threshold, head), topk = value_of(a.topk, head);
   const int blocks = (keys + a.key_block - 1) / a.key_block;
   const uint32_t most_mass = share >= 1.f ? 0xffffffffu : __float2uint_rd(share * kMassUnit);
   const uint32_t least_count = max(1u, __float2uint_rd(topk * static_cast<float>(blocks)));
-  return find_cut(ranking, most_mass, least_count);
+  return row.visible <= 128 ? rank_and_cut<4>(candidates, row.visible, most_mass, least_count, lane)
+                            : rank_and_cut<16>(candidates, row.visible, most_mass, least_count, lane);
 }
 
 // Writes a row's list, count and map.
@@ -273,13 +300,25 @@ __device__ __forceinline__ void finish_head(const SelectArgs& a, int head_index,
   atomicAdd(&kept, my_kept);
   atomicAdd(&visible, my_visible);
   __syncthreads();
-  if (threadIdx.x == 0) {
-    int sum = 0;
-    for (int i = 0; i < kBuckets; i++) {
-      const int n = start[i];
-      start[i] = sum;
-      sum += n;
+  if (threadIdx.x < 32) {  // counts to first places, 8 buckets a lane
+    constexpr int kEach = kBuckets / 32;
+    int sum = 0, each[kEach];
+#pragma unroll
+    for (int i = 0; i < kEach; i++) sum += each[i] = start[kEach * threadIdx.x + i];
+    int before = sum;
+#pragma unroll
+    for (int o = 1; o < 32; o *= 2) {
+      const int lower = __shfl_up_sync(kFullWarp, before, o);
+      if (static_cast<int>(threadIdx.x) >= o) before += lower;
     }
+    before -= sum;
+#pragma unroll
+    for (int i = 0; i < kEach; i++) {
+      start[kEach * threadIdx.x + i] = before;
+      before += each[i];
+    }
+  }
+  if (threadIdx.x == 0) {
     if (a.sparsity != nullptr) {
       // Of the difference, not the quotient: exactly 0 if nothing is left out, and small shares keep their digits.
       const float left_out = static_cast<float>(visible - kept);
@@ -302,7 +341,7 @@ __global__ void __launch_bounds__(kThreads, 2) select_kernel(const __grid_consta
   const int keys = keys_of(a, head_index / a.heads_q);
   const int first_row = blockIdx.x * rows_per_cta, rows = min(rows_per_cta, a.query_blocks - first_row);
   float* k_tile = smem;
-  float* q_tile = k_tile + kKeyTile * kTilePitch;
+  float* q_tile = k_tile + 2 * kKeyTile * kTilePitch;
   Candidate* candidates = reinterpret_cast<Candidate*>(q_tile + kMaxRows * a.pitch);
   if (a.given == nullptr) {
     score(a, head_index, first_row, rows, visible_blocks(a, keys, first_row + rows - 1), candidates, q_tile, k_tile);
@@ -325,7 +364,7 @@ __global__ void __launch_bounds__(kThreads, 2) select_kernel(const __grid_consta
   finish_head(a, head_index, keys);
 }
 
-int64_t fixed_smem(int32_t pitch) { return (kKeyTile * kTilePitch + kMaxRows * pitch) * int64_t{sizeof(float)}; }
+int64_t fixed_smem(int32_t pitch) { return (2 * kKeyTile * kTilePitch + kMaxRows * pitch) * int64_t{sizeof(float)}; }
 
 constexpr int64_t kSmemReserve = 2048;  // what the kernel declares statically, rounded up
 
