@@ -201,6 +201,7 @@ class Problem {
       check(cudaMemcpy(lengths, n.data(), 4 * shape.b, cudaMemcpyHostToDevice), "copy");
       a.kv_lengths = lengths;
     }
+    if (kernel.family == Family::kSparseWgmmaInt8Fp8) list_all_blocks();
   }
   ~Problem() {
     for (void* p : owned_) cudaFree(p);
@@ -244,6 +245,29 @@ class Problem {
       }
     }
     return p;
+  }
+  // For the kernel of SpargeAttn: every block of keys for every block of queries, the last blocks of queries first. What
+  // a causal mask hides is listed too, for the kernel to mask.
+  void list_all_blocks() {
+    AttentionArgs& a = args;
+    const int queries = (a.lq + kernel_.query_tile - 1) / kernel_.query_tile, keys = a.lk_padded / kernel_.key_tile;
+    std::vector<int32_t> list, count, order, lengths(a.batch, a.lk);
+    if (a.kv_lengths) {
+      check(cudaMemcpy(lengths.data(), a.kv_lengths, 4 * a.batch, cudaMemcpyDeviceToHost), "copy");
+    }
+    for (int64_t row = 0; row < static_cast<int64_t>(a.batch) * a.heads_q * queries; row++) {
+      const int n = lengths[row / queries / a.heads_q];
+      for (int j = 0; j < keys; j++) list.push_back(j);
+      count.push_back((n + kernel_.key_tile - 1) / kernel_.key_tile);
+      order.push_back(queries - 1 - static_cast<int>(row % queries));
+    }
+    a.blocks.list = upload(list), a.blocks.count = upload(count), a.blocks.order = upload(order);
+    a.blocks.pv_threshold = INFINITY;
+  }
+  const int32_t* upload(const std::vector<int32_t>& values) {
+    void* p = memory(4 * static_cast<int64_t>(values.size()));
+    check(cudaMemcpy(p, values.data(), 4 * values.size(), cudaMemcpyHostToDevice), "copy");
+    return static_cast<const int32_t*>(p);
   }
   Shape shape_;
   KernelEntry kernel_;
