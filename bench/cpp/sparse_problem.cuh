@@ -209,7 +209,7 @@ struct Problem {
     if (status != Status::kOk) std::printf("status %d: %s\n", static_cast<int>(status), attn4j::last_error());
     return status == Status::kOk;
   }
-  // The shift of K: its mean, of all keys; before FP8 of at most 512 of them, evenly spaced. Without kv_lengths.
+  // The shift of K: its mean, of all keys; before FP8 of at most 512 of them (quant/fp8_prepass.cuh). Without kv_lengths.
   std::vector<float> k_shift() const {
     const int64_t step = c.fp8 ? std::max<int64_t>(1, (c.lk + 511) / 512) : 1;
     const int64_t elements = c.b * c.hkv * c.lk * c.d;
@@ -217,15 +217,16 @@ struct Problem {
     require(cudaMemcpy(k.data(), params.k.data, elements * 2, cudaMemcpyDeviceToHost), "copy");
     std::vector<float> shift(c.b * c.hkv * c.d);
     const bool hnd = c.layout == TensorLayout::kHND;
-    for (int64_t i = 0; i < c.b * c.hkv * c.d; i++) {
-      const int64_t d = i % c.d, h = i / c.d % c.hkv, b = i / c.d / c.hkv;
+    for (int64_t channel = 0; channel < c.b * c.hkv * c.d; channel++) {
+      const int64_t d = channel % c.d, h = channel / c.d % c.hkv, b = channel / c.d / c.hkv;
       double sum = 0;
-      for (int64_t t = 0; t < c.lk; t += step) {
+      for (int64_t i = 0; i * step < c.lk; i++) {
+        const int64_t t = std::min(i * step + ((i * 40503 & 0xffff) * step >> 16), c.lk - 1);
         const uint16_t x = k[hnd ? ((b * c.hkv + h) * c.lk + t) * c.d + d : ((b * c.lk + t) * c.hkv + h) * c.d + d];
         sum += c.dtype == DType::kFloat16 ? __half2float(__ushort_as_half(x))
                                           : __bfloat162float(__ushort_as_bfloat16(x));
       }
-      shift[i] = static_cast<float>(sum / static_cast<double>((c.lk + step - 1) / step));
+      shift[channel] = static_cast<float>(sum / static_cast<double>((c.lk + step - 1) / step));
     }
     return shift;
   }

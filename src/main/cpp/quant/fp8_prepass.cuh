@@ -47,6 +47,13 @@ __device__ __forceinline__ int valid_keys(const AttentionArgs& a, int batch) {
   return a.kv_lengths ? max(0, min(a.kv_lengths[batch], a.lk)) : a.lk;
 }
 
+// Key of sample i of K: one of each `step` keys, at places that no period of the data follows. bench/cpp/sparse_problem.cuh
+// has the same formula.
+__device__ __forceinline__ int sampled_key(int i, int step, int keys) {
+  const uint32_t place = (i * 40503u & 0xffffu) * static_cast<uint32_t>(step) >> 16;
+  return min(i * step + static_cast<int>(place), keys - 1);
+}
+
 __device__ __forceinline__ int round_up(int x, int multiple) { return (x + multiple - 1) / multiple * multiple; }
 
 __device__ __forceinline__ uint32_t round_int8x4(float a, float b, float c, float d) {
@@ -92,9 +99,9 @@ __global__ void __launch_bounds__(kPrepassThreads) fp8_statistics(const __grid_c
   }
   if (a.k_mean != nullptr && step > 0) {
 #pragma unroll 2
-    for (int t = ((first + step - 1) / step + row) * step; t < end; t += Shape::kRowsAtOnce * step) {
+    for (int i = (first + step - 1) / step + row; i * step < end; i += Shape::kRowsAtOnce) {
       float x[8];
-      load8<T>(x, k + t * a.k_stride.row + 8 * piece, valid, true);
+      load8<T>(x, k + sampled_key(i, step, keys) * a.k_stride.row + 8 * piece, valid, true);
 #pragma unroll
       for (int e = 0; e < 8; e++) sum[e] += x[e];
     }

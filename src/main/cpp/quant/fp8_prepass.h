@@ -35,7 +35,7 @@ struct Fp8Extras {
 // Enqueues the two kernels. `args` is complete: every slice of Fp8Workspace but `statistics` is named in it, lk_padded
 // and lq_padded are multiples of the kernel's tiles, and vector_io holds. k_mean null means no smoothing of K.
 // `statistics` is scratch between the two kernels. Blocks of K are pooled after the shift, which is the mean of at most
-// 512 keys, evenly spaced.
+// 512 keys, one of each run of keys of the same length.
 cudaError_t enqueue_sm90_prepass(const KernelEntry& kernel, const AttentionArgs& args, float* statistics,
                                  const Fp8Extras& extras, cudaStream_t stream) noexcept;
 

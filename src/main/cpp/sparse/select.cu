@@ -80,13 +80,18 @@ __device__ __forceinline__ void score(const SelectArgs& a, int head_index, int f
   const int key = threadIdx.x % kKeyTile, row0 = threadIdx.x / kKeyTile * kRowGroup;
   const int chunks = a.pitch / kChunk;
   // Chunk `c` of the keys from `tile` on, into one of two buffers: it arrives while the chunk before is computed.
+  constexpr int kPieces = kChunk / 4, kRowStep = kThreads / kPieces;
+  const int own_row = threadIdx.x / kPieces, own_piece = threadIdx.x % kPieces * 4;
+  const float* own_source = k + static_cast<int64_t>(own_row) * a.pitch + own_piece;
+  const uint32_t own_target = ptx::smem_address(k_tile + own_row * kTilePitch + own_piece);
   const auto fetch = [&](int tile, int c, int buffer) {
+    const float* source = own_source + static_cast<int64_t>(tile) * a.pitch + c * kChunk;
+    const uint32_t target = own_target + buffer * (kKeyTile * kTilePitch * 4);
 #pragma unroll
-    for (int i = threadIdx.x; i < kKeyTile * kChunk / 4; i += kThreads) {
-      const int r = i / (kChunk / 4), column = i % (kChunk / 4) * 4;
-      const bool there = tile + r < visible;
-      ptx::cp_async_16(ptx::smem_address(k_tile + (buffer * kKeyTile + r) * kTilePitch + column),
-                       k + static_cast<int64_t>(there ? tile + r : 0) * a.pitch + c * kChunk + column, there);
+    for (int i = 0; i < kKeyTile / kRowStep; i++) {
+      const bool there = tile + own_row + i * kRowStep < visible;
+      ptx::cp_async_16(target + i * (kRowStep * kTilePitch * 4), there ? source : k, there);
+      source += kRowStep * a.pitch;
     }
     ptx::cp_async_commit();
   };
