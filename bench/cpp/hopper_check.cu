@@ -6,10 +6,16 @@
 //   hopper_check check [filter]           against the reference, sampled rows
 //   hopper_check repeat N [filter]        N bitwise repeats
 //   hopper_check time L,L,.. [filter]     TOPS, kernel alone and with quantisation
+//   hopper_check race L,L,.. R [filter]   the same, R rounds over all kernels in turn with pauses between; a table
+//   hopper_check names
 //   hopper_check once L [filter]          one launch, for profilers
 //   hopper_check tiny [filter]            small shapes for compute-sanitizer
+#include <chrono>
 #include <cstring>
+#include <map>
+#include <memory>
 #include <string>
+#include <thread>
 
 #include "attention/attend_wgmma.cuh"
 #include "hopper_support.cuh"
@@ -55,7 +61,8 @@ bool matches(const KernelEntry& e, const char* filter) {
   std::string all = filter;
   for (size_t i = 0; i < all.size();) {
     const size_t j = std::min(all.find(',', i), all.size());
-    if (std::strstr(e.name, all.substr(i, j - i).c_str())) return true;
+    const std::string one = all.substr(i, j - i);  // part of a name, or =name
+    if (one[0] == '=' ? one.substr(1) == e.name : std::strstr(e.name, one.c_str()) != nullptr) return true;
     i = j + 1;
   }
   return false;
@@ -228,12 +235,71 @@ void time_all(const char* lengths, const char* filter) {
   }
 }
 
+// All kernels of one length in turn, round after round, so that the state of the clocks is the same for all.
+void race_all(const char* lengths, int rounds, const char* filter) {
+  std::vector<int> all;
+  for (const char* p = lengths; *p;) {
+    all.push_back(std::atoi(p));
+    while (*p && *p != ',') p++;
+    if (*p) p++;
+  }
+  const int causal = std::getenv("CAUSAL") != nullptr;
+  std::map<std::pair<std::string, int>, std::pair<double, double>> table;
+  for (int l : all) {
+    const int b = l > 8192 ? 2 : 4;
+    for (int d : {64, 96, 128}) {
+      std::vector<const KernelEntry*> kernels;
+      std::vector<std::unique_ptr<Problem>> problems;
+      for (const KernelEntry& e : registry()) {
+        if (!matches(e, filter) || e.head_dim != d || std::strstr(e.name, "delayed")) continue;
+        kernels.push_back(&e);
+        problems.push_back(std::make_unique<Problem>(Shape{"race", b, 32, 32, l, l, d, causal, false, false, false}, e));
+      }
+      std::vector<std::vector<float>> kernel(kernels.size()), both(kernels.size());
+      for (int round = 0; round < rounds; round++) {
+        for (size_t i = 0; i < kernels.size(); i++) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(15));
+          Problem& p = *problems[i];
+          kernel[i].push_back(median_ms([&] { p.attend_again(); }, 1, 3));
+          std::this_thread::sleep_for(std::chrono::milliseconds(5));
+          both[i].push_back(median_ms([&] { p.run(); }, 1, 3));
+        }
+      }
+      const double work = 4.0 * b * 32 * static_cast<double>(l) * l * d * (causal ? 0.5 : 1.0) * 1e-9;
+      for (size_t i = 0; i < kernels.size(); i++) {
+        const auto median = [](std::vector<float>& x) {
+          std::sort(x.begin(), x.end());
+          return x[x.size() / 2];
+        };
+        const float k = median(kernel[i]), e = median(both[i]);
+        std::printf("RACE %-14s B=%d H=32 L=%5d causal %d kernel %8.4f ms (%.4f..%.4f) %6.1f  e2e %8.4f ms %6.1f\n",
+                    kernels[i]->name, b, l, causal, k, kernel[i].front(), kernel[i].back(), work / k, e, work / e);
+        table[{kernels[i]->name, l}] = {work / k, work / e};
+      }
+    }
+  }
+  std::printf("TABLE causal %d, TOPS kernel / e2e\n%-14s", causal, "");
+  for (int l : all) std::printf(" | %9d", l);
+  std::printf("\n");
+  for (const KernelEntry& e : registry()) {
+    if (table.find({e.name, all[0]}) == table.end()) continue;
+    std::printf("%-14s", e.name);
+    for (int l : all) std::printf(" | %4.0f %4.0f", table[{e.name, l}].first, table[{e.name, l}].second);
+    std::printf("\n");
+  }
+}
+
 int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   const std::string mode = argc > 1 ? argv[1] : "check";
   if (mode == "check") return check_all(argc > 2 ? argv[2] : "");
   if (mode == "repeat") repeat_all(std::atoi(argv[2]), argc > 3 ? argv[3] : "");
   if (mode == "time") time_all(argv[2], argc > 3 ? argv[3] : "");
+  if (mode == "names") {
+    for (const KernelEntry& e : registry()) std::printf("%s\n", e.name);
+    return 0;
+  }
+  if (mode == "race") race_all(argv[2], std::atoi(argv[3]), argc > 4 ? argv[4] : "");
   for (const KernelEntry& e : registry()) {
     if (!matches(e, argv[argc - 1])) continue;
     if (mode == "tiny") {

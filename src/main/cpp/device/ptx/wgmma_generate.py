@@ -8,14 +8,15 @@ Each Wgmma<Op, N> has, where the table asks for it,
   ss(d, a, b)       d += A * B, both operands in shared memory (descriptors)
   ss_first(d, a, b) d = A * B: d is written alone, so its old values need not stay alive in registers
   rs, rs_first      the same with A in registers: 4 x 32 bits per thread
+  rs_if(d, a, b, accumulate)  rs or rs_first, chosen at run time (d's old values stay alive)
 16-bit types take the template argument kTransB: 1 if B lies N-major (rows of N) in shared memory, 0 if K-major.
 """
 import os
 
 # op -> (C type of the accumulator, instruction suffix, k, [(N, forms)])
 TABLE = {
-    "s8": ("int32_t", "s32.s8.s8", 32, [(n, ("ss",)) for n in (64, 96, 128, 192)]),
-    "e4m3": ("float", "f32.e4m3.e4m3", 32, [(n, ("rs",)) for n in (72, 104, 136)]),
+    "s8": ("int32_t", "s32.s8.s8", 32, [(n, ("ss", "rs")) for n in (64, 96, 128, 192)]),
+    "e4m3": ("float", "f32.e4m3.e4m3", 32, [(n, ("rs", "rs_if")) for n in (72, 104, 136)]),
     "f16": ("float", "f32.f16.f16", 16, [(n, ("ss", "rs")) for n in (64, 80, 96, 128, 160, 176, 192, 256)]),
     "bf16": ("float", "f32.bf16.bf16", 16, [(n, ("ss", "rs")) for n in (64, 80, 96, 128, 160, 176, 192, 256)]),
 }
@@ -29,6 +30,7 @@ def chunks(items, size):
 
 def method(op, n, form, first):
   ctype, suffix, k, _ = TABLE[op]
+  chosen, form = form == "rs_if", form[:2]
   regs = n // 2
   constraint = ("=" if first else "+") + ("r" if ctype == "int32_t" else "f")
   a_count = 4 if form == "rs" else 1
@@ -37,10 +39,11 @@ def method(op, n, form, first):
   out = []
   if op in HALF:
     out.append("  template <int kTransB>")
-  name = form + ("_first" if first else "")
-  out.append(f"  static __device__ __forceinline__ void {name}({ctype}* d, {a_type}, uint64_t b) {{")
+  name = form + ("_first" if first else "_if" if chosen else "")
+  more = ", int accumulate" if chosen else ""
+  out.append(f"  static __device__ __forceinline__ void {name}({ctype}* d, {a_type}, uint64_t b{more}) {{")
   out.append("    asm volatile(")
-  scale = "0" if first else "1"
+  scale = f"%{b_index + 1}" if chosen else "0" if first else "1"
   out.append(f'        "{{.reg .pred p; setp.ne.b32 p, {scale}, 0; wgmma.mma_async.sync.aligned.m64n{n}k{k}.{suffix} {{"')
   rows = chunks([f"%{i}" for i in range(regs)], 16)
   for i, row in enumerate(rows):
@@ -59,6 +62,8 @@ def method(op, n, form, first):
   ins.append('"l"(b)')
   if op in HALF:
     ins.append('"n"(kTransB)')
+  if chosen:
+    ins.append('"r"(accumulate)')
   out.append("        : " + ", ".join(ins) + ");")
   out.append("  }")
   return out
@@ -72,7 +77,9 @@ def header(op):
   for n, forms in TABLE[op][3]:
     out += ["template <>", f"struct {tag}<{n}> {{"]
     for form in forms:
-      out += method(op, n, form, True) + method(op, n, form, False)
+      if form != "rs_if":
+        out += method(op, n, form, True)
+      out += method(op, n, form, False)
     out += ["};", ""]
   out += ["}  // namespace attn4j::ptx", ""]
   return "\n".join(out)
