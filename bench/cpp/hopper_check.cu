@@ -24,16 +24,9 @@ namespace hopper {
 
 // The library's policy with pauses of producer and consumers: orders that an undisturbed run never takes.
 template <int D>
-struct Delayed : WgmmaPolicy<D> {
+struct Delayed : WgmmaBestPolicy<D> {
   using Tiles = WgmmaAllTiles<Delayed>;
   static constexpr bool kRandomDelay = true;
-};
-
-// Leaves out the exponentials of halves that add nothing.
-template <int D>
-struct Skipping : WgmmaPolicy<D> {
-  using Tiles = WgmmaAllTiles<Skipping>;
-  static constexpr bool kSkips = true;
 };
 
 template <class P, DType T>
@@ -41,9 +34,6 @@ KernelEntry entry(const char* name) {
   return {Family::kWgmmaInt8Fp8, P::kHeadDim, T, P::kKeys, P::kRows, name, wgmma_launch<P, T>};
 }
 
-#ifdef HOPPER_VARIANTS
-std::vector<KernelEntry>& registry();  // in the file that defines the variants
-#else
 std::vector<KernelEntry>& registry() {
   static std::vector<KernelEntry> entries = {
       WgmmaInt8Fp8<128, DType::kFloat16>::entry("d128/f16"), WgmmaInt8Fp8<96, DType::kFloat16>::entry("d96/f16"),
@@ -54,7 +44,6 @@ std::vector<KernelEntry>& registry() {
   };
   return entries;
 }
-#endif
 
 bool matches(const KernelEntry& e, const char* filter) {
   if (filter == nullptr || *filter == 0) return true;
@@ -170,6 +159,7 @@ int check_all(const char* filter) {
         {"peaks", 1, 4, 4, 512, 2048, d, 0, false, false, true, true, Data::kFlatThenPeak, 0.f, true},
         {"peaks x50", 1, 4, 4, 512, 2048, d, 1, false, false, true, true, Data::kFlatThenPeak, 5.f, true},
         {"sink", 1, 4, 4, 256, 8192, d, 0, false, false, true, false, Data::kSink, 8.f / d, true},
+        {"sink causal", 1, 4, 4, 8192, 8192, d, 1, false, false, true, false, Data::kSink, 8.f / d, true},
         {"lk 0", 1, 2, 2, 65, 0, d},
     };
     for (const Shape& s : shapes) failures += !compare(e, s, false);
@@ -253,7 +243,8 @@ void race_all(const char* lengths, int rounds, const char* filter) {
       for (const KernelEntry& e : registry()) {
         if (!matches(e, filter) || e.head_dim != d || std::strstr(e.name, "delayed")) continue;
         kernels.push_back(&e);
-        problems.push_back(std::make_unique<Problem>(Shape{"race", b, 32, 32, l, l, d, causal, false, false, false}, e));
+        problems.push_back(
+            std::make_unique<Problem>(Shape{"race", b, 32, 32, l, l, d, causal, false, false, false}, e));
       }
       std::vector<std::vector<float>> kernel(kernels.size()), both(kernels.size());
       for (int round = 0; round < rounds; round++) {

@@ -1,43 +1,16 @@
 // One consumer warpgroup of the Hopper kernel: 64 query rows against all keys of a work item.
 #pragma once
 
+#include "attention/attend_wgmma_item.cuh"
 #include "attention/attend_wgmma_softmax.cuh"
+#include "attention/attend_wgmma_store.cuh"
 #include "device/ptx/mbarrier.cuh"
+#include "device/ptx/shared_access.cuh"
 #include "device/ptx/wgmma.cuh"
 #include "device/ptx/wgmma_e4m3.cuh"
 #include "device/ptx/wgmma_s8.cuh"
 
 namespace attn4j {
-
-// Position in a ring of stages, with the parity of the phase in which the stage is full.
-template <int kStages>
-struct RingPosition {
-  uint32_t stage = 0, parity = 0;
-  __device__ __forceinline__ void advance() {
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-};
-
-// Shared-memory addresses of the barriers.
-template <class P>
-struct WgmmaBarriers {
-  uint32_t base;
-  __device__ __forceinline__ uint32_t k_full(uint32_t s) const { return base + 8 * s; }
-  __device__ __forceinline__ uint32_t k_empty(uint32_t s) const { return base + 8 * (P::kStages + s); }
-  __device__ __forceinline__ uint32_t v_full(uint32_t s) const { return base + 8 * (2 * P::kStages + s); }
-  __device__ __forceinline__ uint32_t v_empty(uint32_t s) const { return base + 8 * (3 * P::kStages + s); }
-  __device__ __forceinline__ uint32_t q_full(uint32_t s) const { return base + 8 * (4 * P::kStages + s); }
-  __device__ __forceinline__ uint32_t q_empty(uint32_t s) const { return base + 8 * (4 * P::kStages + 2 + s); }
-};
-
-__device__ __forceinline__ void random_delay() {
-  uint32_t x = static_cast<uint32_t>(clock64()) * 2654435761u ^ (threadIdx.x >> 5) * 40503u;
-  x ^= x >> 15;
-  if ((x & 3) == 0) __nanosleep(x >> 4 & 2047);
-}
 
 template <class P>
 struct WgmmaConsumer {
@@ -70,6 +43,8 @@ struct WgmmaConsumer {
   bool all_seen;     // listed keys: the stage whose second half was masked last needs no mask
   bool adds;         // with kSkips: the half that comes next adds something to the warp's rows
   WgmmaBarriers<P> barrier;
+
+  __device__ __forceinline__ const float (&sums() const)[kOut] { return out; }
 
   __device__ __forceinline__ void release(uint32_t empty) {
     if (lane == 0) ptx::mbarrier_arrive(empty);
@@ -111,7 +86,7 @@ struct WgmmaConsumer {
     const uint32_t address = stage + buffer * (kGroups * 16) + 4 * (lane & 3);
 #pragma unroll
     for (int g = 0; g < kGroups; g++) {
-      asm volatile("ld.shared.f32 %0, [%1];" : "=f"(k_scale[buffer][g]) : "r"(address + 16 * g) : "memory");
+      k_scale[buffer][g] = ptx::load_shared(address + 16 * g);
     }
   }
 
@@ -155,7 +130,7 @@ struct WgmmaConsumer {
   __device__ __forceinline__ void look_ahead(const float (&y)[2]) {
     float bound = kVanishes;
     if constexpr (P::kListed) {
-      asm volatile("ld.shared.f32 %0, [%1];" : "=f"(bound) : "r"(item_address() + P::kSkipBelowAt) : "memory");
+      bound = ptx::load_shared(item_address() + P::kSkipBelowAt);
     }
     adds = __any_sync(kFullWarp, !(y[0] < reference[0] + bound && y[1] < reference[1] + bound));
   }
@@ -167,9 +142,7 @@ struct WgmmaConsumer {
 
   // Last key that the warp's first row sees: from shared memory each time, since registers are full.
   __device__ __forceinline__ int row_limit() const {
-    int limit;
-    asm volatile("ld.shared.s32 %0, [%1];" : "=r"(limit) : "r"(item_address()) : "memory");
-    return limit + warp_row;
+    return ptx::load_shared_int(item_address()) + warp_row;
   }
   __device__ __forceinline__ uint32_t item_address() const { return smem + P::kItemAt + 32 * (round & 1); }
 
@@ -223,12 +196,7 @@ struct WgmmaConsumer {
 
   // First key of a block of the current stage.
   __device__ __forceinline__ int first_key_of(int block) const {
-    int key;
-    asm volatile("ld.shared.s32 %0, [%1];"
-                 : "=r"(key)
-                 : "r"(smem + P::kBlockAt + P::kBlockBytes * k_at.stage + 4 * block)
-                 : "memory");
-    return key;
+    return ptx::load_shared_int(smem + P::kBlockAt + P::kBlockBytes * k_at.stage + 4 * block);
   }
 
   // Largest score of this thread's two rows in a buffer; -inf if all are masked.
@@ -429,5 +397,51 @@ struct WgmmaConsumer {
     fold();
   }
 };
+
+template <class P, DType T>
+__device__ __forceinline__ void wgmma_consume(const WgmmaParams& p, unsigned char* shared, int warpgroup) {
+  const uint32_t smem = ptx::shared_address(shared);
+  const WgmmaBarriers<P> barrier{smem + P::kBarrierAt};
+  const auto* items = reinterpret_cast<const volatile WgmmaItem*>(shared + P::kItemAt);
+  WgmmaConsumer<P> c;
+  c.smem = smem;
+  c.barrier = barrier;
+  c.lane = threadIdx.x & 31;
+  const int warp_row = warpgroup * 64 + __shfl_sync(kFullWarp, threadIdx.x >> 5 & 3, 0) * 16;
+  c.warp_row = warp_row;
+  const uint32_t q_smem = smem + P::kQAt + warpgroup * 64 * P::kHeadDim;
+  c.round = 0;
+  ptx::mbarrier_wait(barrier.q_full(0), 0);
+  int tiles = items[0].tiles;
+  c.begin(q_smem, tiles);
+  c.finish_begin();
+  while (tiles >= 0) {
+    {
+      const uint32_t buffer = c.round & 1;
+      const float* q_scale =
+          reinterpret_cast<const float*>(shared + P::kQScaleAt + buffer * P::kQScaleBytes) + warp_row + (c.lane >> 2);
+      c.q_scale[0] = q_scale[0];
+      c.q_scale[1] = q_scale[8];
+      if (tiles > 0) {
+        c.attend(q_smem + buffer * P::kQBytes, tiles);
+      } else {
+#pragma unroll
+        for (int i = 0; i < P::kVRows / 2; i++) c.out[i] = 0.f;
+      }
+    }
+    const uint32_t done = c.round & 1, next = done ^ 1;
+    c.round++;
+    ptx::mbarrier_wait(barrier.q_full(next), c.round >> 1 & 1);
+    tiles = items[next].tiles;
+    c.begin(q_smem + next * P::kQBytes, tiles);
+    WgmmaItem item;  // only now: the main loop has no register for it
+    item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
+    const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
+    wgmma_store<P, T>(p, item, v_scale, c);
+    __syncwarp();  // all lanes have read the scales before one of them gives the buffer back
+    c.release(barrier.q_empty(done));
+    c.finish_begin();
+  }
+}
 
 }  // namespace attn4j

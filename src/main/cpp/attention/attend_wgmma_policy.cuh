@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace attn4j {
 
@@ -13,7 +14,7 @@ struct WgmmaTuning {
   static constexpr int kPacksAtOnce = 2;  // packed P registers in the making at once
   // log2 units between a raised row reference's largest probability and the largest e4m3, before rounding up. More
   // makes raises rarer, and takes as much from e4m3's range below the maximum.
-  static constexpr float kHeadroom = 2.f;
+  static constexpr float kHeadroom = 3.f;
   // Exponentials are kept between the issue of the multiplies and the wait for them. Worth it where these take long.
   static constexpr bool kHoldExponentials = true;
 };
@@ -23,7 +24,7 @@ struct WgmmaTuning<64> {
   static constexpr int kHalfKeys = 96;
   static constexpr int kEarlyPacks = 8;
   static constexpr int kPacksAtOnce = 3;
-  static constexpr float kHeadroom = 2.f;
+  static constexpr float kHeadroom = 3.f;
   static constexpr bool kHoldExponentials = false;
 };
 
@@ -32,7 +33,9 @@ struct WgmmaPolicy : WgmmaTuning<D> {
   static constexpr int kHeadDim = D;
   static constexpr int kHalf = WgmmaTuning<D>::kHalfKeys, kKeys = 2 * kHalf;  // keys per half and per stage
   static constexpr int kConsumers = 2, kRows = 64 * kConsumers;               // warpgroups, query rows per CTA
-  static constexpr int kThreads = 128 * (kConsumers + 1);
+  static constexpr int kStreams = 1, kThreads = 128 * (kConsumers + 1);
+  static constexpr bool kSlab = false;         // the consumer of attend_wgmma_consumer.cuh
+  static constexpr bool kWholeStages = false;  // K and V of a stage come and go separately
   static constexpr int kStages = 4;
   static constexpr int kVRows = D + 8;  // channels of V's image: the last group holds the row of ones
   static constexpr int kConsumerRegs = 232, kProducerRegs = 40;
@@ -44,17 +47,61 @@ struct WgmmaPolicy : WgmmaTuning<D> {
 
   // Shared memory: offsets in bytes.
   static constexpr int kKBytes = kKeys * D, kVBytes = kKeys * kVRows, kScaleBytes = kKeys / 32 * 16;
+  static constexpr int kFirstBytes = kKBytes + kScaleBytes;  // what K's barrier waits for
   static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4, kVScaleBytes = D * 4;
   static constexpr int kQAt = 0, kKAt = kQAt + 2 * kQBytes, kVAt = kKAt + kStages * kKBytes;
   static constexpr int kScaleAt = kVAt + kStages * kVBytes, kQScaleAt = kScaleAt + kStages * kScaleBytes;
   static constexpr int kVScaleAt = kQScaleAt + 2 * kQScaleBytes, kItemAt = kVScaleAt + 2 * kVScaleBytes;
-  static constexpr int kBarrierAt = kItemAt + 2 * 32, kSkipBelowAt = 20;  // of WgmmaItem
-  static constexpr int kSmemBytes = kBarrierAt + 8 * (4 * kStages + 4);
+  static constexpr int kSkipBelowAt = 20;  // in WgmmaItem
+  // First keys of each stage's blocks, where keys are listed.
+  static constexpr int kBlockBytes = 16, kBlockAt = kItemAt + 2 * 32, kBarrierAt = kBlockAt + kStages * kBlockBytes;
+  static constexpr int kSmemBytes = kBarrierAt + 8 * (4 * kStages + 4), kStreamBytes = kSmemBytes;
 
   static_assert(kHalf % 32 == 0, "a multiply of P V takes 32 keys");
   static_assert(kScaleBytes % 16 == 0 && kKBytes % 128 == 0 && kVBytes % 128 == 0 && kItemAt % 16 == 0);
   static_assert(WgmmaTuning<D>::kEarlyPacks % 4 == 0, "the A operand of one multiply is 4 packed registers");
   static_assert((kConsumerRegs * kConsumers + kProducerRegs) * 128 <= 65536 && kSmemBytes <= 227 * 1024);
 };
+
+// Sizes of the form whose O lies in shared memory (attend_wgmma_slab.cuh): many warpgroups with few registers.
+template <int D>
+struct SlabPolicy {
+  static constexpr int kHeadDim = D;
+  // Streams of work that share nothing but the SM: each has a producer, a ring of stages and items of its own.
+  static constexpr int kStreams = 2;
+  static constexpr int kConsumers = 2, kRows = 64 * kConsumers;  // warpgroups of a stream, query rows of an item
+  static constexpr int kTile = 64, kKeys = 2 * kTile;            // keys of the score buffer, of a stage
+  static constexpr int kStages = 3;
+  static constexpr int kFoldStages = 4;  // stages that the tensor core's accumulator covers
+  static constexpr int kVRows = D + 8;   // as in WgmmaPolicy
+  // As in WgmmaTuning. A row's first reference is taken from few keys, and most rows never need another.
+  static constexpr float kFirstHeadroom = 4.f, kHeadroom = 2.f;
+  static constexpr bool kSlab = true, kWholeStages = true, kListed = false, kSkips = false, kRandomDelay = false;
+
+  // setmaxnreg redistributes what the CTA got at launch: a multiple of 8 for each thread.
+  static constexpr int kGroups = kStreams * kConsumers, kThreads = 128 * (kGroups + 1);
+  static constexpr int kLaunchRegs = 65536 / kThreads / 8 * 8, kProducerRegs = 32;
+  static constexpr int kConsumerRegs = (kLaunchRegs * (kGroups + 1) - kProducerRegs) / kGroups / 8 * 8;
+
+  // Shared memory of a stream: offsets in bytes. A slab holds a warpgroup's O, and two factors for each thread.
+  static constexpr int kKBytes = kKeys * D, kVBytes = kKeys * kVRows, kScaleBytes = kKeys / 32 * 16;
+  static constexpr int kFirstBytes = kKBytes + kScaleBytes + kVBytes;
+  static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4, kVScaleBytes = D * 4;
+  static constexpr int kSlabBytes = 128 * (kVRows / 2 * 4 + 8);
+  static constexpr int kQAt = 0, kKAt = kQAt + 2 * kQBytes, kVAt = kKAt + kStages * kKBytes;
+  static constexpr int kSlabAt = kVAt + kStages * kVBytes, kScaleAt = kSlabAt + kConsumers * kSlabBytes;
+  static constexpr int kQScaleAt = kScaleAt + kStages * kScaleBytes, kVScaleAt = kQScaleAt + 2 * kQScaleBytes;
+  static constexpr int kItemAt = kVScaleAt + 2 * kVScaleBytes, kSkipBelowAt = 20;
+  static constexpr int kBlockBytes = 16, kBlockAt = kItemAt + 2 * 32, kBarrierAt = kBlockAt + kStages * kBlockBytes;
+  static constexpr int kStreamBytes = (kBarrierAt + 8 * (2 * kStages + 4) + 127) / 128 * 128;
+  static constexpr int kSmemBytes = kStreams * kStreamBytes;
+
+  static_assert(kKBytes % 128 == 0 && kVBytes % 128 == 0 && kItemAt % 32 == 0);
+  static_assert(kSmemBytes <= 227 * 1024);
+};
+
+// What each head_dim runs on: the faster one, measured.
+template <int D>
+using WgmmaBestPolicy = std::conditional_t<D == 64, SlabPolicy<D>, WgmmaPolicy<D>>;
 
 }  // namespace attn4j

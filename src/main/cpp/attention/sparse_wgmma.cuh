@@ -24,65 +24,55 @@ struct WgmmaListedTiles {
         (static_cast<int64_t>(item.batch) * a.heads_q + item.head) * p.query_blocks + item.first_row / P::kRows;
     const int32_t* list = a.blocks.list + row * (a.lk_padded / P::kBlockKeys);
     const int count = __ldg(a.blocks.count + row);
-    const int64_t first_key = (item.batch * a.heads_kv + item.head / a.group) * static_cast<int64_t>(a.lk_padded);
-    int next[kBlocks];  // read one stage ahead, so that the latency of the list hides behind the wait for room
-    read(next, list, count, item.tiles - 1);
+    // Blocks are counted over all heads in 32 bits: this warpgroup has few registers.
+    const int first_block = (item.batch * a.heads_kv + item.head / a.group) * (a.lk_padded / P::kBlockKeys);
 #pragma unroll 1
     for (int tile = item.tiles - 1; tile >= 0; tile--) {
       if constexpr (P::kRandomDelay) random_delay();
-      int block[kBlocks];
+      int block[kBlocks];  // before the wait for room, so that the latency of the list hides behind it
 #pragma unroll
-      for (int i = 0; i < kBlocks; i++) block[i] = next[i];
-      read(next, list, count, tile - 1);
+      for (int i = 0; i < kBlocks; i++) block[i] = __ldg(list + min(tile * kBlocks + i, count - 1));
       ptx::mbarrier_wait(barrier.k_empty(at.stage), at.parity ^ 1);
       auto* keys = reinterpret_cast<int32_t*>(shared + P::kBlockAt + P::kBlockBytes * at.stage);
 #pragma unroll
       for (int i = 0; i < kBlocks; i++) {
         keys[i] = tile * kBlocks + i < count ? block[i] * P::kBlockKeys : P::kNoBlock;
       }
-      ptx::mbarrier_arrive_expect_tx(barrier.k_full(at.stage), P::kKBytes + P::kScaleBytes);
+      ptx::mbarrier_arrive_expect_tx(barrier.k_full(at.stage), P::kFirstBytes);
 #pragma unroll
       for (int i = 0; i < kBlocks; i++) {
-        const int64_t key = first_key + static_cast<int64_t>(block[i]) * P::kBlockKeys;
-        ptx::bulk_copy_to_shared(smem + P::kKAt + at.stage * P::kKBytes + i * kKBytes, a.k_image + key * P::kHeadDim,
+        const int64_t from = first_block + block[i];
+        ptx::bulk_copy_to_shared(smem + P::kKAt + at.stage * P::kKBytes + i * kKBytes, a.k_image + from * kKBytes,
                                  kKBytes, barrier.k_full(at.stage));
-        ptx::bulk_copy_to_shared(smem + P::kScaleAt + at.stage * P::kScaleBytes + i * kScaleBytes, a.k_scale + key / 8,
-                                 kScaleBytes, barrier.k_full(at.stage));
+        ptx::bulk_copy_to_shared(smem + P::kScaleAt + at.stage * P::kScaleBytes + i * kScaleBytes,
+                                 a.k_scale + from * (P::kBlockKeys / 8), kScaleBytes, barrier.k_full(at.stage));
       }
-      ptx::mbarrier_wait(barrier.v_empty(at.stage), at.parity ^ 1);
-      ptx::mbarrier_arrive_expect_tx(barrier.v_full(at.stage), P::kVBytes);
+      if constexpr (!P::kWholeStages) {
+        ptx::mbarrier_wait(barrier.v_empty(at.stage), at.parity ^ 1);
+        ptx::mbarrier_arrive_expect_tx(barrier.v_full(at.stage), P::kVBytes);
+      }
 #pragma unroll
       for (int i = 0; i < kBlocks; i++) {
-        const int64_t key = first_key + static_cast<int64_t>(block[i]) * P::kBlockKeys;
-        ptx::bulk_copy_to_shared(smem + P::kVAt + at.stage * P::kVBytes + i * kVBytes, a.v_image + key * P::kVRows,
+        const int64_t from = first_block + block[i];
+        ptx::bulk_copy_to_shared(smem + P::kVAt + at.stage * P::kVBytes + i * kVBytes, a.v_image + from * kVBytes,
                                  kVBytes, barrier.v_full(at.stage));
       }
       at.advance();
     }
-  }
-
- private:
-  static __device__ __forceinline__ void read(int (&block)[kBlocks], const int32_t* list, int count, int tile) {
-#pragma unroll
-    for (int i = 0; i < kBlocks; i++) block[i] = tile >= 0 ? __ldg(list + min(tile * kBlocks + i, count - 1)) : 0;
   }
 };
 
 // kSkip: also leaves out the exponentials of halves whose scores stay below the caller's pvthreshd. To ask costs 8 % of
 // the kernel where nothing is skipped (docs/sparge.md), so that is a kernel of its own.
 template <int D, bool kSkip>
-struct SparseWgmmaPolicy : WgmmaPolicy<D> {
-  using Base = WgmmaPolicy<D>;
+struct SparseWgmmaPolicy : std::conditional_t<kSkip, WgmmaPolicy<D>, WgmmaBestPolicy<D>> {
+  using Base = std::conditional_t<kSkip, WgmmaPolicy<D>, WgmmaBestPolicy<D>>;
   using Tiles = WgmmaListedTiles<SparseWgmmaPolicy>;
   static constexpr bool kListed = true, kSkips = kSkip;
   static constexpr int kBlockKeys = 64;        // of a block, whatever a stage holds
   static constexpr int kNoBlock = 0x7fffffff;  // instead of a first key: padding
-  // First keys of each stage's blocks, behind what the dense kernel has in shared memory.
-  static constexpr int kBlockBytes = 16, kBlockAt = (Base::kSmemBytes + 15) / 16 * 16;
-  static constexpr int kSmemBytes = kBlockAt + Base::kStages * kBlockBytes;
 
-  static_assert(Base::kKeys % kBlockKeys == 0 && 4 * (Base::kKeys / kBlockKeys) <= kBlockBytes);
-  static_assert(kSmemBytes <= 227 * 1024);
+  static_assert(Base::kKeys % kBlockKeys == 0 && 4 * (Base::kKeys / kBlockKeys) <= Base::kBlockBytes);
 };
 
 // As WgmmaInt8Fp8, and args.blocks must be there.

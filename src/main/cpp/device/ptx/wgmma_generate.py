@@ -15,8 +15,8 @@ import os
 
 # op -> (C type of the accumulator, instruction suffix, k, [(N, forms)])
 TABLE = {
-    "s8": ("int32_t", "s32.s8.s8", 32, [(n, ("ss", "rs")) for n in (64, 96, 128, 192)]),
-    "e4m3": ("float", "f32.e4m3.e4m3", 32, [(n, ("rs", "rs_if")) for n in (72, 104, 136)]),
+    "s8": ("int32_t", "s32.s8.s8", 32, [(64, ("ss", "rs"))] + [(n, ("ss",)) for n in (96, 128, 192)]),
+    "e4m3": ("float", "f32.e4m3.e4m3", 32, [(72, ("rs", "rs_if"))] + [(n, ("rs",)) for n in (104, 136)]),
     "f16": ("float", "f32.f16.f16", 16, [(n, ("ss", "rs")) for n in (64, 80, 96, 128, 160, 176, 192, 256)]),
     "bf16": ("float", "f32.bf16.bf16", 16, [(n, ("ss", "rs")) for n in (64, 80, 96, 128, 160, 176, 192, 256)]),
 }

@@ -1,0 +1,95 @@
+// What the producer and the consumers of the Hopper kernel share: work items and their order, stages and barriers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "attention/attend_wgmma_policy.cuh"
+#include "attention/attend_wgmma_softmax.cuh"
+#include "device/ptx/mbarrier.cuh"
+#include "host/kernels.h"
+
+namespace attn4j {
+
+struct WgmmaParams {
+  AttentionArgs a;
+  int32_t query_blocks;   // per head
+  int32_t items;          // (batch, head, query block)
+  int32_t section_heads;  // heads whose K and V images share the L2 cache
+};
+
+// Handed from the producer to the consumers in shared memory.
+struct alignas(32) WgmmaItem {
+  int32_t limit;  // last key that the first row sees; before all else, where WgmmaConsumer::row_limit looks for it
+  int32_t tiles;  // -1: no more items
+  int32_t batch, head, first_row;
+  float skip_below;  // listed keys: a half whose scores all stay this far from the reference is left out
+};
+static_assert(offsetof(WgmmaItem, skip_below) == WgmmaPolicy<128>::kSkipBelowAt);
+
+// Keys that an item sees, and its place in the order of work: sections of heads that fit the L2 cache, and within a
+// section the longest items first, so that the last ones to finish are short.
+template <class P>
+__device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int index) {
+  const AttentionArgs& a = p.a;
+  const bool by_length = P::kListed || a.causal_offset != kNotCausal;
+  const int heads = a.batch * a.heads_q, section = index / (p.section_heads * p.query_blocks);
+  const int first = section * p.section_heads, count = min(p.section_heads, heads - first);
+  const int rest = index - first * p.query_blocks;
+  const int rank = by_length ? rest / count : rest % p.query_blocks;
+  const int head = first + (by_length ? rest % count : rest / p.query_blocks);
+  int block = by_length ? p.query_blocks - 1 - rank : rank;
+  if constexpr (P::kListed) block = __ldg(a.blocks.order + static_cast<int64_t>(head) * p.query_blocks + rank);
+  WgmmaItem item;
+  item.batch = head / a.heads_q;
+  item.head = head - item.batch * a.heads_q;
+  item.first_row = block * P::kRows;
+  int keys = a.kv_lengths ? min(a.kv_lengths[item.batch], a.lk) : a.lk;
+  keys = min(keys, min(item.first_row + P::kRows, a.lq) + a.causal_offset);
+  if constexpr (P::kListed) {
+    keys = __ldg(a.blocks.count + static_cast<int64_t>(head) * p.query_blocks + block) * P::kBlockKeys;
+    // The maximum of a row lies at least this far above its reference (raise). Without a threshold, skip what vanishes.
+    constexpr float kLeastLead = kMaxExponent - P::kHeadroom - 1.f;
+    const float threshold = a.blocks.pv_thresholds ? __ldg(a.blocks.pv_thresholds + item.head) : a.blocks.pv_threshold;
+    item.skip_below = fmaxf(kLeastLead - threshold, kVanishes);
+  }
+  item.tiles = keys > 0 ? (keys + P::kKeys - 1) / P::kKeys : 0;
+  item.limit = item.first_row + a.causal_offset;
+  return item;
+}
+
+// Position in a ring of stages, with the parity of the phase in which the stage is full.
+template <int kStages>
+struct RingPosition {
+  uint32_t stage = 0, parity = 0;
+  __device__ __forceinline__ void advance() {
+    if (++stage == kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+// Shared-memory addresses of the barriers.
+template <class P>
+struct WgmmaBarriers {
+  uint32_t base;
+  __device__ __forceinline__ uint32_t k_full(uint32_t s) const { return base + 8 * s; }
+  __device__ __forceinline__ uint32_t k_empty(uint32_t s) const { return base + 8 * (P::kStages + s); }
+  // The same barriers as K's where a stage is filled and released as a whole.
+  __device__ __forceinline__ uint32_t v_full(uint32_t s) const { return k_full(kVRing + s); }
+  __device__ __forceinline__ uint32_t v_empty(uint32_t s) const { return k_empty(kVRing + s); }
+  __device__ __forceinline__ uint32_t q_full(uint32_t s) const { return k_full(2 * P::kStages + kVRing + s); }
+  __device__ __forceinline__ uint32_t q_empty(uint32_t s) const { return q_full(2 + s); }
+
+ private:
+  static constexpr uint32_t kVRing = P::kWholeStages ? 0 : 2 * P::kStages;
+};
+
+__device__ __forceinline__ void random_delay() {
+  uint32_t x = static_cast<uint32_t>(clock64()) * 2654435761u ^ (threadIdx.x >> 5) * 40503u;
+  x ^= x >> 15;
+  if ((x & 3) == 0) __nanosleep(x >> 4 & 2047);
+}
+
+}  // namespace attn4j

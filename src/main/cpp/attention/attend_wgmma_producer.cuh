@@ -1,0 +1,75 @@
+// The producer thread of the Hopper kernel: hands out items and copies their images.
+#pragma once
+
+#include "attention/attend_wgmma_item.cuh"
+#include "device/ptx/bulk_copy.cuh"
+
+namespace attn4j {
+
+// Copies all tiles of an item, the last keys first.
+template <class P>
+struct WgmmaAllTiles {
+  static __device__ __forceinline__ void produce(const WgmmaParams& p, const WgmmaItem& item, unsigned char*,
+                                                 uint32_t smem, WgmmaBarriers<P> barrier,
+                                                 RingPosition<P::kStages>& at) {
+    const AttentionArgs& a = p.a;
+    // One running key index addresses all three images: this warpgroup has few registers.
+    const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
+    int64_t key = kv_head * a.lk_padded + static_cast<int64_t>(item.tiles) * P::kKeys;
+#pragma unroll 1
+    for (int left = item.tiles; left > 0; left--) {
+      if constexpr (P::kRandomDelay) random_delay();
+      key -= P::kKeys;
+      ptx::mbarrier_wait(barrier.k_empty(at.stage), at.parity ^ 1);
+      ptx::mbarrier_arrive_expect_tx(barrier.k_full(at.stage), P::kFirstBytes);
+      ptx::bulk_copy_to_shared(smem + P::kKAt + at.stage * P::kKBytes, a.k_image + key * P::kHeadDim, P::kKBytes,
+                               barrier.k_full(at.stage));
+      ptx::bulk_copy_to_shared(smem + P::kScaleAt + at.stage * P::kScaleBytes, a.k_scale + key / 8, P::kScaleBytes,
+                               barrier.k_full(at.stage));
+      if constexpr (!P::kWholeStages) {
+        ptx::mbarrier_wait(barrier.v_empty(at.stage), at.parity ^ 1);
+        ptx::mbarrier_arrive_expect_tx(barrier.v_full(at.stage), P::kVBytes);
+      }
+      ptx::bulk_copy_to_shared(smem + P::kVAt + at.stage * P::kVBytes, a.v_image + key * P::kVRows, P::kVBytes,
+                               barrier.v_full(at.stage));
+      at.advance();
+    }
+  }
+};
+
+template <class P>
+__device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned char* shared) {
+  const AttentionArgs& a = p.a;
+  const uint32_t smem = ptx::shared_address(shared);
+  const WgmmaBarriers<P> barrier{smem + P::kBarrierAt};
+  auto* items = reinterpret_cast<WgmmaItem*>(shared + P::kItemAt);
+  RingPosition<P::kStages> at;
+  RingPosition<2> q_at;
+  ptx::griddepcontrol_wait();  // the pre-pass writes the images and zeroes the counter
+  int index = atomicAdd(a.work_counter, 1);
+  while (true) {
+    ptx::mbarrier_wait(barrier.q_empty(q_at.stage), q_at.parity ^ 1);
+    if (index >= p.items) {
+      items[q_at.stage].tiles = -1;
+      ptx::mbarrier_arrive(barrier.q_full(q_at.stage));
+      return;
+    }
+    const WgmmaItem item = wgmma_item<P>(p, index);
+    items[q_at.stage] = item;
+    const int64_t q_row = static_cast<int64_t>(item.batch * a.heads_q + item.head) * a.lq_padded + item.first_row;
+    ptx::mbarrier_arrive_expect_tx(barrier.q_full(q_at.stage), P::kQBytes + P::kQScaleBytes + P::kVScaleBytes);
+    ptx::bulk_copy_to_shared(smem + P::kQAt + q_at.stage * P::kQBytes, a.q_image + q_row * P::kHeadDim, P::kQBytes,
+                             barrier.q_full(q_at.stage));
+    ptx::bulk_copy_to_shared(smem + P::kQScaleAt + q_at.stage * P::kQScaleBytes, a.q_scale + q_row, P::kQScaleBytes,
+                             barrier.q_full(q_at.stage));
+    const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
+    ptx::bulk_copy_to_shared(smem + P::kVScaleAt + q_at.stage * P::kVScaleBytes, a.v_scale + kv_head * P::kHeadDim,
+                             P::kVScaleBytes, barrier.q_full(q_at.stage));
+    q_at.advance();
+    index = atomicAdd(a.work_counter, 1);  // its latency hides behind this item's tiles
+
+    P::Tiles::produce(p, item, shared, smem, barrier, at);
+  }
+}
+
+}  // namespace attn4j
