@@ -17,7 +17,7 @@
 #include <string>
 #include <thread>
 
-#include "attention/attend_wgmma.cuh"
+#include "attention/sparse_wgmma.cuh"
 #include "hopper_support.cuh"
 
 namespace hopper {
@@ -29,18 +29,35 @@ struct Delayed : WgmmaBestPolicy<D> {
   static constexpr bool kRandomDelay = true;
 };
 
-template <class P, DType T>
+template <int D>
+struct DelayedListed : SparseWgmmaPolicy<D, false> {
+  using Tiles = WgmmaListedTiles<DelayedListed>;
+  static constexpr bool kRandomDelay = true;
+};
+
+template <class P>
 KernelEntry entry(const char* name) {
-  return {Family::kWgmmaInt8Fp8, P::kHeadDim, T, P::kKeys, P::kRows, name, wgmma_launch<P, T>};
+  constexpr Family kFamily = P::kListed ? Family::kSparseWgmmaInt8Fp8 : Family::kWgmmaInt8Fp8;
+  int key_tile = P::kKeys;
+  if constexpr (P::kListed) key_tile = P::kBlockKeys;
+  return {kFamily, P::kHeadDim, DType::kFloat16, key_tile, P::kRows, name, wgmma_launch<P, DType::kFloat16>};
 }
 
 std::vector<KernelEntry>& registry() {
   static std::vector<KernelEntry> entries = {
-      WgmmaInt8Fp8<128, DType::kFloat16>::entry("d128/f16"), WgmmaInt8Fp8<96, DType::kFloat16>::entry("d96/f16"),
-      WgmmaInt8Fp8<64, DType::kFloat16>::entry("d64/f16"),   WgmmaInt8Fp8<128, DType::kBFloat16>::entry("d128/bf16"),
-      WgmmaInt8Fp8<96, DType::kBFloat16>::entry("d96/bf16"), WgmmaInt8Fp8<64, DType::kBFloat16>::entry("d64/bf16"),
-      entry<Delayed<128>, DType::kFloat16>("delayed/d128"),  entry<Delayed<96>, DType::kFloat16>("delayed/d96"),
-      entry<Delayed<64>, DType::kFloat16>("delayed/d64"),
+      WgmmaInt8Fp8<128, DType::kFloat16>::entry("d128/f16"),
+      WgmmaInt8Fp8<96, DType::kFloat16>::entry("d96/f16"),
+      WgmmaInt8Fp8<64, DType::kFloat16>::entry("d64/f16"),
+      WgmmaInt8Fp8<128, DType::kBFloat16>::entry("d128/bf16"),
+      WgmmaInt8Fp8<96, DType::kBFloat16>::entry("d96/bf16"),
+      WgmmaInt8Fp8<64, DType::kBFloat16>::entry("d64/bf16"),
+      SparseWgmmaInt8Fp8<128, DType::kFloat16>::entry("listed/d128"),
+      SparseWgmmaInt8Fp8<64, DType::kFloat16>::entry("listed/d64"),
+      entry<Delayed<128>>("delayed/d128"),
+      entry<Delayed<96>>("delayed/d96"),
+      entry<Delayed<64>>("delayed/d64"),
+      entry<DelayedListed<128>>("delayed/listed128"),
+      entry<DelayedListed<64>>("delayed/listed64"),
   };
   return entries;
 }
