@@ -1,7 +1,8 @@
 // INT8 Q K^T, FP8 P V attention on Hopper's warpgroup instructions. docs/hopper.md explains it with a figure.
 //
-// One persistent CTA per SM: a producer thread that copies ready-made shared-memory images, and two consumer warpgroups
-// of 64 query rows each. The images are written by quant/fp8_prepass.cuh.
+// One persistent CTA per SM, with one or two streams of work. A stream is a producer thread that copies ready-made
+// shared-memory images, and two consumer warpgroups of 64 query rows each. The images are written by
+// quant/fp8_prepass.cuh.
 #pragma once
 
 #include "attention/attend_wgmma_consumer.cuh"
