@@ -246,8 +246,8 @@ class Problem {
     }
     return p;
   }
-  // For the kernel of SpargeAttn: every block of keys for every block of queries, the last blocks of queries first. What
-  // a causal mask hides is listed too, for the kernel to mask.
+  // For the kernel of SpargeAttn: every block of keys for every block of queries, the last blocks of queries first.
+  // What a causal mask hides is listed too, for the kernel to mask.
   void list_all_blocks() {
     AttentionArgs& a = args;
     const int queries = (a.lq + kernel_.query_tile - 1) / kernel_.query_tile, keys = a.lk_padded / kernel_.key_tile;

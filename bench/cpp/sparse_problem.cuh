@@ -75,9 +75,10 @@ struct Case {
     std::printf(
         "%s %s b=%ld hq=%ld hkv=%ld lq=%ld lk=%ld d=%ld %s %s causal=%d shift=%ld lengths=%d smooth=%d clustered=%d "
         "per_head=%d density=%g sim=%g cdf=%g topk=%g pv=%g sink=%d",
-        kFunctionNames[static_cast<int>(f)], fp8 ? "fp8" : "f16", b, hq, hkv, lq, lk, d, dtype == DType::kFloat16 ? "f16" : "bf16",
-        layout == TensorLayout::kHND ? "HND" : "NHD", causal, shift, lengths, smooth_k, clustered, per_head, density,
-        sparsity.simthreshd1, sparsity.cdfthreshd, sparsity.topk, sparsity.pvthreshd, sparsity.attention_sink);
+        kFunctionNames[static_cast<int>(f)], fp8 ? "fp8" : "f16", b, hq, hkv, lq, lk, d,
+        dtype == DType::kFloat16 ? "f16" : "bf16", layout == TensorLayout::kHND ? "HND" : "NHD", causal, shift, lengths,
+        smooth_k, clustered, per_head, density, sparsity.simthreshd1, sparsity.cdfthreshd, sparsity.topk,
+        sparsity.pvthreshd, sparsity.attention_sink);
   }
 };
 
@@ -209,7 +210,8 @@ struct Problem {
     if (status != Status::kOk) std::printf("status %d: %s\n", static_cast<int>(status), attn4j::last_error());
     return status == Status::kOk;
   }
-  // The shift of K: its mean, of all keys; before FP8 of at most 512 of them (quant/fp8_prepass.cuh). Without kv_lengths.
+  // The shift of K: its mean, of all keys; before FP8 of at most 512 of them (quant/fp8_prepass.cuh). Without
+  // kv_lengths.
   std::vector<float> k_shift() const {
     const int64_t step = c.fp8 ? std::max<int64_t>(1, (c.lk + 511) / 512) : 1;
     const int64_t elements = c.b * c.hkv * c.lk * c.d;
@@ -223,8 +225,8 @@ struct Problem {
       for (int64_t i = 0; i * step < c.lk; i++) {
         const int64_t t = std::min(i * step + ((i * 40503 & 0xffff) * step >> 16), c.lk - 1);
         const uint16_t x = k[hnd ? ((b * c.hkv + h) * c.lk + t) * c.d + d : ((b * c.lk + t) * c.hkv + h) * c.d + d];
-        sum += c.dtype == DType::kFloat16 ? __half2float(__ushort_as_half(x))
-                                          : __bfloat162float(__ushort_as_bfloat16(x));
+        sum +=
+            c.dtype == DType::kFloat16 ? __half2float(__ushort_as_half(x)) : __bfloat162float(__ushort_as_bfloat16(x));
       }
       shift[channel] = static_cast<float>(sum / static_cast<double>((c.lk + step - 1) / step));
     }

@@ -141,9 +141,7 @@ struct WgmmaConsumer {
   }
 
   // Last key that the warp's first row sees: from shared memory each time, since registers are full.
-  __device__ __forceinline__ int row_limit() const {
-    return ptx::load_shared_int(item_address()) + warp_row;
-  }
+  __device__ __forceinline__ int row_limit() const { return ptx::load_shared_int(item_address()) + warp_row; }
   __device__ __forceinline__ uint32_t item_address() const { return smem + P::kItemAt + 32 * (round & 1); }
 
   // Sets the scores of keys beyond a row's limit to minus infinity.

@@ -123,8 +123,9 @@ void AttentionPlan::plan_int8_wgmma() {
 
 // On Hopper the FP8 kernel, unless the request asks for what only the other one has.
 Status AttentionPlan::sparse(const AttentionParams& params, AttentionPlan* plan) {
-  const bool fp8 = params.qk_quant_gran == QuantGranularity::kPerThread &&
-                   (params.pv_accum_dtype == PvAccumDType::kDefault || params.pv_accum_dtype == PvAccumDType::kFp32Fp32);
+  const bool fp8 =
+      params.qk_quant_gran == QuantGranularity::kPerThread &&
+      (params.pv_accum_dtype == PvAccumDType::kDefault || params.pv_accum_dtype == PvAccumDType::kFp32Fp32);
   if (!fp8 || find_kernel(Family::kSparseWgmmaInt8Fp8, 1, params.q.dtype) == nullptr) {
     return sparse_int8_f16(params, plan);
   }

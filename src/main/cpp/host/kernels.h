@@ -65,11 +65,11 @@ struct AttentionArgs {
 };
 
 enum class Family : int32_t {
-  kMmaInt8F16,        // attention/attend_mma.cuh
-  kExactMma,          // attention/exact_mma.cuh
-  kWgmmaInt8F16,      // attention/int8_wgmma.cuh
-  kWgmmaInt8Fp8,      // attention/attend_wgmma.cuh
-  kExactWgmma,        // attention/exact_wgmma.cuh
+  kMmaInt8F16,          // attention/attend_mma.cuh
+  kExactMma,            // attention/exact_mma.cuh
+  kWgmmaInt8F16,        // attention/int8_wgmma.cuh
+  kWgmmaInt8Fp8,        // attention/attend_wgmma.cuh
+  kExactWgmma,          // attention/exact_wgmma.cuh
   kSparseMmaInt8F16,    // attention/sparse_mma.cuh
   kSparseWgmmaInt8Fp8,  // attention/sparse_wgmma.cuh
 };

@@ -47,8 +47,8 @@ __device__ __forceinline__ int valid_keys(const AttentionArgs& a, int batch) {
   return a.kv_lengths ? max(0, min(a.kv_lengths[batch], a.lk)) : a.lk;
 }
 
-// Key of sample i of K: one of each `step` keys, at places that no period of the data follows. bench/cpp/sparse_problem.cuh
-// has the same formula.
+// Key of sample i of K: one of each `step` keys, at places that no period of the data follows.
+// bench/cpp/sparse_problem.cuh has the same formula.
 __device__ __forceinline__ int sampled_key(int i, int step, int keys) {
   const uint32_t place = (i * 40503u & 0xffffu) * static_cast<uint32_t>(step) >> 16;
   return min(i * step + static_cast<int>(place), keys - 1);
@@ -90,21 +90,21 @@ __global__ void __launch_bounds__(kPrepassThreads) fp8_statistics(const __grid_c
   const auto* v = static_cast<const typename E::type*>(a.v) + batch * a.v_stride.batch + head * a.v_stride.head;
 
   float maximum[8] = {}, sum[8] = {};
-#pragma unroll 4
-  for (int t = first + row; t < end; t += Shape::kRowsAtOnce) {
-    float x[8];
-    load8<T>(x, v + t * a.v_stride.row + 8 * piece, valid, true);
-#pragma unroll
-    for (int e = 0; e < 8; e++) maximum[e] = fmaxf(maximum[e], fabsf(x[e]));
-  }
   if (a.k_mean != nullptr && step > 0) {
-#pragma unroll 2
+#pragma unroll 4
     for (int i = (first + step - 1) / step + row; i * step < end; i += Shape::kRowsAtOnce) {
       float x[8];
       load8<T>(x, k + sampled_key(i, step, keys) * a.k_stride.row + 8 * piece, valid, true);
 #pragma unroll
       for (int e = 0; e < 8; e++) sum[e] += x[e];
     }
+  }
+#pragma unroll 4
+  for (int t = first + row; t < end; t += Shape::kRowsAtOnce) {
+    float x[8];
+    load8<T>(x, v + t * a.v_stride.row + 8 * piece, valid, true);
+#pragma unroll
+    for (int e = 0; e < 8; e++) maximum[e] = fmaxf(maximum[e], fabsf(x[e]));
   }
   if (8 * piece < D) {
 #pragma unroll
@@ -380,7 +380,8 @@ __device__ __forceinline__ void quantise_q(const PrepassParams& p, int batch, in
 
 // CTAs of K, then of V, then of Q.
 template <int D, DType T, bool kPool>
-__global__ void __launch_bounds__(kPrepassThreads, kPool ? 2 : 3) fp8_quantise(const __grid_constant__ PrepassParams p) {
+__global__ void __launch_bounds__(kPrepassThreads, kPool ? 2 : 3)
+    fp8_quantise(const __grid_constant__ PrepassParams p) {
   __shared__ float statistics[D];
   extern __shared__ __align__(16) unsigned char scratch[];
   Pool<D>& pool = *reinterpret_cast<Pool<D>*>(scratch);  // with kPool

@@ -50,13 +50,13 @@ struct SelectArgs {
   PerHead similarity_threshold, mass_threshold, topk;
   bool sink = false;
 
-  int32_t* list = nullptr;      // [b][hq][query_blocks][key_blocks]: indices, ascending
-  int32_t* count = nullptr;     // [b][hq][query_blocks]: how many of them
-  int32_t* order = nullptr;     // [b][hq][query_blocks]: blocks of queries, most work first
-  int32_t* finished = nullptr;  // [b][hq], scratch
+  int32_t* list = nullptr;        // [b][hq][query_blocks][key_blocks]: indices, ascending
+  int32_t* count = nullptr;       // [b][hq][query_blocks]: how many of them
+  int32_t* order = nullptr;       // [b][hq][query_blocks]: blocks of queries, most work first
+  int32_t* finished = nullptr;    // [b][hq], scratch
   bool finished_is_zero = false;  // it needs no clearing
-  uint8_t* map = nullptr;       // [b][hq][query_blocks][key_blocks] or null
-  float* sparsity = nullptr;    // [b][hq] or null
+  uint8_t* map = nullptr;         // [b][hq][query_blocks][key_blocks] or null
+  float* sparsity = nullptr;      // [b][hq] or null
 
   static constexpr int32_t kPitchStep = 32;
 };

@@ -2,8 +2,8 @@
 // them by cumulative mass or by rank; lists for the attention kernel, and the order in which it works them off.
 //
 // A row (one block of queries) belongs to one warp. Nothing is sorted. Both rules keep a prefix of the ranking, and a
-// prefix is a threshold on the score, found by bisection. Mass is an integer in units of 2^-31, so its sums don't depend
-// on the order of addition and results are bitwise repeatable.
+// prefix is a threshold on the score, found by bisection. Mass is an integer in units of 2^-31, so its sums don't
+// depend on the order of addition and results are bitwise repeatable.
 #include <algorithm>
 
 #include "arch/arch.h"
@@ -202,8 +202,8 @@ __device__ __forceinline__ void sum_from(const Ranking<kKept>& r, uint32_t from,
 
 // The longest prefix of the ranking with at most `most_mass`, or of `least_count` blocks if that is longer.
 //
-// `last` is the highest rank known not to be kept whole (kAlways: none), `from` the lowest known to be. Each pass halves
-// what lies between, and then moves the bound on to the next rank that exists: few passes find it.
+// `last` is the highest rank known not to be kept whole (kAlways: none), `from` the lowest known to be. Each pass
+// halves what lies between, and then moves the bound on to the next rank that exists: few passes find it.
 template <int kKept>
 __device__ __forceinline__ Cut find_cut(const Ranking<kKept>& r, uint32_t most_mass, uint32_t least_count) {
   uint32_t last = kAlways, from = r.top + 1, count, mass;  // no rank is as high as top + 1: surely kept whole
