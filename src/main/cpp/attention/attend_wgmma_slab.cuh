@@ -145,8 +145,8 @@ struct SlabConsumer {
   __device__ __forceinline__ uint32_t slab_factors() const { return slab(8) + kOut * 512; }
 
   // Raises the references so that no probability exceeds e4m3. References are integers and factors powers of two.
-  // Returns whether one rose; O's factor is done, `factor` is what remains to be applied to `part`.
-  template <bool kMask>
+  // Returns whether one rose; O's factor is done, `factor` is what remains to be applied to `part`. What a row gets must
+  // not depend on whether its tile is masked: lists with padding mask a stage that dense attention doesn't.
   __device__ __forceinline__ bool raise(const float (&y)[2], float (&factor)[2]) {
     bool rose = false;
 #pragma unroll
@@ -154,7 +154,7 @@ struct SlabConsumer {
       const float top = quad_max(y[r]) - kMaxExponent;
       const bool first = reference[r] == kNoKeyYet && top > -kInfinity;
       const bool higher = first || top > reference[r];
-      const float raised = higher ? ceilf(top + (kMask ? P::kFirstHeadroom : P::kHeadroom)) : reference[r];
+      const float raised = higher ? ceilf(top + (first ? P::kFirstHeadroom : P::kHeadroom)) : reference[r];
       factor[r] = first ? 0.f : ptx::ex2_approx_ftz(reference[r] - raised);
       reference[r] = raised;
       rose |= higher;
@@ -249,7 +249,7 @@ struct SlabConsumer {
       for (int i = 0; i < kScores; i++) masked[i] = scores[i];
       mask<kAt>(masked, first_key);
       largest<true>(masked, y);
-      raise<true>(y, factor);
+      raise(y, factor);
       rescale(factor);
       exponentiate<true>(masked);
     } else {
@@ -261,7 +261,7 @@ struct SlabConsumer {
 #pragma unroll
       for (int i = 0; i < kScores; i++) again[i] = scores[i] ^ nothing;
       largest<false>(again, y);
-      if (!__any_sync(kFullWarp, raise<false>(y, factor))) return;
+      if (!__any_sync(kFullWarp, raise(y, factor))) return;
       exponentiate<false>(again);
       rescale(factor);
     }
