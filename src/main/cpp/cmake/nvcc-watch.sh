@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs nvcc, keeps what ptxas says about each kernel beside the object file (OBJECT.ptxas), and fails if a kernel spills
 # registers or if ptxas serialised wgmma instructions: both cost more speed than any bug report would reveal.
-# A generated source may allow spills with a line "// spill-bytes-allowed: N".
+# A generated source may allow spills with a line "// spill-bytes-allowed: N". With "// waits-behind-exponentials: N" its
+# kernels must each have N waits for multiplies behind exponentials (WaitCheck.java), which ptxas may move as well.
 set -uo pipefail
 
 object=""; source=""; previous=""
@@ -12,7 +13,14 @@ for argument in "$@"; do
 done
 if [[ -z $object || -z $source ]]; then exec "$@"; fi
 
-"$@" 2>"$object.log"
+hidden_waits=$(sed -n 's|^// waits-behind-exponentials: *\([0-9]*\).*|\1|p' "$source" | head -n 1)
+keep=()
+if (( ${hidden_waits:-0} > 0 )); then
+  rm -rf "$object.keep"
+  mkdir -p "$object.keep"
+  keep=(--keep --keep-dir "$object.keep")
+fi
+"$@" ${keep[@]+"${keep[@]}"} 2>"$object.log"
 status=$?
 # ptxas -v writes its statistics to stderr as "ptxas info"; all else there is for the reader.
 grep -E '^ptxas (info|warning)|^    ' "$object.log" >"$object.ptxas"
@@ -32,4 +40,14 @@ if grep -qE 'C75[0-9][0-9]|Potential Performance Loss' "$object.ptxas"; then
   echo "$source: ptxas serialised wgmma instructions" >&2
   rm -f "$object"
   exit 1
+fi
+if (( ${hidden_waits:-0} > 0 )); then
+  # 16: the exponentials of the packed registers that are made before the wait (attend_wgmma_policy.cuh).
+  for cubin in "$object.keep"/*.cubin; do
+    "${JAVA_HOME:+$JAVA_HOME/bin/}java" "$(dirname "$0")/WaitCheck.java" "$cubin" "$hidden_waits" 16 && continue
+    echo "$source: ptxas moved a wait for multiplies above the exponentials that should hide them" >&2
+    rm -rf "$object" "$object.keep"
+    exit 1
+  done
+  rm -rf "$object.keep"
 fi

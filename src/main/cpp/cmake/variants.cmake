@@ -11,7 +11,7 @@ function(variant_snake_case name result)
 endfunction()
 
 # Writes one instance and gives back its entry function and file name.
-function(variant_write_instance template header head_dim dtype spill_bytes entry_result file_result)
+function(variant_write_instance template header head_dim dtype spill_bytes hidden_waits entry_result file_result)
   variant_snake_case(${template} family)
   set(entry "entry_${family}_d${head_dim}_${dtype}")
   set(file "${CMAKE_BINARY_DIR}/instances/${family}_d${head_dim}_${dtype}.cu")
@@ -22,6 +22,7 @@ function(variant_write_instance template header head_dim dtype spill_bytes entry
   file(CONFIGURE OUTPUT "${file}" @ONLY CONTENT [=[
 // Generated from variants.list.
 // spill-bytes-allowed: @spill_bytes@
+// waits-behind-exponentials: @hidden_waits@
 #include "@header@"
 
 namespace attn4j {
@@ -50,8 +51,8 @@ function(variant_sources list_file family result)
     endif()
     string(REGEX REPLACE "[ \t]+" ";" columns "${line}")
     list(LENGTH columns column_count)
-    if(column_count LESS 5 OR column_count GREATER 6)
-      message(FATAL_ERROR "variants.list: 5 or 6 columns expected: ${line}")
+    if(column_count LESS 5 OR column_count GREATER 7)
+      message(FATAL_ERROR "variants.list: 5 to 7 columns expected: ${line}")
     endif()
     list(GET columns 0 template)
     list(GET columns 1 header)
@@ -59,8 +60,12 @@ function(variant_sources list_file family result)
     list(GET columns 3 dtypes)
     list(GET columns 4 families)
     set(spill_bytes 0)
-    if(column_count EQUAL 6)
+    if(column_count GREATER 5)
       list(GET columns 5 spill_bytes)
+    endif()
+    set(hidden_waits 0)
+    if(column_count GREATER 6)
+      list(GET columns 6 hidden_waits)
     endif()
     string(REPLACE "," ";" head_dims "${head_dims}")
     string(REPLACE "," ";" dtypes "${dtypes}")
@@ -70,7 +75,7 @@ function(variant_sources list_file family result)
     endif()
     foreach(head_dim IN LISTS head_dims)
       foreach(dtype IN LISTS dtypes)
-        variant_write_instance(${template} ${header} ${head_dim} ${dtype} ${spill_bytes} entry file)
+        variant_write_instance(${template} ${header} ${head_dim} ${dtype} ${spill_bytes} ${hidden_waits} entry file)
         list(APPEND sources "${file}")
         string(APPEND declarations "KernelEntry ${entry}();\n")
         string(APPEND calls "      ${entry}(),\n")
