@@ -94,6 +94,7 @@ final class NativeAttention {
     frame.workspace.data(frame.address.at(scratch == null ? 0 : scratch.address()));
     frame.workspace.size(scratch == null ? 0 : scratch.byteSize());
     int status = frame.enqueue(kernel, request.stream().handle());
+    frame.filled = null; // the call is over: don't keep its tensors alive
     if (status != NativeStatus.OK) {
       throw NativeStatus.exception(status, lastError());
     }

@@ -60,7 +60,7 @@ public class SpargeRuleTest {
     }
     assertEquals(
         refusal, "the dense " + dense + " is faster here; choose the backend by name to use it");
-    AttentionRequest many = request(8192, 8192);
+    AttentionRequest many = request(32768, 32768);
     dense = NativeAttention.supports(NativeKernel.SAGE, many).reason();
     assertTrue(dense.contains("wgmma_int8_fp8"), dense);
     assertNull(SpargeRule.refusal(many));
