@@ -145,8 +145,8 @@ struct SlabConsumer {
   __device__ __forceinline__ uint32_t slab_factors() const { return slab(8) + kOut * 512; }
 
   // Raises the references so that no probability exceeds e4m3. References are integers and factors powers of two.
-  // Returns whether one rose; O's factor is done, `factor` is what remains to be applied to `part`. What a row gets must
-  // not depend on whether its tile is masked: lists with padding mask a stage that dense attention doesn't.
+  // Returns whether one rose; O's factor is done, `factor` is what remains to be applied to `part`. What a row gets
+  // must not depend on whether its tile is masked: lists with padding mask a stage that dense attention doesn't.
   __device__ __forceinline__ bool raise(const float (&y)[2], float (&factor)[2]) {
     bool rose = false;
 #pragma unroll
