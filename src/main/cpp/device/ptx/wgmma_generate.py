@@ -2,7 +2,7 @@
 """Writes wgmma_s8.cuh, wgmma_e4m3.cuh, wgmma_f16.cuh and wgmma_bf16.cuh beside itself: one wrapper per wgmma shape.
 
 wgmma names every accumulator register in the instruction text, so the text depends on N and cannot come from a C++
-template. Add a shape to TABLE, run this file without arguments, commit both.
+template. Add a shape to TABLE, run this file without arguments, commit both. TABLE has what a kernel uses, no more.
 
 Each Wgmma<Op, N> has, where the table asks for it,
   ss(d, a, b)       d += A * B, both operands in shared memory (descriptors)
@@ -17,8 +17,8 @@ import os
 TABLE = {
     "s8": ("int32_t", "s32.s8.s8", 32, [(64, ("ss", "rs"))] + [(n, ("ss",)) for n in (96, 128, 192)]),
     "e4m3": ("float", "f32.e4m3.e4m3", 32, [(72, ("rs", "rs_if"))] + [(n, ("rs",)) for n in (104, 136)]),
-    "f16": ("float", "f32.f16.f16", 16, [(n, ("ss", "rs")) for n in (64, 80, 96, 128, 160, 176, 192, 256)]),
-    "bf16": ("float", "f32.bf16.bf16", 16, [(n, ("ss", "rs")) for n in (64, 80, 96, 128, 160, 176, 192, 256)]),
+    "f16": ("float", "f32.f16.f16", 16, [(64, ("rs",)), (80, ("rs",)), (96, ("ss", "rs")), (128, ("rs",))]),
+    "bf16": ("float", "f32.bf16.bf16", 16, [(64, ("rs",)), (80, ("rs",)), (96, ("ss", "rs")), (128, ("rs",))]),
 }
 TAG = {"s8": "WgmmaS8", "e4m3": "WgmmaE4m3", "f16": "WgmmaF16", "bf16": "WgmmaBf16"}
 HALF = ("f16", "bf16")
