@@ -8,6 +8,7 @@
 #include "attention/attend_wgmma_consumer.cuh"
 #include "attention/attend_wgmma_producer.cuh"
 #include "attention/attend_wgmma_slab.cuh"
+#include "attention/launch.cuh"
 
 namespace attn4j {
 
@@ -55,14 +56,9 @@ __global__ void __launch_bounds__(P::kThreads, 1) wgmma_attention(const __grid_c
 
 template <class P, DType T>
 cudaError_t wgmma_launch(const AttentionArgs& a, cudaStream_t stream) {
-  int device = 0, multiprocessors = 0;
-  cudaError_t error = cudaGetDevice(&device);
-  if (error == cudaSuccess) {
-    error = cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device);
-  }
-  if (error == cudaSuccess) {
-    error = cudaFuncSetAttribute(wgmma_attention<P, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, P::kSmemBytes);
-  }
+  int multiprocessors = 0;
+  cudaError_t error = multiprocessor_count(&multiprocessors);
+  if (error == cudaSuccess) error = allow_shared_memory<wgmma_attention<P, T>>(P::kSmemBytes);
   if (error != cudaSuccess) return error;
   // Half of the smallest Hopper L2 (50 MB): K and V of one section stay there beside what streams through.
   constexpr int64_t kSectionBytes = 24 << 20;

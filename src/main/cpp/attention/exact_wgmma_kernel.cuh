@@ -30,12 +30,6 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) exact_wgmma_kernel(const __
   }
 }
 
-inline cudaError_t multiprocessor_count(int* count) {
-  int device = 0;
-  const cudaError_t error = cudaGetDevice(&device);
-  return error == cudaSuccess ? cudaDeviceGetAttribute(count, cudaDevAttrMultiProcessorCount, device) : error;
-}
-
 // `params` has its arguments and tensor maps.
 template <class Tile>
 cudaError_t launch_tiles(ExactParams* params, int sms, cudaStream_t stream) {

@@ -1,4 +1,4 @@
-// What launching any attention kernel needs on the host.
+// What launching a kernel needs on the host.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -21,6 +21,13 @@ cudaError_t allow_shared_memory(int bytes) {
   error = cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (error == cudaSuccess) told.fetch_or(bit, std::memory_order_relaxed);
   return error;
+}
+
+// Of the current device.
+inline cudaError_t multiprocessor_count(int* count) {
+  int device = 0;
+  const cudaError_t error = cudaGetDevice(&device);
+  return error == cudaSuccess ? cudaDeviceGetAttribute(count, cudaDevAttrMultiProcessorCount, device) : error;
 }
 
 }  // namespace attn4j

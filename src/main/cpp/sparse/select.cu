@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "arch/arch.h"
+#include "attention/launch.cuh"
 #include "device/numeric.cuh"
 #include "device/ptx/cp_async.cuh"
 #include "device/ptx/math.cuh"
@@ -371,13 +372,11 @@ __global__ void __launch_bounds__(kThreads, 2) select_kernel(const __grid_consta
 
 int64_t fixed_smem(int32_t pitch) { return (2 * kKeyTile * kTilePitch + kMaxRows * pitch) * int64_t{sizeof(float)}; }
 
-constexpr int64_t kSmemReserve = 2048;  // what the kernel declares statically, rounded up
+constexpr int kMaxSmem = arch::smem_per_cta() - 2048;  // less what the kernel declares statically, rounded up
 
 }  // namespace
 
-int32_t most_key_blocks() {
-  return static_cast<int32_t>((arch::smem_per_cta() - kSmemReserve - fixed_smem(128)) / sizeof(Candidate));
-}
+int32_t most_key_blocks() { return static_cast<int32_t>((kMaxSmem - fixed_smem(128)) / sizeof(Candidate)); }
 
 cudaError_t enqueue_select(const SelectArgs& args, cudaStream_t stream) {
   cudaError_t error = cudaSuccess;
@@ -389,10 +388,9 @@ cudaError_t enqueue_select(const SelectArgs& args, cudaStream_t stream) {
   int64_t smem = 0;
   if (args.given == nullptr) {
     const int64_t row_bytes = std::max<int64_t>(args.key_blocks * int64_t{sizeof(Candidate)}, 1);
-    const int64_t room = arch::smem_per_cta() - kSmemReserve - fixed_smem(args.pitch);
-    rows = static_cast<int>(std::min<int64_t>(kMaxRows, room / row_bytes));
+    rows = static_cast<int>(std::min<int64_t>(kMaxRows, (kMaxSmem - fixed_smem(args.pitch)) / row_bytes));
     smem = fixed_smem(args.pitch) + rows * row_bytes;
-    error = cudaFuncSetAttribute(select_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(smem));
+    error = allow_shared_memory<select_kernel>(kMaxSmem);
     if (error != cudaSuccess) return error;
   }
   const dim3 grid((args.query_blocks + rows - 1) / rows, args.batch * args.heads_q);
