@@ -35,6 +35,13 @@ struct DelayedListed : SparseWgmmaPolicy<D, false> {
   static constexpr bool kRandomDelay = true;
 };
 
+// Asks before each half whether its exponentials matter, which the kernel of SpargeAttn does for low thresholds.
+template <int D>
+struct Skipping : WgmmaPolicy<D> {
+  using Tiles = WgmmaAllTiles<Skipping>;
+  static constexpr bool kSkips = true;
+};
+
 template <class P>
 KernelEntry entry(const char* name) {
   constexpr Family kFamily = P::kListed ? Family::kSparseWgmmaInt8Fp8 : Family::kWgmmaInt8Fp8;
@@ -53,6 +60,7 @@ std::vector<KernelEntry>& registry() {
       WgmmaInt8Fp8<64, DType::kBFloat16>::entry("d64/bf16"),
       SparseWgmmaInt8Fp8<128, DType::kFloat16>::entry("listed/d128"),
       SparseWgmmaInt8Fp8<64, DType::kFloat16>::entry("listed/d64"),
+      entry<Skipping<128>>("skipping/d128"),
       entry<Delayed<128>>("delayed/d128"),
       entry<Delayed<96>>("delayed/d96"),
       entry<Delayed<64>>("delayed/d64"),
