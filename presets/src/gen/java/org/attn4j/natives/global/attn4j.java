@@ -202,8 +202,8 @@ public static final int
 // On 9.0 P V is computed in FP8, as in sageattn_qk_int8_pv_fp8_cuda_sm90; a pv_accum_dtype of kFp32, or a qk_quant_gran
 // other than kPerThread, asks for the slower kernel with 16-bit P V that other architectures run.
 //
-// Rules of attn4j.h hold here: views, workspace, stream, Status. A call enqueues four kernels with FP8, else at most five
-// and one fill, and one copy for each tensor that isn't aligned to 16 bytes.
+// Rules of attn4j.h hold here: views, workspace, stream, Status. A call enqueues four kernels with FP8, else at most
+// five and one fill, and one copy for each tensor that isn't aligned to 16 bytes.
 // #pragma once
 
 // #include "attn4j/attn4j.h"
