@@ -193,6 +193,8 @@ class Problem {
     if (shape.smooth) a.k_mean = static_cast<float*>(memory(w.k_mean));
     statistics = static_cast<float*>(memory(w.statistics));
     a.work_counter = static_cast<int32_t*>(memory(w.work_counter));
+    a.images_done = static_cast<int32_t*>(memory(w.images_done));
+    a.images_wanted = fp8_images_per_head(kernel, a);
     if (shape.lse) a.lse = static_cast<float*>(memory(static_cast<int64_t>(shape.b) * shape.hq * shape.lq * 4));
     if (shape.lengths) {
       std::vector<int32_t> n(shape.b);
@@ -208,6 +210,16 @@ class Problem {
   }
   Problem(const Problem&) = delete;
 
+  // Fills what the pre-pass writes with NaN, and the counters with a number that is no count.
+  void poison_images() {
+    const Fp8Workspace w = fp8_workspace(kernel_, args);
+    const auto fill = [](const void* p, int64_t bytes) {
+      if (p != nullptr) check(cudaMemsetAsync(const_cast<void*>(p), 0xff, bytes), "poison");
+    };
+    fill(args.k_image, w.k_image), fill(args.k_scale, w.k_scale), fill(args.k_mean, w.k_mean);
+    fill(args.v_image, w.v_image), fill(args.v_scale, w.v_scale), fill(args.q_image, w.q_image);
+    fill(args.q_scale, w.q_scale), fill(statistics, w.statistics), fill(args.images_done, w.images_done);
+  }
   void prepass() { check(enqueue_sm90_prepass(kernel_, args, statistics, {}, nullptr), "prepass"); }
   void attend() { check(kernel_.launch(args, nullptr), "attend"); }
   void attend_again() {

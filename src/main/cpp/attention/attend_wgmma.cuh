@@ -7,6 +7,7 @@
 
 #include "attention/attend_wgmma_consumer.cuh"
 #include "attention/attend_wgmma_producer.cuh"
+#include "attention/attend_wgmma_sections.h"
 #include "attention/attend_wgmma_slab.cuh"
 #include "attention/launch.cuh"
 
@@ -44,7 +45,6 @@ __global__ void __launch_bounds__(P::kThreads, 1) wgmma_attention(const __grid_c
     if (produces) wgmma_produce<P>(p, shared + threadIdx.x / 32 * P::kStreamBytes);
   } else {
     ptx::setmaxnreg_inc<P::kConsumerRegs>();
-    ptx::griddepcontrol_wait();  // for the shifts of the LSE, read with ordinary loads
     const int stream = (warpgroup - 1) / P::kConsumers, group = warpgroup - 1 - stream * P::kConsumers;
     if constexpr (P::kSlab) {
       slab_consume<P, T>(p, shared + stream * P::kStreamBytes, group);
@@ -60,16 +60,11 @@ cudaError_t wgmma_launch(const AttentionArgs& a, cudaStream_t stream) {
   cudaError_t error = multiprocessor_count(&multiprocessors);
   if (error == cudaSuccess) error = allow_shared_memory<wgmma_attention<P, T>>(P::kSmemBytes);
   if (error != cudaSuccess) return error;
-  // Half of the smallest Hopper L2 (50 MB): K and V of one section stay there beside what streams through.
-  constexpr int64_t kSectionBytes = 24 << 20;
-  const int64_t kv_bytes = static_cast<int64_t>(a.lk_padded) * (2 * P::kHeadDim + 8) / a.group;
-  const int heads = a.batch * a.heads_q;
-  const int64_t fitting = kv_bytes > 0 ? kSectionBytes / kv_bytes : heads;
   WgmmaParams p;
   p.a = a;
   p.query_blocks = (a.lq + P::kRows - 1) / P::kRows;
-  p.items = heads * p.query_blocks;
-  p.section_heads = static_cast<int>(fitting < 1 ? 1 : fitting < heads ? fitting : heads);
+  p.items = a.batch * a.heads_q * p.query_blocks;
+  p.section_heads = wgmma_section_heads(a, P::kHeadDim);
 
   cudaLaunchAttribute attribute;
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;

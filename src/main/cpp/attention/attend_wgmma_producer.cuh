@@ -3,6 +3,7 @@
 
 #include "attention/attend_wgmma_item.cuh"
 #include "device/ptx/bulk_copy.cuh"
+#include "device/ptx/global_sync.cuh"
 
 namespace attn4j {
 
@@ -37,6 +38,14 @@ struct WgmmaAllTiles {
   }
 };
 
+// Waits until the pre-pass has written all that a head's items read, and lets the copy engine see it. Ordinary loads of
+// the consumers see it too: they come after the barrier on which this thread announces the copies.
+__device__ __forceinline__ void await_images(const AttentionArgs& a, int64_t kv_head) {
+  while (ptx::load_acquire(a.images_done + kv_head) < a.images_wanted) {
+  }
+  ptx::fence_proxy_async_global();
+}
+
 template <class P>
 __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned char* shared) {
   const AttentionArgs& a = p.a;
@@ -45,24 +54,27 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned cha
   auto* items = reinterpret_cast<WgmmaItem*>(shared + P::kItemAt);
   RingPosition<P::kStages> at;
   RingPosition<2> q_at;
-  ptx::griddepcontrol_wait();  // the pre-pass writes the images and zeroes the counter
+  // Kernels before: the selection of blocks, which knows no order of heads. Dense attention starts beside the pre-pass.
+  if constexpr (P::kListed) ptx::griddepcontrol_wait();
   int index = atomicAdd(a.work_counter, 1);
   while (true) {
     ptx::mbarrier_wait(barrier.q_empty(q_at.stage), q_at.parity ^ 1);
     if (index >= p.items) {
       items[q_at.stage].tiles = -1;
       ptx::mbarrier_arrive(barrier.q_full(q_at.stage));
+      if constexpr (!P::kListed) ptx::griddepcontrol_wait();  // what comes after this kernel comes after the pre-pass
       return;
     }
     const WgmmaItem item = wgmma_item<P>(p, index);
     items[q_at.stage] = item;
+    const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
+    if constexpr (!P::kListed) await_images(a, kv_head);
     const int64_t q_row = static_cast<int64_t>(item.batch * a.heads_q + item.head) * a.lq_padded + item.first_row;
     ptx::mbarrier_arrive_expect_tx(barrier.q_full(q_at.stage), P::kQBytes + P::kQScaleBytes + P::kVScaleBytes);
     ptx::bulk_copy_to_shared(smem + P::kQAt + q_at.stage * P::kQBytes, a.q_image + q_row * P::kHeadDim, P::kQBytes,
                              barrier.q_full(q_at.stage));
     ptx::bulk_copy_to_shared(smem + P::kQScaleAt + q_at.stage * P::kQScaleBytes, a.q_scale + q_row, P::kQScaleBytes,
                              barrier.q_full(q_at.stage));
-    const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
     ptx::bulk_copy_to_shared(smem + P::kVScaleAt + q_at.stage * P::kVScaleBytes, a.v_scale + kv_head * P::kHeadDim,
                              P::kVScaleBytes, barrier.q_full(q_at.stage));
     q_at.advance();

@@ -31,6 +31,21 @@ struct Element<DType::kFloat16> {
   static __device__ __forceinline__ float2 unpack(uint32_t x) {
     return __half22float2(*reinterpret_cast<const __half2*>(&x));
   }
+  // Two maxima and the next two absolute values; NaN counts for nothing.
+  static __device__ __forceinline__ uint32_t max_abs(uint32_t most, uint32_t x) {
+    x &= 0x7fff7fffu;
+    const __half2 m = __hmax2(*reinterpret_cast<const __half2*>(&most), *reinterpret_cast<const __half2*>(&x));
+    return *reinterpret_cast<const uint32_t*>(&m);
+  }
+  // Of both halves; a NaN stays one.
+  static __device__ __forceinline__ uint32_t max2(uint32_t x, uint32_t y) {
+    const __half2 m = __hmax2_nan(*reinterpret_cast<const __half2*>(&x), *reinterpret_cast<const __half2*>(&y));
+    return *reinterpret_cast<const uint32_t*>(&m);
+  }
+  static __device__ __forceinline__ uint32_t min2(uint32_t x, uint32_t y) {
+    const __half2 m = __hmin2_nan(*reinterpret_cast<const __half2*>(&x), *reinterpret_cast<const __half2*>(&y));
+    return *reinterpret_cast<const uint32_t*>(&m);
+  }
   static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     ptx::mma_m16n8k16_f16(d, a, b0, b1);
   }
@@ -47,6 +62,22 @@ struct Element<DType::kBFloat16> {
   }
   static __device__ __forceinline__ float2 unpack(uint32_t x) {
     return make_float2(__uint_as_float(x << 16), __uint_as_float(x & 0xffff0000u));
+  }
+  static __device__ __forceinline__ uint32_t max_abs(uint32_t most, uint32_t x) {
+    x &= 0x7fff7fffu;
+    const __nv_bfloat162 m =
+        __hmax2(*reinterpret_cast<const __nv_bfloat162*>(&most), *reinterpret_cast<const __nv_bfloat162*>(&x));
+    return *reinterpret_cast<const uint32_t*>(&m);
+  }
+  static __device__ __forceinline__ uint32_t max2(uint32_t x, uint32_t y) {
+    const __nv_bfloat162 m =
+        __hmax2_nan(*reinterpret_cast<const __nv_bfloat162*>(&x), *reinterpret_cast<const __nv_bfloat162*>(&y));
+    return *reinterpret_cast<const uint32_t*>(&m);
+  }
+  static __device__ __forceinline__ uint32_t min2(uint32_t x, uint32_t y) {
+    const __nv_bfloat162 m =
+        __hmin2_nan(*reinterpret_cast<const __nv_bfloat162*>(&x), *reinterpret_cast<const __nv_bfloat162*>(&y));
+    return *reinterpret_cast<const uint32_t*>(&m);
   }
   static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     ptx::mma_m16n8k16_bf16(d, a, b0, b1);

@@ -5,22 +5,23 @@
 namespace attn4j {
 namespace {
 
-// Rates of the Hopper kernels, in operations per second, where a problem fills the GPU. docs/choice.md has the
-// measurements and what the estimate gets right and wrong.
+// What the Hopper kernels take, where a problem fills the GPU: an H100's figures. docs/choice.md has the measurements and
+// what the estimate gets right and wrong.
 struct HopperRates {
   int32_t head_dim;
-  double exact, exact_causal;
-  double fp8, fp8_causal;  // the attention kernel alone
+  double exact, exact_causal;  // operations per second
+  double fp8, fp8_causal;      // the attention kernel alone, long sequences
+  double rows;                 // that the pre-pass quantises per second: of Q once, of K once, of V twice
+  double streams;              // items of 128 queries that are worked on at once
 };
 constexpr HopperRates kHopperRates[] = {
-    {64, 560e12, 500e12, 720e12, 650e12},
-    {96, 650e12, 600e12, 770e12, 735e12},
-    {128, 700e12, 655e12, 940e12, 900e12},
+    {64, 560e12, 500e12, 720e12, 650e12, 30.7e9, 264},
+    {96, 640e12, 600e12, 790e12, 735e12, 15.4e9, 132},
+    {128, 700e12, 655e12, 940e12, 860e12, 15.4e9, 132},
 };
 
-// The FP8 path's pre-pass: bytes per second over what it reads and writes, and the cost of two more launches. An H100's
-// memory; an H200's is a third faster, which moves no choice by more than its error.
-constexpr double kPrepassBytesPerSecond = 2.3e12, kPrepassSeconds = 10e-6;
+// The FP8 path's constant costs: an item's beginning and end; two more launches and the wait for the first heads' images.
+constexpr double kItemSeconds = 2.5e-6, kStartSeconds = 13e-6;
 
 bool exact_is_faster(const AttentionArgs& a) {
   const HopperRates* rates = nullptr;
@@ -32,10 +33,10 @@ bool exact_is_faster(const AttentionArgs& a) {
   const double d = rates->head_dim, heads_q = static_cast<double>(a.batch) * a.heads_q;
   const double heads_kv = static_cast<double>(a.batch) * a.heads_kv;
   const double operations = 4. * d * heads_q * a.lq * a.lk * (causal ? 0.5 : 1.);
-  const double bytes = d * (3. * heads_q * a.lq + 6.1 * heads_kv * a.lk);
+  const double rows = heads_q * a.lq + 3. * heads_kv * a.lk, items = heads_q * ((a.lq + 127) / 128);
   const double exact = operations / (causal ? rates->exact_causal : rates->exact);
-  const double fp8 =
-      operations / (causal ? rates->fp8_causal : rates->fp8) + bytes / kPrepassBytesPerSecond + kPrepassSeconds;
+  const double fp8 = operations / (causal ? rates->fp8_causal : rates->fp8) + items / rates->streams * kItemSeconds +
+                     rows / rates->rows + kStartSeconds;
   return exact < fp8;
 }
 

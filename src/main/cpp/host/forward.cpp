@@ -176,6 +176,8 @@ Status AttentionPlan::plan_fp8(Family family, const char* function) {
   at.v_image = w.add(bytes.v_image), at.v_scale = w.add(bytes.v_scale);
   at.q_image = w.add(bytes.q_image), at.q_scale = w.add(bytes.q_scale);
   at.statistics = w.add(bytes.statistics), at.work_counter = w.add(bytes.work_counter);
+  at.images_done = w.add(bytes.images_done);
+  a.images_wanted = fp8_images_per_head(*kernel_, a);
   return Status::kOk;
 }
 
@@ -282,6 +284,7 @@ Status AttentionPlan::quantize_fp8(AttentionArgs* args, void* workspace, cudaStr
   args->q_image = slice<int8_t>(workspace, fp8_.q_image);
   args->q_scale = slice<float>(workspace, fp8_.q_scale);
   args->work_counter = slice<int32_t>(workspace, fp8_.work_counter);
+  args->images_done = slice<int32_t>(workspace, fp8_.images_done);
   float* statistics = slice<float>(workspace, fp8_.statistics);
   return check_cuda(enqueue_sm90_prepass(*kernel_, *args, statistics, extras, stream), "quantisation of q, k and v");
 }

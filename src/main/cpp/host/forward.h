@@ -76,7 +76,7 @@ class AttentionPlan {
     int64_t mean_sums = kNone, mean = kNone, k_image = kNone, k_scale = kNone, q_image = kNone, q_scale = kNone;
   } int8_;
   struct {
-    int64_t k_image, k_scale, k_mean, v_image, v_scale, q_image, q_scale, statistics, work_counter;
+    int64_t k_image, k_scale, k_mean, v_image, v_scale, q_image, q_scale, statistics, work_counter, images_done;
   } fp8_;
 };
 

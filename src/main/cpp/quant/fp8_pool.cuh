@@ -1,10 +1,11 @@
-// Means and self-similarities of blocks of rows (SpargeAttn, arXiv:2502.18137, section 3.3), made by the CTAs of
-// fp8_prepass.cuh from the rows that they quantise: the prediction reads no tensor of its own.
+// Means and self-similarities of blocks of rows (SpargeAttn, arXiv:2502.18137, section 3.3), made by the teams of
+// fp8_quantise.cuh from the rows that they quantise: the prediction reads no tensor of its own.
 //
 // As in sparse/pool.cu: the sum of all cosines of rows x_1..x_n is |sum of x_i / |x_i||^2. Sums have a fixed order.
 #pragma once
 
 #include "device/numeric.cuh"
+#include "quant/fp8_team.cuh"
 #include "quant/fp8_prepass.h"
 
 namespace attn4j {
@@ -31,7 +32,7 @@ struct PoolSums {
   }
 };
 
-// What a CTA needs to add up the sums of its lanes: D channels of kGroups groups of lanes.
+// What a team needs to add up the sums of its lanes: D channels of kGroups groups of lanes.
 template <int D, int kGroups>
 struct PoolScratch {
   float sum[kGroups][D], direction[kGroups][D];
@@ -47,13 +48,13 @@ struct PoolScratch {
   }
 
   // Writes the means and similarities of kBlocks blocks of kGroups / kBlocks groups each. `rows`: valid rows from the
-  // first block's first one on. All threads of the CTA come here.
+  // first block's first one on. All threads of the team come here.
   template <int kBlocks>
-  __device__ __forceinline__ void finish(const PooledBlocks& out, int64_t first_block, int rows) {
+  __device__ __forceinline__ void finish(const Fp8Team& team, const PooledBlocks& out, int64_t first_block, int rows) {
     constexpr int kPerBlock = kGroups / kBlocks;
     static_assert(D % 32 == 0, "a warp's channels belong to one block");
-    __syncthreads();
-    const int block = threadIdx.x / D, d = threadIdx.x % D;
+    team.sync();
+    const int block = team.thread() / D, d = team.thread() % D;
     const int count = block < kBlocks ? min(rows - block * out.block, out.block) : 0;
     float total = 0.f, direction_total = 0.f;
     if (count > 0) {
@@ -67,15 +68,15 @@ struct PoolScratch {
     float square = direction_total * direction_total;
 #pragma unroll
     for (int o = 16; o > 0; o >>= 1) square += __shfl_xor_sync(kFullWarp, square, o);
-    if (threadIdx.x % 32 == 0 && block < kBlocks) squares[threadIdx.x / 32] = square;
-    __syncthreads();
+    if (team.thread() % 32 == 0 && block < kBlocks) squares[team.thread() / 32] = square;
+    team.sync();
     if (d == 0 && count > 0) {
       float all = 0.f;
 #pragma unroll
       for (int w = 0; w < D / 32; w++) all += squares[block * (D / 32) + w];
       out.similarity[first_block + block] = all / (static_cast<float>(count) * static_cast<float>(count));
     }
-    __syncthreads();
+    team.sync();
   }
 };
 

@@ -1,6 +1,12 @@
-#include "arch/arch.h"
-#include "quant/fp8_prepass.cuh"
 #include "quant/fp8_prepass.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "arch/arch.h"
+#include "attention/attend_wgmma_sections.h"
+#include "attention/launch.cuh"
+#include "quant/fp8_prepass.cuh"
 
 namespace attn4j {
 namespace {
@@ -8,48 +14,117 @@ namespace {
 int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
 int64_t slice(int64_t bytes) { return ceil_div(bytes, 256) * 256; }
 
-int chunk_count(int lk) {
-  const int64_t wanted = ceil_div(lk, kMeanSamples);
-  return static_cast<int>(wanted < 1 ? 1 : wanted > kMaxChunks ? kMaxChunks : wanted);
+constexpr int kBlocksPerUnit = 4, kFewBlocksPerUnit = 2;
+
+int64_t block_rows(int32_t head_dim) {
+  static_assert(PrepassShape<96>::kBlock == PrepassShape<128>::kBlock);
+  return head_dim == 64 ? PrepassShape<64>::kBlock : PrepassShape<128>::kBlock;
 }
 
-template <int D, DType T>
+// The units of one kv head.
+Fp8Schedule units_of(int32_t head_dim, const AttentionArgs& a) {
+  const int64_t block = block_rows(head_dim);
+  const int64_t key_blocks = ceil_div(a.lk_padded, block), q_blocks = ceil_div(a.lq_padded, block);
+  Fp8Schedule s;
+  // A unit's own cost, of waiting and telling, is that of about one block. Short heads need small units all the same:
+  // attention waits for the first head.
+  s.run = key_blocks >= 32 ? kBlocksPerUnit : kFewBlocksPerUnit;
+  s.chunk_blocks = static_cast<int32_t>(std::max<int64_t>(s.run, ceil_div(key_blocks, kMaxChunks)));
+  s.chunks = Divisor(static_cast<int32_t>(std::max<int64_t>(1, ceil_div(a.lk, s.chunk_blocks * block))));
+  s.kv_units = Divisor(static_cast<int32_t>(ceil_div(key_blocks, s.run)));
+  s.q_member_units = Divisor(static_cast<int32_t>(ceil_div(q_blocks, s.run)));
+  s.q_units = Divisor(s.q_member_units.value * a.group);
+  s.heads_kv = Divisor(a.heads_kv);
+  s.heads = a.batch * a.heads_kv;
+  return s;
+}
+
+// CTAs that a head_dim's quantisation beside attention keeps busy, so that it is a little faster than attention. Times
+// are of one SM and one kv head, in microseconds, as measured on an H100 (docs/hopper.md).
+int late_ctas(int32_t head_dim, const AttentionArgs& a, int multiprocessors) {
+  constexpr double kPerBlock = 1.1, kLead = 1.6;
+  const double per_microsecond = head_dim == 64 ? 5.0e6 : head_dim == 96 ? 5.5e6 : 6.6e6;  // operations
+  const double operations = 4.0 * a.group * a.lq * a.lk * head_dim * (a.causal_offset == kNotCausal ? 1.0 : 0.5);
+  const double blocks = static_cast<double>(3 * int64_t{a.lk} + int64_t{a.group} * a.lq) / block_rows(head_dim);
+  const double quantisation = kLead * kPerBlock * blocks, attention = operations / per_microsecond;
+  const int late = static_cast<int>(std::ceil(multiprocessors * quantisation / (attention + quantisation)));
+  return late > multiprocessors / 2 ? multiprocessors : late;  // attention has little to hide it behind
+}
+
+// How many heads all CTAs do together, and how many CTAs do the others beside attention.
+void plan_overlap(int32_t head_dim, const AttentionArgs& a, int multiprocessors, int ctas, int teams,
+                  Fp8Schedule* s) {
+  s->late_ctas = std::min(ctas, late_ctas(head_dim, a, multiprocessors));
+  // Rounds so large that every team has something to do between a head's statistics and its K and V.
+  const int64_t round = ceil_div(6 * s->late_ctas * teams / 5, std::max(1, s->image_units()));
+  s->set_rounds(static_cast<int32_t>(std::max<int64_t>(1, std::min<int64_t>(s->heads, round))));
+  // Attention's first items come from so many query heads; with a causal mask from a whole section.
+  const int64_t items_per_head = std::max<int64_t>(1, a.lq_padded / 128);
+  const int64_t first_items = static_cast<int64_t>(multiprocessors) * (head_dim == 64 ? 2 : 1);
+  int64_t first_heads = ceil_div(first_items, items_per_head) + 1;
+  if (a.causal_offset != kNotCausal) {
+    first_heads = std::max(first_heads, std::min<int64_t>(first_items, wgmma_section_heads(a, head_dim)));
+  }
+  const int64_t early_rounds = ceil_div(ceil_div(first_heads, a.group), s->round_heads);
+  s->early_units = static_cast<int32_t>(std::min<int64_t>(
+      s->units(), s->round_heads * (s->chunks.value + early_rounds * s->units_per_head())));
+}
+
+template <int D, DType T, bool kPool>
 cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* statistics, const Fp8Extras& extras,
                     cudaStream_t stream) {
-  PrepassParams p;
-  p.extras = extras;
-  p.a = a;
-  p.statistics = statistics;
-  p.key_tile = kernel.key_tile;
-  p.chunks = chunk_count(a.lk);
-  p.chunk_keys = static_cast<int>(ceil_div(a.lk, p.chunks));
-  // At least one CTA per head, even without keys: it writes the scales.
-  p.kv_blocks = static_cast<int>(a.lk > 0 ? ceil_div(a.lk_padded, PrepassShape<D>::kBlock) : 1);
-  p.q_blocks = static_cast<int>(ceil_div(a.lq_padded, PrepassShape<D>::kBlock));
-  const int kv_heads = a.batch * a.heads_kv;
-  fp8_statistics<D, T><<<dim3(p.chunks, kv_heads), kPrepassThreads, 0, stream>>>(p);
-  cudaError_t error = cudaGetLastError();
+  int multiprocessors = 0;
+  cudaError_t error = multiprocessor_count(&multiprocessors);
+  constexpr int kBytes = kPrepassTeamBytes<D, kPool> * kTeams<kPool>;
+  static_assert(kBytes <= 227 * 1024);
+  if (error == cudaSuccess) error = allow_shared_memory<fp8_prepass<D, T, kPool>>(kBytes);
   if (error != cudaSuccess) return error;
+  PrepassParams p;
+  p.a = a;
+  p.extras = extras;
+  p.statistics = statistics;
+  p.images_done = a.images_done;
+  p.statistics_done = a.images_done + a.batch * a.heads_kv;
+  p.units_drawn = p.statistics_done + a.batch * a.heads_kv;
+  p.key_tile = kernel.key_tile;
+  p.schedule = units_of(D, a);
+  const int64_t wanted = ceil_div(static_cast<int64_t>(p.schedule.heads) * p.schedule.units_per_head(), kTeams<kPool>);
+  const int ctas = static_cast<int>(std::min<int64_t>(multiprocessors, wanted));
+  if (kernel.family == Family::kWgmmaInt8Fp8) {
+    plan_overlap(D, a, multiprocessors, ctas, kTeams<kPool>, &p.schedule);
+  } else {  // the selection of blocks comes between, and wants everything
+    const int64_t round = ceil_div(6 * ctas * kTeams<kPool> / 5, std::max(1, p.schedule.image_units()));
+    p.schedule.set_rounds(static_cast<int32_t>(std::max<int64_t>(1, std::min<int64_t>(p.schedule.heads, round))));
+    p.schedule.late_ctas = ctas, p.schedule.early_units = p.schedule.units();
+  }
 
+  const int cleared = std::max(a.batch * a.heads_kv, extras.cleared_count);
+  fp8_clear<<<ceil_div(cleared, kTeamThreads), kTeamThreads, 0, stream>>>(p);
+  error = cudaGetLastError();
+  if (error != cudaSuccess) return error;
   cudaLaunchAttribute attribute;
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(2 * p.kv_blocks * kv_heads + p.q_blocks * a.batch * a.heads_q);
-  config.blockDim = dim3(kPrepassThreads);
+  config.gridDim = dim3(ctas);
+  config.blockDim = dim3(kTeamThreads * kTeams<kPool>);
+  config.dynamicSmemBytes = kBytes;
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = 1;
-  if (extras.k.means == nullptr) return cudaLaunchKernelEx(&config, fp8_quantise<D, T, false>, p);
-  config.dynamicSmemBytes = sizeof(Pool<D>);
-  return cudaLaunchKernelEx(&config, fp8_quantise<D, T, true>, p);
+  return cudaLaunchKernelEx(&config, fp8_prepass<D, T, kPool>, p);
 }
 
 template <int D>
 cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* statistics, const Fp8Extras& extras,
                     cudaStream_t stream) {
-  return kernel.dtype == DType::kFloat16 ? enqueue<D, DType::kFloat16>(kernel, a, statistics, extras, stream)
-                                         : enqueue<D, DType::kBFloat16>(kernel, a, statistics, extras, stream);
+  const bool pools = extras.k.means != nullptr;
+  if (kernel.dtype == DType::kFloat16) {
+    return pools ? enqueue<D, DType::kFloat16, true>(kernel, a, statistics, extras, stream)
+                 : enqueue<D, DType::kFloat16, false>(kernel, a, statistics, extras, stream);
+  }
+  return pools ? enqueue<D, DType::kBFloat16, true>(kernel, a, statistics, extras, stream)
+               : enqueue<D, DType::kBFloat16, false>(kernel, a, statistics, extras, stream);
 }
 
 }  // namespace
@@ -67,9 +142,14 @@ Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& a) no
   w.v_scale = slice(kv_heads * d * 4);
   w.q_image = slice(q_heads * queries * d);
   w.q_scale = slice(2 * q_heads * queries * 4);  // scales, then q . mean(k)
-  w.statistics = slice(kv_heads * chunk_count(a.lk) * 2 * d * 4);
+  w.statistics = slice(kv_heads * (units_of(kernel.head_dim, a).chunks.value + 1) * 2 * d * 4);
   w.work_counter = 256;
+  w.images_done = slice((2 * kv_heads + 2) * 4);
   return w;
+}
+
+int32_t fp8_images_per_head(const KernelEntry& kernel, const AttentionArgs& a) noexcept {
+  return units_of(kernel.head_dim, a).image_units() + 1;  // and the scales of V
 }
 
 cudaError_t enqueue_sm90_prepass(const KernelEntry& kernel, const AttentionArgs& args, float* statistics,

@@ -1,4 +1,5 @@
-// The Hopper path's quantisation: two kernels that turn Q, K and V into the images that attend_wgmma.cuh reads.
+// The Hopper path's quantisation: turns Q, K and V into the images that attend_wgmma.cuh reads, head by head, ahead of
+// attention and beside it (quant/fp8_schedule.h).
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -11,11 +12,14 @@ namespace attn4j {
 
 // Bytes of each workspace slice of one call, all multiples of 256.
 struct Fp8Workspace {
-  int64_t k_image, k_scale, k_mean, v_image, v_scale, q_image, q_scale, statistics, work_counter;
+  int64_t k_image, k_scale, k_mean, v_image, v_scale, q_image, q_scale, statistics, work_counter, images_done;
 };
 
 // `kernel` gives head_dim and tiles; of `args` only the shape is read.
 Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& args) noexcept;
+
+// What args.images_wanted has to be.
+int32_t fp8_images_per_head(const KernelEntry& kernel, const AttentionArgs& args) noexcept;
 
 // Where the means and self-similarities of one tensor's blocks of rows go (sparse/predict.h reads them).
 struct PooledBlocks {
@@ -32,9 +36,10 @@ struct Fp8Extras {
   int32_t cleared_count = 0;
 };
 
-// Enqueues the two kernels. `args` is complete: every slice of Fp8Workspace but `statistics` is named in it, lk_padded
-// and lq_padded are multiples of the kernel's tiles, and vector_io holds. k_mean null means no smoothing of K.
-// `statistics` is scratch between the two kernels. Blocks of K are pooled after the shift, which is the mean of at most
+// Enqueues two kernels; the second lets the next kernel on the stream start before its own end if that one is launched
+// programmatically. `args` is complete: every slice of Fp8Workspace but `statistics` is named in it, lk_padded and
+// lq_padded are multiples of the kernel's tiles, and vector_io holds. k_mean null means no smoothing of K. `statistics`
+// is scratch. Blocks of K are pooled after the shift, which is the mean of at most
 // 512 keys, one of each run of keys of the same length.
 cudaError_t enqueue_sm90_prepass(const KernelEntry& kernel, const AttentionArgs& args, float* statistics,
                                  const Fp8Extras& extras, cudaStream_t stream) noexcept;

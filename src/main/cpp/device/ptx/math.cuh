@@ -3,6 +3,13 @@
 
 namespace attn4j::ptx {
 
+// 1 / x to 1 unit in the last place, subnormals included.
+__device__ __forceinline__ float rcp_approx(float x) {
+  float y;
+  asm("rcp.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // 2^x, about 2 ulp; 2^-inf = 0 (PTX ISA, "ex2").
 __device__ __forceinline__ float ex2_approx_ftz(float x) {
   float y;

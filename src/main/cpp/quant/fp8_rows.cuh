@@ -1,0 +1,95 @@
+// The rows that a unit reads, copied to shared memory while the team works on the unit before.
+#pragma once
+
+#include "device/ptx/cp_async.cuh"
+#include "quant/fp8_team.cuh"
+
+namespace attn4j {
+
+// A block of rows as it is in the tensor: kBlock rows of D channels, zeros beyond head_dim.
+template <int D>
+struct alignas(16) RowsBuffer {
+  unsigned char bytes[PrepassShape<D>::kBlock * D * 2];
+
+  __device__ __forceinline__ uint32_t address(int row, int channel) const {
+    return ptx::shared_address(bytes) + (row * D + channel) * 2;
+  }
+  // 8 and 4 channels.
+  __device__ __forceinline__ uint4 load8(int row, int channel) const {
+    return *reinterpret_cast<const uint4*>(bytes + (row * D + channel) * 2);
+  }
+  __device__ __forceinline__ uint2 load4(int row, int channel) const {
+    return *reinterpret_cast<const uint2*>(bytes + (row * D + channel) * 2);
+  }
+};
+
+// What a team is at: a unit, with the numbers that follow from it, and one of its blocks.
+struct Fp8Step {
+  Fp8Task task;
+  int32_t kv_head, head;  // over the batch; of the tensor that is read
+  int32_t first, end;     // the block's first row; rows that exist
+  int32_t block, blocks;
+
+  __device__ __forceinline__ bool ends_unit() const { return block + 1 == blocks; }
+  __device__ __forceinline__ int batch(const PrepassParams& p) const { return p.schedule.heads_kv.quotient(kv_head); }
+};
+
+template <int D>
+__device__ __forceinline__ Fp8Step first_step(const PrepassParams& p, int32_t unit) {
+  constexpr int kBlock = PrepassShape<D>::kBlock;
+  const Fp8Schedule& s = p.schedule;
+  const Fp8Unit u = s.unit(unit);
+  Fp8Step step;
+  step.task = u.task, step.kv_head = u.kv_head, step.block = 0;
+  const int batch = step.batch(p);
+  step.head = u.kv_head - batch * s.heads_kv.value;
+  step.end = valid_keys(p.a, batch);
+  int index = u.index, rows = p.a.lk_padded;
+  step.blocks = s.run;
+  if (u.task == Fp8Task::kStatistics) {
+    step.blocks = s.chunk_blocks, rows = p.a.lk;
+  } else if (u.task == Fp8Task::kQ) {
+    const int member = s.q_member_units.quotient(u.index);
+    index -= member * s.q_member_units.value;
+    step.head = step.head * p.a.group + member;
+    step.end = p.a.lq, rows = p.a.lq_padded;
+  }
+  step.first = index * step.blocks * kBlock;
+  // At least one block: without keys, statistics of nothing.
+  step.blocks = max(1, min(step.blocks, (rows - step.first + kBlock - 1) / kBlock));
+  return step;
+}
+
+// Starts the copy of a block of rows. Rows beyond the end are zeros, those of K copies of the last key: they never raise
+// a row maximum.
+template <int D, DType T>
+__device__ __forceinline__ void fetch_rows(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
+                                           const RowsBuffer<D>& to) {
+  using Shape = PrepassShape<D>;
+  const AttentionArgs& a = p.a;
+  const bool is_q = step.task == Fp8Task::kQ, is_k = step.task == Fp8Task::kK;
+  const void* x = is_q ? a.q : is_k ? a.k : a.v;
+  const Strides& s = is_q ? a.q_stride : is_k ? a.k_stride : a.v_stride;
+  const int piece = team.thread() % Shape::kLanes, row = team.thread() / Shape::kLanes;
+  if (8 * piece < D) {
+    const auto* from = rows_of<T>(x, s, step.batch(p), step.head) + 8 * piece;
+    const uint32_t target = to.address(row, 8 * piece);
+    constexpr int kPass = Shape::kRowsAtOnce * D * 2;  // bytes of a pass in the buffer
+    if (step.first + Shape::kBlock <= step.end && 8 * piece < a.head_dim) {
+      from += (step.first + row) * s.row;
+      const int64_t pass = Shape::kRowsAtOnce * s.row;
+#pragma unroll
+      for (int i = 0; i < 8; i++) ptx::cp_async_16(target + i * kPass, from + i * pass, true);
+    } else {
+      const bool repeats = is_k && step.end > 0, exists = 8 * piece < a.head_dim;
+#pragma unroll 1
+      for (int i = 0; i < 8; i++) {
+        const int r = step.first + row + i * Shape::kRowsAtOnce;
+        ptx::cp_async_16(target + i * kPass, from + min(r, step.end - 1) * s.row, exists && (r < step.end || repeats));
+      }
+    }
+  }
+  ptx::cp_async_commit();
+}
+
+}  // namespace attn4j

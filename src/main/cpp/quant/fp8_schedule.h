@@ -1,0 +1,96 @@
+// The order of the Hopper path's quantisation, which runs ahead of attention and beside it.
+//
+// The work is cut into units of a few blocks of rows, listed head by head in the order in which attention takes the
+// heads. All CTAs of the pre-pass share the units of the first heads. Then most of them end and leave their SMs to
+// attention; `late_ctas` stay and do the rest while attention already works. A unit waits only for units before it, and a
+// team takes its units in ascending order: whatever the CTAs' order of arrival, the lowest unfinished unit can go on.
+#pragma once
+
+#include <cstdint>
+
+namespace attn4j {
+
+// Division by a number that is known on the host, for dividends below 2^31: a multiplication and a shift.
+struct Divisor {
+  int32_t value = 1;
+  uint32_t factor = 0, shift = 0;
+
+  Divisor() = default;
+  explicit Divisor(int32_t x) : value(x) {  // factor = ceil(2^(31 + shift) / x), 2^shift >= x
+    if (x == 0) return;
+    while ((int64_t{1} << shift) < x) shift++;
+    factor = static_cast<uint32_t>(((uint64_t{1} << (31 + shift)) + x - 1) / static_cast<uint64_t>(x));
+  }
+#ifdef __CUDACC__
+  __device__ __forceinline__ int32_t quotient(int32_t y) const {
+    return static_cast<int32_t>((static_cast<uint64_t>(static_cast<uint32_t>(y)) * factor) >> 31 >> shift);
+  }
+#endif
+};
+
+enum class Fp8Task : int32_t { kStatistics, kQ, kK, kV };
+
+struct Fp8Unit {
+  Fp8Task task;
+  int32_t kv_head;  // over the batch
+  int32_t index;    // of the task's units of this head
+};
+
+struct Fp8Schedule {
+  // Units per kv head.
+  Divisor chunks, kv_units, q_units;   // statistics; K, and as many of V; Q, all query heads of the group
+  Divisor q_member_units;              // Q of one query head
+  Divisor heads_kv;                    // per batch entry
+  int32_t chunk_blocks = 1, run = 1;   // blocks of rows of a statistics unit, of any other
+  int32_t heads = 0, round_heads = 1;  // kv heads in all, and of a round
+  Divisor per_round;                   // units of a round
+  int32_t last_start = 0;              // first unit of the last round
+  int32_t early_units = 0;             // what all CTAs do together
+  int32_t late_ctas = 0;               // CTAs that do the others
+
+  int32_t image_units() const { return 2 * kv_units.value + q_units.value; }  // of a head
+  int32_t units_per_head() const { return chunks.value + image_units(); }
+  __host__ __device__ int32_t units() const { return heads * (chunks.value + 2 * kv_units.value + q_units.value); }
+
+  void set_rounds(int32_t heads_of_a_round) {
+    round_heads = heads_of_a_round;
+    per_round = Divisor(round_heads * units_per_head());
+    const int32_t last = (heads - 1) / round_heads, last_heads = heads - last * round_heads;
+    // The round before the last has the statistics of as many heads as the last one has.
+    last_start = last > 0 ? last * per_round.value - (round_heads - last_heads) * chunks.value : 0;
+  }
+
+#ifdef __CUDACC__
+  static __device__ __forceinline__ Fp8Unit split(Fp8Task task, int32_t head, int32_t u, const Divisor& per_head) {
+    const int32_t n = per_head.quotient(u);
+    return {task, head + n, u - n * per_head.value};
+  }
+
+  // A round takes some heads: Q, which needs no statistics (but for an LSE); the statistics of the next round's heads; K
+  // and V. So what a unit waits for was begun a round before, and V is still in the L2 cache when it is read again.
+  // Before the first round come its own statistics.
+  __device__ __forceinline__ Fp8Unit unit(int32_t u) const {
+    const int32_t first = min(round_heads, heads) * chunks.value;
+    if (u < first) return split(Fp8Task::kStatistics, 0, u, chunks);
+    u -= first;
+    int32_t head = per_round.quotient(u) * round_heads, count = round_heads, next = round_heads;
+    if (u >= last_start) {
+      u -= last_start;
+      head = (per_round.quotient(last_start - 1) + 1) * round_heads;
+      head = last_start == 0 ? 0 : head;
+      count = heads - head, next = 0;
+    } else {
+      u -= per_round.quotient(u) * per_round.value;
+      next = min(next, heads - head - count);
+    }
+    if (u < count * q_units.value) return split(Fp8Task::kQ, head, u, q_units);
+    u -= count * q_units.value;
+    if (u < next * chunks.value) return split(Fp8Task::kStatistics, head + count, u, chunks);
+    u -= next * chunks.value;
+    if (u < count * kv_units.value) return split(Fp8Task::kK, head, u, kv_units);
+    return split(Fp8Task::kV, head, u - count * kv_units.value, kv_units);
+  }
+#endif
+};
+
+}  // namespace attn4j

@@ -1,0 +1,56 @@
+// What the units of the Hopper path's quantisation have in common: teams of threads, and the shape of their work.
+#pragma once
+
+#include <cstdint>
+
+#include "device/numeric.cuh"
+#include "device/ptx/global_sync.cuh"
+#include "device/ptx/mbarrier.cuh"
+#include "device/ptx/ordering.cuh"
+#include "host/kernels.h"
+#include "quant/fp8_prepass.h"
+#include "quant/fp8_schedule.h"
+
+namespace attn4j {
+
+constexpr int kTeamThreads = 256;
+
+// A CTA holds a few teams. Each works by itself, with a hardware barrier of its own.
+struct Fp8Team {
+  // Not kept in registers: a unit has none to spare.
+  __device__ __forceinline__ int number() const { return ptx::thread_index() / kTeamThreads; }
+  __device__ __forceinline__ int thread() const { return ptx::thread_index() % kTeamThreads; }
+  __device__ __forceinline__ void sync() const { ptx::named_barrier_sync(number() + 1, kTeamThreads); }
+};
+
+struct PrepassParams {
+  AttentionArgs a;
+  Fp8Schedule schedule;
+  Fp8Extras extras;
+  float* statistics;  // [b, hkv][chunks + 1][2][D]: sums of sampled keys and absolute maxima of V; last, K mean and V max
+  int32_t* images_done;      // [b, hkv]: units whose image is complete
+  int32_t* statistics_done;  // [b, hkv]: chunks, and one more when the result is there
+  int32_t* units_drawn;      // [2]
+  int32_t key_tile;
+};
+
+// Lanes that share a row of 16-byte pieces: a power of two, so that shuffles reduce over it. D = 96 leaves 4 of 16
+// idle.
+template <int D>
+struct PrepassShape {
+  static constexpr int kLanes = D == 64 ? 8 : 16;
+  static constexpr int kRowsAtOnce = kTeamThreads / kLanes;
+  static constexpr int kBlock = kRowsAtOnce * 8;  // keys or queries of a unit
+};
+
+__device__ __forceinline__ int valid_keys(const AttentionArgs& a, int batch) {
+  return a.kv_lengths ? max(0, min(a.kv_lengths[batch], a.lk)) : a.lk;
+}
+
+template <DType T>
+__device__ __forceinline__ const typename Element<T>::type* rows_of(const void* x, const Strides& s, int batch,
+                                                                    int head) {
+  return static_cast<const typename Element<T>::type*>(x) + batch * s.batch + head * s.head;
+}
+
+}  // namespace attn4j
