@@ -39,33 +39,76 @@ Fp8Schedule units_of(int32_t head_dim, const AttentionArgs& a) {
   return s;
 }
 
-// CTAs that a head_dim's quantisation beside attention keeps busy, so that it is a little faster than attention. Times
-// are of one SM and one kv head, in microseconds, as measured on an H100 (docs/hopper.md).
-int late_ctas(int32_t head_dim, const AttentionArgs& a, int multiprocessors) {
-  constexpr double kPerBlock = 1.1, kLead = 1.6;
-  const double per_microsecond = head_dim == 64 ? 5.0e6 : head_dim == 96 ? 5.5e6 : 6.6e6;  // operations
-  const double operations = 4.0 * a.group * a.lq * a.lk * head_dim * (a.causal_offset == kNotCausal ? 1.0 : 0.5);
-  const double blocks = static_cast<double>(3 * int64_t{a.lk} + int64_t{a.group} * a.lq) / block_rows(head_dim);
-  const double quantisation = kLead * kPerBlock * blocks, attention = operations / per_microsecond;
-  const int late = static_cast<int>(std::ceil(multiprocessors * quantisation / (attention + quantisation)));
-  return late > multiprocessors / 2 ? multiprocessors : late;  // attention has little to hide it behind
+// What the plan of the overlap reckons with, in microseconds, as measured on an H100 (docs/hopper.md).
+struct Times {
+  double block;  // to quantise a block of rows, or take its statistics, on one SM
+  double item;   // attention's work on 128 queries
+  int streams;   // items at once on one SM
+};
+
+Times times_of(int32_t head_dim, const AttentionArgs& a) {
+  const int streams = head_dim == 64 ? 2 : 1;
+  const double operations_per_sm = head_dim == 64 ? 5.0e6 : head_dim == 96 ? 5.5e6 : 6.6e6;
+  const double operations = 4.0 * 128 * a.lk * head_dim * (a.causal_offset == kNotCausal ? 1.0 : 0.5);
+  return {1.1, operations * streams / operations_per_sm, streams};
+}
+
+// When `items` are done by streams of which `late` start at the time `start` and the others at 0.
+double finish(int64_t items, int64_t streams, int64_t late, double start, double item) {
+  for (int64_t rounds = ceil_div(items, streams);; rounds++) {
+    const double end = rounds * item;
+    const int64_t late_rounds = end > start ? static_cast<int64_t>((end - start) / item) : 0;
+    if ((streams - late) * rounds + late * late_rounds < items) continue;
+    const double earlier = start + late_rounds * item;  // the late ones' last end before that
+    const bool enough = (streams - late) * static_cast<int64_t>(earlier / item) + late * late_rounds >= items;
+    return enough ? earlier : end;
+  }
+}
+
+// How many CTAs quantise beside attention; all of them if there is nothing to gain. `early_heads` are done before.
+int late_ctas(const Times& t, const AttentionArgs& a, double blocks_per_head, int64_t early_heads, int sms) {
+  // CTAs that keep quantisation so many times faster than attention.
+  const double quantisation = t.block * blocks_per_head, attention = t.item / t.streams * ceil_div(a.lq, 128) * a.group;
+  const auto pace = [&](double lead) {
+    return static_cast<int>(std::ceil(sms * lead * quantisation / (attention + lead * quantisation)));
+  };
+  constexpr int64_t kRounds = 8;  // with fewer items per stream it matters how they fall into rounds
+  const int64_t items = int64_t{a.batch} * a.heads_q * ceil_div(a.lq, 128), streams = int64_t{sms} * t.streams;
+  if (a.causal_offset != kNotCausal || items > kRounds * streams) {
+    const int late = pace(1.6);
+    return late > sms / 2 ? sms : late;  // attention has little to hide it behind
+  }
+  // SMs that start late have a round less. That may cost nothing, or a round for all.
+  const int64_t late_heads = std::max<int64_t>(0, int64_t{a.batch} * a.heads_kv - early_heads);
+  const double late_work = late_heads * blocks_per_head * t.block;
+  double best = 0.98 * (late_work / sms + finish(items, streams, 0, 0, t.item));
+  int chosen = sms;
+  for (int late = pace(1.2); late <= sms / 2; late++) {
+    double end = 0;
+    for (const double longer : {1.0, 1.1, 1.25}) {  // no plan that a small error ruins
+      end += finish(items, streams, late * t.streams, longer * late_work / late, t.item) / 3;
+    }
+    if (end < best) best = end, chosen = late;
+  }
+  return chosen;
 }
 
 // How many heads all CTAs do together, and how many CTAs do the others beside attention.
-void plan_overlap(int32_t head_dim, const AttentionArgs& a, int multiprocessors, int ctas, int teams,
-                  Fp8Schedule* s) {
-  s->late_ctas = std::min(ctas, late_ctas(head_dim, a, multiprocessors));
-  // Rounds so large that every team has something to do between a head's statistics and its K and V.
-  const int64_t round = ceil_div(6 * s->late_ctas * teams / 5, std::max(1, s->image_units()));
-  s->set_rounds(static_cast<int32_t>(std::max<int64_t>(1, std::min<int64_t>(s->heads, round))));
+void plan_overlap(int32_t head_dim, const AttentionArgs& a, int sms, int ctas, int teams, Fp8Schedule* s) {
+  const Times t = times_of(head_dim, a);
   // Attention's first items come from so many query heads; with a causal mask from a whole section.
-  const int64_t items_per_head = std::max<int64_t>(1, a.lq_padded / 128);
-  const int64_t first_items = static_cast<int64_t>(multiprocessors) * (head_dim == 64 ? 2 : 1);
-  int64_t first_heads = ceil_div(first_items, items_per_head) + 1;
+  const int64_t first_items = int64_t{sms} * t.streams;
+  int64_t first_heads = ceil_div(first_items, std::max<int64_t>(1, ceil_div(a.lq, 128))) + 1;
   if (a.causal_offset != kNotCausal) {
     first_heads = std::max(first_heads, std::min<int64_t>(first_items, wgmma_section_heads(a, head_dim)));
   }
-  const int64_t early_rounds = ceil_div(ceil_div(first_heads, a.group), s->round_heads);
+  const int64_t early_heads = ceil_div(first_heads, a.group);
+  const double blocks_per_head = (3.0 * a.lk + static_cast<double>(a.group) * a.lq) / block_rows(head_dim);
+  s->late_ctas = std::min(ctas, late_ctas(t, a, blocks_per_head, early_heads, sms));
+  // Rounds so large that every team has something to do between a head's statistics and its K and V.
+  const int64_t round = ceil_div(6 * s->late_ctas * teams / 5, std::max(1, s->image_units()));
+  s->set_rounds(static_cast<int32_t>(std::max<int64_t>(1, std::min<int64_t>(s->heads, round))));
+  const int64_t early_rounds = ceil_div(early_heads, s->round_heads);
   s->early_units = static_cast<int32_t>(std::min<int64_t>(
       s->units(), s->round_heads * (s->chunks.value + early_rounds * s->units_per_head())));
 }
