@@ -271,8 +271,7 @@ void race_all(const char* lengths, int rounds, const char* filter) {
       for (const KernelEntry& e : registry()) {
         if (!matches(e, filter) || e.head_dim != d || std::strstr(e.name, "delayed")) continue;
         kernels.push_back(&e);
-        problems.push_back(
-            std::make_unique<Problem>(Shape{"race", b, h, h, l, l, d, causal, false, false, false}, e));
+        problems.push_back(std::make_unique<Problem>(Shape{"race", b, h, h, l, l, d, causal, false, false, false}, e));
         problems.back()->run();  // attention alone reads images that are there
       }
       std::vector<std::vector<float>> kernel(kernels.size()), both(kernels.size());

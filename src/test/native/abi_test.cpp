@@ -10,6 +10,7 @@
 #include "abi_sparse.h"
 #include "attn4j/attn4j.h"
 #include "attn4j/device.h"
+#include "schedule.h"
 
 using attn4j::AttentionParams;
 using attn4j::DType;
@@ -227,6 +228,7 @@ int main() {
   test_calls_without_memory();
   test_quantisation_pieces();
   test_sparse(expect);
+  test_schedule(expect);
   test_errors_are_per_thread();
   test_device_calls();
   std::printf("C++ ABI test, library for %s: %d checks, %d failed\n", attn4j::arch_list(), checks, failures);

@@ -30,7 +30,8 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
     if (a.lse != nullptr && quad_lane == 0 && valid[r]) {
       // The second half of q_scale holds q . mean(k), which the shifted scores lack.
       const int64_t padded = head * a.lq_padded + row;
-      const float shift = a.k_mean ? __ldcg(a.q_scale + padded + static_cast<int64_t>(a.batch) * a.heads_q * a.lq_padded) : 0.f;
+      const float shift =
+          a.k_mean ? __ldcg(a.q_scale + padded + static_cast<int64_t>(a.batch) * a.heads_q * a.lq_padded) : 0.f;
       a.lse[head * a.lq + row] = sum[r] == 0.f ? -kInfinity : kLn2 * (c.reference[r] + log2f(sum[r]) + shift);
     }
   }

@@ -5,8 +5,8 @@
 namespace attn4j {
 namespace {
 
-// What the Hopper kernels take, where a problem fills the GPU: an H100's figures. docs/choice.md has the measurements and
-// what the estimate gets right and wrong.
+// What the Hopper kernels take, where a problem fills the GPU: an H100's figures. docs/choice.md has the measurements
+// and what the estimate gets right and wrong.
 struct HopperRates {
   int32_t head_dim;
   double exact, exact_causal;  // operations per second
@@ -20,7 +20,8 @@ constexpr HopperRates kHopperRates[] = {
     {128, 700e12, 655e12, 940e12, 860e12, 15.4e9, 132},
 };
 
-// The FP8 path's constant costs: an item's beginning and end; two more launches and the wait for the first heads' images.
+// The FP8 path's constant costs: an item's beginning and end; two more launches and the wait for the first heads'
+// images.
 constexpr double kItemSeconds = 2.5e-6, kStartSeconds = 13e-6;
 
 bool exact_is_faster(const AttentionArgs& a) {

@@ -60,8 +60,8 @@ struct AttentionArgs {
   const float* q_scale = nullptr;
   int32_t lk_padded = 0, lq_padded = 0;
   int32_t* work_counter = nullptr;  // zeroed by the pre-pass, for kernels that hand out work dynamically
-  // [b, hkv]: a head's images, of K, V and its group's Q, are complete when the counter reaches images_wanted. Counters of
-  // the pre-pass's own follow.
+  // [b, hkv]: a head's images, of K, V and its group's Q, are complete when the counter reaches images_wanted. Counters
+  // of the pre-pass's own follow.
   int32_t* images_done = nullptr;
   int32_t images_wanted = 0;
 

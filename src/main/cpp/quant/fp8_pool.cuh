@@ -5,8 +5,8 @@
 #pragma once
 
 #include "device/numeric.cuh"
-#include "quant/fp8_team.cuh"
 #include "quant/fp8_prepass.h"
+#include "quant/fp8_team.cuh"
 
 namespace attn4j {
 

@@ -1,5 +1,3 @@
-#include "quant/fp8_prepass.h"
-
 #include <algorithm>
 #include <cmath>
 
@@ -7,6 +5,7 @@
 #include "attention/attend_wgmma_sections.h"
 #include "attention/launch.cuh"
 #include "quant/fp8_prepass.cuh"
+#include "quant/fp8_prepass.h"
 
 namespace attn4j {
 namespace {
@@ -109,8 +108,8 @@ void plan_overlap(int32_t head_dim, const AttentionArgs& a, int sms, int ctas, i
   const int64_t round = ceil_div(6 * s->late_ctas * teams / 5, std::max(1, s->image_units()));
   s->set_rounds(static_cast<int32_t>(std::max<int64_t>(1, std::min<int64_t>(s->heads, round))));
   const int64_t early_rounds = ceil_div(early_heads, s->round_heads);
-  s->early_units = static_cast<int32_t>(std::min<int64_t>(
-      s->units(), s->round_heads * (s->chunks.value + early_rounds * s->units_per_head())));
+  s->early_units = static_cast<int32_t>(
+      std::min<int64_t>(s->units(), s->round_heads * (s->chunks.value + early_rounds * s->units_per_head())));
 }
 
 template <int D, DType T, bool kPool>

@@ -207,7 +207,8 @@ __device__ __forceinline__ void quantise_q(const Fp8Team& team, const PrepassPar
   if constexpr (kPool) {
     constexpr int kPassesPerBlock = kPooledQueries / Shape::kRowsAtOnce;
     const PooledBlocks& out = p.extras.q;
-    const int64_t first_block = (static_cast<int64_t>(step.batch(p)) * a.heads_q + step.head) * out.blocks + first_row / out.block;
+    const int64_t first_block =
+        (static_cast<int64_t>(step.batch(p)) * a.heads_q + step.head) * out.blocks + first_row / out.block;
 #pragma unroll
     for (int block = 0; block < Shape::kBlock / kPooledQueries; block++) {
       PoolSums sums;
@@ -248,7 +249,8 @@ __device__ __forceinline__ void quantise_q(const Fp8Team& team, const PrepassPar
 #pragma unroll
       for (int o = Shape::kLanes / 2; o > 0; o >>= 1) dot += __shfl_xor_sync(kFullWarp, dot, o);
       if (piece == 0) {
-        scale[i * Shape::kRowsAtOnce + static_cast<int64_t>(a.batch) * a.heads_q * a.lq_padded] = dot * a.q_sign * a.scale_log2;
+        scale[i * Shape::kRowsAtOnce + static_cast<int64_t>(a.batch) * a.heads_q * a.lq_padded] =
+            dot * a.q_sign * a.scale_log2;
       }
     }
   }

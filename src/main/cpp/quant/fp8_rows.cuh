@@ -60,8 +60,8 @@ __device__ __forceinline__ Fp8Step first_step(const PrepassParams& p, int32_t un
   return step;
 }
 
-// Starts the copy of a block of rows. Rows beyond the end are zeros, those of K copies of the last key: they never raise
-// a row maximum.
+// Starts the copy of a block of rows. Rows beyond the end are zeros, those of K copies of the last key: they never
+// raise a row maximum.
 template <int D, DType T>
 __device__ __forceinline__ void fetch_rows(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
                                            const RowsBuffer<D>& to) {

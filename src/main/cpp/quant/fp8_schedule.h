@@ -2,11 +2,17 @@
 //
 // The work is cut into units of a few blocks of rows, listed head by head in the order in which attention takes the
 // heads. All CTAs of the pre-pass share the units of the first heads. Then most of them end and leave their SMs to
-// attention; `late_ctas` stay and do the rest while attention already works. A unit waits only for units before it, and a
-// team takes its units in ascending order: whatever the CTAs' order of arrival, the lowest unfinished unit can go on.
+// attention; `late_ctas` stay and do the rest while attention already works. A unit waits only for units before it, and
+// a team takes its units in ascending order: whatever the CTAs' order of arrival, the lowest unfinished unit can go on.
 #pragma once
 
 #include <cstdint>
+
+#ifdef __CUDACC__
+#define ATTN4J_HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define ATTN4J_HOST_DEVICE inline
+#endif
 
 namespace attn4j {
 
@@ -21,11 +27,9 @@ struct Divisor {
     while ((int64_t{1} << shift) < x) shift++;
     factor = static_cast<uint32_t>(((uint64_t{1} << (31 + shift)) + x - 1) / static_cast<uint64_t>(x));
   }
-#ifdef __CUDACC__
-  __device__ __forceinline__ int32_t quotient(int32_t y) const {
+  ATTN4J_HOST_DEVICE int32_t quotient(int32_t y) const {
     return static_cast<int32_t>((static_cast<uint64_t>(static_cast<uint32_t>(y)) * factor) >> 31 >> shift);
   }
-#endif
 };
 
 enum class Fp8Task : int32_t { kStatistics, kQ, kK, kV };
@@ -50,7 +54,7 @@ struct Fp8Schedule {
 
   int32_t image_units() const { return 2 * kv_units.value + q_units.value; }  // of a head
   int32_t units_per_head() const { return chunks.value + image_units(); }
-  __host__ __device__ int32_t units() const { return heads * (chunks.value + 2 * kv_units.value + q_units.value); }
+  ATTN4J_HOST_DEVICE int32_t units() const { return heads * (chunks.value + 2 * kv_units.value + q_units.value); }
 
   void set_rounds(int32_t heads_of_a_round) {
     round_heads = heads_of_a_round;
@@ -60,17 +64,16 @@ struct Fp8Schedule {
     last_start = last > 0 ? last * per_round.value - (round_heads - last_heads) * chunks.value : 0;
   }
 
-#ifdef __CUDACC__
-  static __device__ __forceinline__ Fp8Unit split(Fp8Task task, int32_t head, int32_t u, const Divisor& per_head) {
+  static ATTN4J_HOST_DEVICE Fp8Unit split(Fp8Task task, int32_t head, int32_t u, const Divisor& per_head) {
     const int32_t n = per_head.quotient(u);
     return {task, head + n, u - n * per_head.value};
   }
 
-  // A round takes some heads: Q, which needs no statistics (but for an LSE); the statistics of the next round's heads; K
-  // and V. So what a unit waits for was begun a round before, and V is still in the L2 cache when it is read again.
+  // A round takes some heads: Q, which needs no statistics (but for an LSE); the statistics of the next round's heads;
+  // K and V. So what a unit waits for was begun a round before, and V is still in the L2 cache when it is read again.
   // Before the first round come its own statistics.
-  __device__ __forceinline__ Fp8Unit unit(int32_t u) const {
-    const int32_t first = min(round_heads, heads) * chunks.value;
+  ATTN4J_HOST_DEVICE Fp8Unit unit(int32_t u) const {
+    const int32_t first = least(round_heads, heads) * chunks.value;
     if (u < first) return split(Fp8Task::kStatistics, 0, u, chunks);
     u -= first;
     int32_t head = per_round.quotient(u) * round_heads, count = round_heads, next = round_heads;
@@ -81,7 +84,7 @@ struct Fp8Schedule {
       count = heads - head, next = 0;
     } else {
       u -= per_round.quotient(u) * per_round.value;
-      next = min(next, heads - head - count);
+      next = least(next, heads - head - count);
     }
     if (u < count * q_units.value) return split(Fp8Task::kQ, head, u, q_units);
     u -= count * q_units.value;
@@ -90,7 +93,9 @@ struct Fp8Schedule {
     if (u < count * kv_units.value) return split(Fp8Task::kK, head, u, kv_units);
     return split(Fp8Task::kV, head, u - count * kv_units.value, kv_units);
   }
-#endif
+
+ private:
+  static ATTN4J_HOST_DEVICE int32_t least(int32_t x, int32_t y) { return x < y ? x : y; }
 };
 
 }  // namespace attn4j

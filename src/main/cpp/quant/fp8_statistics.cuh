@@ -46,8 +46,8 @@ __device__ __forceinline__ void load_statistics(const PrepassParams& p, int64_t 
   const float* from = statistics_of<D>(p, kv_head, p.schedule.chunks.value) + kRow * D;
 #pragma unroll
   for (int i = 0; i < kCount; i += 4) {
-    const float4 f = channel + i < D ? *reinterpret_cast<const float4*>(from + channel + i)
-                                     : make_float4(0.f, 0.f, 0.f, 0.f);
+    const float4 f =
+        channel + i < D ? *reinterpret_cast<const float4*>(from + channel + i) : make_float4(0.f, 0.f, 0.f, 0.f);
     x[i] = f.x, x[i + 1] = f.y, x[i + 2] = f.z, x[i + 3] = f.w;
   }
 }

@@ -27,7 +27,8 @@ struct PrepassParams {
   AttentionArgs a;
   Fp8Schedule schedule;
   Fp8Extras extras;
-  float* statistics;  // [b, hkv][chunks + 1][2][D]: sums of sampled keys and absolute maxima of V; last, K mean and V max
+  float*
+      statistics;  // [b, hkv][chunks + 1][2][D]: sums of sampled keys and absolute maxima of V; last, K mean and V max
   int32_t* images_done;      // [b, hkv]: units whose image is complete
   int32_t* statistics_done;  // [b, hkv]: chunks, and one more when the result is there
   int32_t* units_drawn;      // [2]
