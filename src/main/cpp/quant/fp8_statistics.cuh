@@ -8,7 +8,6 @@
 namespace attn4j {
 
 constexpr int kMeanSamples = 512;  // keys that the K mean is taken over; any shift leaves the softmax unchanged
-constexpr int kMaxChunks = 64;     // of a head
 
 template <int D>
 struct StatisticsScratch {

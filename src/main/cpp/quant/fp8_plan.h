@@ -1,0 +1,150 @@
+// How the Hopper path's quantisation is divided: the sizes of units, and which CTAs do what beside attention. Host code
+// that needs no GPU. docs/hopper.md has the reasons and the measurements.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "fp8_schedule.h"
+
+namespace attn4j {
+
+// What the plan depends on. Counts are of the whole problem, rows as they are padded in the images.
+struct Fp8Problem {
+  int32_t batch = 0, heads_kv = 0, group = 1;
+  int32_t lq = 0, lk = 0, lq_padded = 0, lk_padded = 0;
+  int32_t head_dim = 128;  // that the kernels are compiled for
+  bool causal = false;
+  int32_t section_heads = 0;  // query heads that attention works on together
+};
+
+struct Fp8Machine {
+  int32_t multiprocessors = 0, teams = 1;  // teams of one CTA; a CTA of the pre-pass or of attention fills an SM
+};
+
+class Fp8Plan {
+ public:
+  static constexpr int kMaxChunks = 64;  // statistics units of a head: the last one adds all up
+
+  static int64_t block_rows(int32_t head_dim) { return head_dim == 64 ? 256 : 128; }
+
+  // The units of one kv head.
+  static Fp8Schedule units(const Fp8Problem& p) {
+    constexpr int kBlocks = 4, kFewBlocks = 2, kManyBlocks = 32;
+    const int64_t block = block_rows(p.head_dim);
+    const int64_t key_blocks = ceil_div(p.lk_padded, block), q_blocks = ceil_div(p.lq_padded, block);
+    Fp8Schedule s;
+    // A unit's own cost, of waiting and telling, is that of about one block. Short heads need small units all the same:
+    // attention waits for the first head.
+    s.run = key_blocks >= kManyBlocks ? kBlocks : kFewBlocks;
+    s.chunk_blocks = static_cast<int32_t>(std::max<int64_t>(s.run, ceil_div(key_blocks, kMaxChunks)));
+    s.chunks = divisor(std::max<int64_t>(1, ceil_div(p.lk, s.chunk_blocks * block)));
+    s.kv_units = divisor(ceil_div(key_blocks, s.run));
+    s.q_member_units = divisor(ceil_div(q_blocks, s.run));
+    s.q_units = Divisor(s.q_member_units.value * p.group);
+    s.heads_kv = Divisor(p.heads_kv);
+    s.heads = p.batch * p.heads_kv;
+    return s;
+  }
+
+  // CTAs of the pre-pass: one per SM, or fewer if there is too little to do.
+  static int32_t ctas(const Fp8Schedule& s, const Fp8Machine& m) {
+    return static_cast<int32_t>(std::min<int64_t>(m.multiprocessors, ceil_div(s.units(), m.teams)));
+  }
+
+  // Everything is quantised before what comes next.
+  static Fp8Schedule all_before(const Fp8Problem& p, const Fp8Machine& m) {
+    Fp8Schedule s = units(p);
+    s.late_ctas = ctas(s, m);
+    set_rounds(m, &s);
+    s.early_units = s.units();
+    return s;
+  }
+
+  // The first heads by all CTAs, the others by late_ctas of them while attention works.
+  static Fp8Schedule beside_attention(const Fp8Problem& p, const Fp8Machine& m) {
+    Fp8Schedule s = units(p);
+    const Times t = times(p);
+    // Attention's first items come from so many query heads; with a causal mask from a whole section.
+    const int64_t first_items = int64_t{m.multiprocessors} * t.streams;
+    int64_t first_heads = ceil_div(first_items, std::max<int64_t>(1, items_per_head(p))) + 1;
+    if (p.causal) first_heads = std::max(first_heads, std::min<int64_t>(first_items, p.section_heads));
+    const int64_t early_heads = ceil_div(first_heads, p.group);
+    s.late_ctas = std::min(ctas(s, m), late_ctas(p, t, early_heads, m.multiprocessors));
+    set_rounds(m, &s);
+    const int64_t early_rounds = ceil_div(early_heads, s.round_heads);
+    const int64_t early = s.round_heads * (s.chunks.value + early_rounds * s.units_per_head());
+    s.early_units = static_cast<int32_t>(std::min<int64_t>(s.units(), early));
+    return s;
+  }
+
+ private:
+  // In microseconds, as measured on an H100.
+  struct Times {
+    double block;  // to quantise a block of rows, or take its statistics, on one SM
+    double item;   // attention's work on 128 queries
+    int streams;   // items at once on one SM
+  };
+
+  static int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
+  static Divisor divisor(int64_t x) { return Divisor(static_cast<int32_t>(x)); }
+  static int64_t items_per_head(const Fp8Problem& p) { return ceil_div(p.lq, 128); }
+
+  static Times times(const Fp8Problem& p) {
+    const int streams = p.head_dim == 64 ? 2 : 1;
+    const double operations_per_sm = p.head_dim == 64 ? 5.0e6 : p.head_dim == 96 ? 5.5e6 : 6.6e6;
+    const double operations = 4.0 * 128 * p.lk * p.head_dim * (p.causal ? 0.5 : 1.0);
+    return {1.1, operations * streams / operations_per_sm, streams};
+  }
+
+  // Rounds so large that every team has something to do between a head's statistics and its K and V.
+  static void set_rounds(const Fp8Machine& m, Fp8Schedule* s) {
+    const int64_t heads = ceil_div(int64_t{6} * s->late_ctas * m.teams / 5, std::max(1, s->image_units()));
+    s->set_rounds(static_cast<int32_t>(std::max<int64_t>(1, std::min<int64_t>(s->heads, heads))));
+  }
+
+  // When `items` are done by streams of which `late` start at the time `start` and the others at 0.
+  static double finish(int64_t items, int64_t streams, int64_t late, double start, double item) {
+    for (int64_t rounds = ceil_div(items, streams);; rounds++) {
+      const double end = rounds * item;
+      const int64_t late_rounds = end > start ? static_cast<int64_t>((end - start) / item) : 0;
+      if ((streams - late) * rounds + late * late_rounds < items) continue;
+      const double earlier = start + late_rounds * item;  // the late ones' last end before that
+      const bool enough = (streams - late) * static_cast<int64_t>(earlier / item) + late * late_rounds >= items;
+      return enough ? earlier : end;
+    }
+  }
+
+  // How many CTAs quantise beside attention; all of them if there is nothing to gain. `early_heads` are done before.
+  static int late_ctas(const Fp8Problem& p, const Times& t, int64_t early_heads, int sms) {
+    if (p.lk == 0) return sms;
+    const double blocks = (3.0 * p.lk + static_cast<double>(p.group) * p.lq) / block_rows(p.head_dim);  // of a kv head
+    const double quantisation = t.block * blocks, attention = t.item / t.streams * items_per_head(p) * p.group;
+    // CTAs that keep quantisation so many times faster than attention.
+    const auto pace = [&](double lead) {
+      return static_cast<int>(std::ceil(sms * lead * quantisation / (attention + lead * quantisation)));
+    };
+    constexpr int64_t kRounds = 8;  // with fewer items per stream it matters how they fall into rounds
+    const int64_t heads = int64_t{p.batch} * p.heads_kv, streams = int64_t{sms} * t.streams;
+    const int64_t items = heads * p.group * items_per_head(p);
+    if (p.causal || items > kRounds * streams) {
+      const int late = pace(1.6);
+      return late > sms / 2 ? sms : late;  // attention has little to hide it behind
+    }
+    // SMs that start late have a round less. That may cost nothing, or a round for all.
+    const double late_work = std::max<int64_t>(0, heads - early_heads) * blocks * t.block;
+    double best = 0.98 * (late_work / sms + finish(items, streams, 0, 0, t.item));
+    int chosen = sms;
+    for (int late = pace(1.2); late <= sms / 2; late++) {
+      double end = 0;
+      for (const double longer : {1.0, 1.1, 1.25}) {  // no plan that a small error ruins
+        end += finish(items, streams, late * t.streams, longer * late_work / late, t.item) / 3;
+      }
+      if (end < best) best = end, chosen = late;
+    }
+    return chosen;
+  }
+};
+
+}  // namespace attn4j
