@@ -1,15 +1,17 @@
 // Device side of the Hopper path's quantisation.
 #pragma once
 
+#include "arch/arch.h"
 #include "device/ptx/bulk_copy.cuh"
 #include "quant/fp8_quantise.cuh"
 #include "quant/fp8_statistics.cuh"
 
 namespace attn4j {
 
-// Clears the counters of a call. An ordinary launch: the workspace's last user has finished.
+// Clears the counters of a call. An ordinary launch: the workspace's last user has finished. No template: other
+// architectures compile it, and never launch it.
 __global__ void __launch_bounds__(kTeamThreads) fp8_clear(const __grid_constant__ PrepassParams p) {
-  ptx::griddepcontrol_launch_dependents();
+  if constexpr (arch::kSm == 90) ptx::griddepcontrol_launch_dependents();
   const int i = blockIdx.x * kTeamThreads + threadIdx.x, heads = p.a.batch * p.a.heads_kv;
   if (i == 0) *p.a.work_counter = p.units_drawn[0] = p.units_drawn[1] = 0;
   if (i < heads) p.images_done[i] = p.statistics_done[i] = 0;
