@@ -133,9 +133,29 @@ public final class Attn4j {
   public static Tensor attention(
       Tensor query, Tensor key, Tensor value, int heads, Tensor attnMask) {
     AttentionOptions options = Dispatch.ambientWith(CausalMask.NONE, Float.NaN);
-    SdpaCall call =
-        new SdpaCall(query, key, value, null, 0, null, false, options, Packing.PACKED_HEADS, heads);
-    return masked(call, attnMask, Dispatch::run);
+    return masked(packedCall(query, key, value, heads, options), attnMask, Dispatch::run);
+  }
+
+  /**
+   * As {@link #attention(Tensor, Tensor, Tensor, int)}, with all that {@link
+   * #scaled_dot_product_attention(Tensor, Tensor, Tensor, Tensor, AttentionOptions, TorchSparsity)}
+   * takes.
+   *
+   * @param attnMask (batch, heads, queries, keys) or what broadcasts to it; null: none
+   * @param options causal mask, scale, precision, backend and mode; packed heads have a layout of
+   *     their own, so the options name none
+   * @param sparsity tensors on query's device; null: none
+   */
+  public static Tensor attention(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      int heads,
+      Tensor attnMask,
+      AttentionOptions options,
+      TorchSparsity sparsity) {
+    SdpaCall call = packedCall(query, key, value, heads, packedOptions(options));
+    return masked(call.withSparsity(sparsity), attnMask, Dispatch::run);
   }
 
   /**
@@ -182,6 +202,19 @@ public final class Attn4j {
     return masked(call, attnMask, Dispatch::explain);
   }
 
+  /** As {@link #explain(Tensor, Tensor, Tensor)}, for {@link #attention} with all arguments. */
+  public static List<BackendVerdict> explain(
+      Tensor query,
+      Tensor key,
+      Tensor value,
+      int heads,
+      Tensor attnMask,
+      AttentionOptions options,
+      TorchSparsity sparsity) {
+    SdpaCall call = packedCall(query, key, value, heads, packedOptions(options));
+    return masked(call.withSparsity(sparsity), attnMask, Dispatch::explain);
+  }
+
   /**
    * How SpargeAttn divides a call into blocks: the last two sizes of {@link
    * TorchSparsity#blockMask} and {@link TorchSparsity#blockMap}. Runs nothing.
@@ -190,8 +223,13 @@ public final class Attn4j {
    */
   public static BlockGrid blockGrid(
       Tensor query, Tensor key, Tensor value, AttentionOptions options) {
-    AttentionOptions dense = require(options).toBuilder().sparsity(SparsityOptions.OFF).build();
-    return Dispatch.blockGrid(optionsCall(query, key, value, dense));
+    return Dispatch.blockGrid(optionsCall(query, key, value, dense(require(options))));
+  }
+
+  /** As {@link #blockGrid(Tensor, Tensor, Tensor, AttentionOptions)}, for {@link #attention}. */
+  public static BlockGrid blockGrid(
+      Tensor query, Tensor key, Tensor value, int heads, AttentionOptions options) {
+    return Dispatch.blockGrid(packedCall(query, key, value, heads, dense(packedOptions(options))));
   }
 
   /**
@@ -290,6 +328,26 @@ public final class Attn4j {
     Packing packing = packing(query, all);
     boolean grouped = packing.rank() == 4;
     return new SdpaCall(query, key, value, null, 0, null, grouped, all, packing, 0);
+  }
+
+  private static SdpaCall packedCall(
+      Tensor query, Tensor key, Tensor value, int heads, AttentionOptions options) {
+    return new SdpaCall(
+        query, key, value, null, 0, null, false, options, Packing.PACKED_HEADS, heads);
+  }
+
+  private static AttentionOptions packedOptions(AttentionOptions options) {
+    if (require(options).layout() != TensorLayout.HND) {
+      throw new InvalidAttentionArgumentException(
+          "options.layout is "
+              + options.layout()
+              + "; packed heads have a layout of their own, and the default is accepted");
+    }
+    return Dispatch.inScope(options);
+  }
+
+  private static AttentionOptions dense(AttentionOptions options) {
+    return options.toBuilder().sparsity(SparsityOptions.OFF).build();
   }
 
   private static Packing packing(Tensor query, AttentionOptions options) {

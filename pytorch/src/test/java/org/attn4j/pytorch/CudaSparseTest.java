@@ -14,6 +14,7 @@ import org.attn4j.BackendVerdict.Outcome;
 import org.attn4j.BlockGrid;
 import org.attn4j.InvalidAttentionArgumentException;
 import org.attn4j.SparsityOptions;
+import org.attn4j.TensorLayout;
 import org.attn4j.UnsupportedAttentionException;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
@@ -137,6 +138,39 @@ public class CudaSparseTest {
         Torch.Difference difference = Torch.Difference.of(actual, expected);
         assertTrue(difference.relativeL1() < DENSE_L1, type + ": " + difference);
       }
+    }
+  }
+
+  /**
+   * Packed heads, with the same numbers as views of them: the same output, bit for bit, and map.
+   */
+  @Test
+  @SuppressWarnings("try")
+  public void packedHeadsAreViews() {
+    try (PointerScope scope = new PointerScope()) {
+      Tensor x = draw(HEADS).transpose(1, 2).contiguous(); // (batch, sequence, heads, channels)
+      Tensor packed = x.flatten(2, 3);
+      AttentionOptions options = sparge(SparsityOptions.byTopk(0.5f));
+      AttentionOptions nhd = options.toBuilder().layout(TensorLayout.NHD).build();
+      BlockGrid grid = Attn4j.blockGrid(packed, packed, packed, (int) HEADS, options);
+      assertEquals(grid, Attn4j.blockGrid(x, x, x, nhd));
+      long[] blocks = {BATCH, HEADS, grid.queryBlocks(), grid.keyBlocks()};
+      Tensor map = full(ScalarType.Char, 7, blocks);
+      Tensor mapOfViews = full(ScalarType.Char, 8, blocks);
+      Tensor actual =
+          Attn4j.attention(
+              packed,
+              packed,
+              packed,
+              (int) HEADS,
+              null,
+              options,
+              TorchSparsity.builder().blockMap(map).build());
+      Tensor expected =
+          Attn4j.scaled_dot_product_attention(
+              x, x, x, null, nhd, TorchSparsity.builder().blockMap(mapOfViews).build());
+      assertTrue(map.equal(mapOfViews));
+      assertTrue(actual.equal(expected.flatten(2, 3)));
     }
   }
 

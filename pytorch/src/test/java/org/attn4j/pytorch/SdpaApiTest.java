@@ -186,6 +186,69 @@ public class SdpaApiTest {
     assertClose(Attn4j.attention(packedQ, packedK, packedV, 6, mask), expected);
   }
 
+  /** Packed heads with options: the same call on views, whoever serves it. */
+  @Test
+  public void packedHeadsTakeOptions() {
+    Tensor packedQ = torch.randn(2, 33, 240);
+    Tensor packedK = torch.randn(2, 21, 240);
+    Tensor packedV = torch.randn(2, 21, 240);
+    AttentionOptions options =
+        AttentionOptions.builder().causalMask(CausalMask.BOTTOM_RIGHT).smScale(0.3f).build();
+    AttentionOptions nhd = options.toBuilder().layout(TensorLayout.NHD).build();
+    for (Backend backend : new Backend[] {Backend.PYTORCH, Backend.CPU}) {
+      Tensor expected =
+          Attn4j.scaled_dot_product_attention(
+              packedQ.view(2, 33, 6, 40),
+              packedK.view(2, 21, 6, 40),
+              packedV.view(2, 21, 6, 40),
+              nhd.toBuilder().backend(backend).build());
+      AttentionOptions chosen = options.toBuilder().backend(backend).build();
+      Tensor actual = Attn4j.attention(packedQ, packedK, packedV, 6, null, chosen, null);
+      assertClose(actual, expected.reshape(2, 33, 240));
+      assertEquals(
+          Attn4j.explain(packedQ, packedK, packedV, 6, null, chosen, null).stream()
+              .filter(x -> x.outcome() == BackendVerdict.Outcome.SERVES)
+              .findFirst()
+              .orElseThrow()
+              .backend(),
+          backend);
+    }
+    assertEquals(
+        expectThrows(
+                InvalidAttentionArgumentException.class,
+                () -> Attn4j.attention(packedQ, packedK, packedV, 6, null, nhd, null))
+            .getMessage(),
+        "options.layout is NHD; packed heads have a layout of their own, and the default is"
+            + " accepted");
+    assertEquals(
+        expectThrows(
+                UnsupportedAttentionException.class,
+                () -> Attn4j.blockGrid(packedQ, packedK, packedV, 6, options))
+            .getMessage(),
+        "SpargeAttn can't serve the call: query is on the CPU, where PyTorch's own kernels serve"
+            + " unless the backend cpu is chosen");
+  }
+
+  /** Tensors for SpargeAttn are checked against the heads that are packed. */
+  @Test
+  public void packedHeadsTakeSparsity() {
+    Tensor x = torch.randn(2, 33, 240);
+    AttentionOptions options = AttentionOptions.DEFAULTS;
+    TorchSparsity six = TorchSparsity.builder().cdfthreshd(torch.ones(6)).build();
+    TorchSparsity four = TorchSparsity.builder().cdfthreshd(torch.ones(4)).build();
+    assertClose(Attn4j.attention(x, x, x, 6, null, options, six), Attn4j.attention(x, x, x, 6));
+    assertEquals(
+        expectThrows(
+                InvalidAttentionArgumentException.class,
+                () -> Attn4j.attention(x, x, x, 6, null, options, four))
+            .getMessage(),
+        "cdfthreshd has sizes [4]; (6) is accepted");
+    TorchSparsity report = TorchSparsity.builder().sparsity(torch.ones(2, 6)).build();
+    expectThrows(
+        UnsupportedAttentionException.class,
+        () -> Attn4j.attention(x, x, x, 6, null, options, report));
+  }
+
   @Test
   public void outputKeepsTheOrderOfQuerysMemory() {
     Tensor nhd = torch.randn(2, 33, 6, 40).transpose(1, 2);
