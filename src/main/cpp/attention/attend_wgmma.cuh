@@ -79,13 +79,13 @@ cudaError_t wgmma_launch(const AttentionArgs& a, cudaStream_t stream) {
   return cudaLaunchKernelEx(&config, wgmma_attention<P, T>, p);
 }
 
-// Reads the workspace that enqueue_sm90_prepass (quant/fp8_prepass.h) writes, on the same stream. o must allow 4-byte
-// stores: an even head_dim, even strides and a 4-byte aligned base.
 template <int kD>
 struct WgmmaDensePolicy : WgmmaBestPolicy<kD> {
   using Tiles = WgmmaAllTiles<WgmmaDensePolicy>;
 };
 
+// Reads the workspace that enqueue_sm90_prepass (quant/fp8_prepass.h) writes, on the same stream. o must allow 4-byte
+// stores: an even head_dim, even strides and a 4-byte aligned base.
 template <int kD, DType T>
 struct WgmmaInt8Fp8 {
   using Policy = WgmmaDensePolicy<kD>;

@@ -1,6 +1,7 @@
 #include "host/choose.h"
 
 #include "arch/arch.h"
+#include "quant/fp8_plan.h"
 
 namespace attn4j {
 namespace {
@@ -11,18 +12,16 @@ struct HopperRates {
   int32_t head_dim;
   double exact, exact_causal;  // operations per second
   double fp8, fp8_causal;      // the attention kernel alone, long sequences
-  double rows;                 // that the pre-pass quantises per second: of Q once, of K once, of V twice
-  double streams;              // items of 128 queries that are worked on at once
 };
 constexpr HopperRates kHopperRates[] = {
-    {64, 560e12, 500e12, 720e12, 650e12, 30.7e9, 264},
-    {96, 640e12, 600e12, 790e12, 735e12, 15.4e9, 132},
-    {128, 700e12, 655e12, 940e12, 860e12, 15.4e9, 132},
+    {64, 560e12, 500e12, 720e12, 650e12},
+    {96, 640e12, 600e12, 790e12, 735e12},
+    {128, 700e12, 655e12, 940e12, 860e12},
 };
 
 // The FP8 path's constant costs: an item's beginning and end; two more launches and the wait for the first heads'
 // images.
-constexpr double kItemSeconds = 2.5e-6, kStartSeconds = 13e-6;
+constexpr double kItemSeconds = 2.5e-6, kStartSeconds = 13e-6, kMultiprocessors = 132;
 
 bool exact_is_faster(const AttentionArgs& a) {
   const HopperRates* rates = nullptr;
@@ -34,10 +33,12 @@ bool exact_is_faster(const AttentionArgs& a) {
   const double d = rates->head_dim, heads_q = static_cast<double>(a.batch) * a.heads_q;
   const double heads_kv = static_cast<double>(a.batch) * a.heads_kv;
   const double operations = 4. * d * heads_q * a.lq * a.lk * (causal ? 0.5 : 1.);
-  const double rows = heads_q * a.lq + 3. * heads_kv * a.lk, items = heads_q * ((a.lq + 127) / 128);
+  // The pre-pass takes each row of Q and K once, of V twice.
+  const double blocks = (heads_q * a.lq + 3. * heads_kv * a.lk) / Fp8Plan::block_rows(rates->head_dim);
+  const double items = heads_q * ((a.lq + 127) / 128), streams = kMultiprocessors * Fp8Plan::streams(rates->head_dim);
   const double exact = operations / (causal ? rates->exact_causal : rates->exact);
-  const double fp8 = operations / (causal ? rates->fp8_causal : rates->fp8) + items / rates->streams * kItemSeconds +
-                     rows / rates->rows + kStartSeconds;
+  const double fp8 = operations / (causal ? rates->fp8_causal : rates->fp8) + items / streams * kItemSeconds +
+                     blocks / kMultiprocessors * Fp8Plan::kBlockMicroseconds * 1e-6 + kStartSeconds;
   return exact < fp8;
 }
 

@@ -27,7 +27,12 @@ class Fp8Plan {
  public:
   static constexpr int kMaxChunks = 64;  // statistics units of a head: the last one adds all up
 
-  static int64_t block_rows(int32_t head_dim) { return head_dim == 64 ? 256 : 128; }
+  // To quantise a block of rows, or take its statistics, on one SM of an H100, in microseconds.
+  static constexpr double kBlockMicroseconds = 1.1;
+
+  static constexpr int32_t block_rows(int32_t head_dim) { return head_dim == 64 ? 256 : 128; }
+  // Items of 128 queries that attention works on at once on one SM.
+  static constexpr int32_t streams(int32_t head_dim) { return head_dim == 64 ? 2 : 1; }
 
   // The units of one kv head.
   static Fp8Schedule units(const Fp8Problem& p) {
@@ -65,13 +70,12 @@ class Fp8Plan {
   // The first heads by all CTAs, the others by late_ctas of them while attention works.
   static Fp8Schedule beside_attention(const Fp8Problem& p, const Fp8Machine& m) {
     Fp8Schedule s = units(p);
-    const Times t = times(p);
     // Attention's first items come from so many query heads; with a causal mask from a whole section.
-    const int64_t first_items = int64_t{m.multiprocessors} * t.streams;
+    const int64_t first_items = int64_t{m.multiprocessors} * streams(p.head_dim);
     int64_t first_heads = ceil_div(first_items, std::max<int64_t>(1, items_per_head(p))) + 1;
     if (p.causal) first_heads = std::max(first_heads, std::min<int64_t>(first_items, p.section_heads));
     const int64_t early_heads = ceil_div(first_heads, p.group);
-    s.late_ctas = std::min(ctas(s, m), late_ctas(p, t, early_heads, m.multiprocessors));
+    s.late_ctas = std::min(ctas(s, m), late_ctas(p, early_heads, m.multiprocessors));
     set_rounds(m, &s);
     const int64_t early_rounds = ceil_div(early_heads, s.round_heads);
     const int64_t early = s.round_heads * (s.chunks.value + early_rounds * s.units_per_head());
@@ -80,22 +84,15 @@ class Fp8Plan {
   }
 
  private:
-  // In microseconds, as measured on an H100.
-  struct Times {
-    double block;  // to quantise a block of rows, or take its statistics, on one SM
-    double item;   // attention's work on 128 queries
-    int streams;   // items at once on one SM
-  };
-
   static int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
   static Divisor divisor(int64_t x) { return Divisor(static_cast<int32_t>(x)); }
   static int64_t items_per_head(const Fp8Problem& p) { return ceil_div(p.lq, 128); }
 
-  static Times times(const Fp8Problem& p) {
-    const int streams = p.head_dim == 64 ? 2 : 1;
+  // Attention's work on one item, in microseconds, as measured on an H100.
+  static double item_time(const Fp8Problem& p) {
     const double operations_per_sm = p.head_dim == 64 ? 5.0e6 : p.head_dim == 96 ? 5.5e6 : 6.6e6;
     const double operations = 4.0 * 128 * p.lk * p.head_dim * (p.causal ? 0.5 : 1.0);
-    return {1.1, operations * streams / operations_per_sm, streams};
+    return operations * streams(p.head_dim) / operations_per_sm;
   }
 
   // Rounds so large that every team has something to do between a head's statistics and its K and V.
@@ -117,30 +114,34 @@ class Fp8Plan {
   }
 
   // How many CTAs quantise beside attention; all of them if there is nothing to gain. `early_heads` are done before.
-  static int late_ctas(const Fp8Problem& p, const Times& t, int64_t early_heads, int sms) {
+  static int late_ctas(const Fp8Problem& p, int64_t early_heads, int sms) {
     if (p.lk == 0) return sms;
     const double blocks = (3.0 * p.lk + static_cast<double>(p.group) * p.lq) / block_rows(p.head_dim);  // of a kv head
-    const double quantisation = t.block * blocks, attention = t.item / t.streams * items_per_head(p) * p.group;
+    const int per_sm = streams(p.head_dim);
+    const double item = item_time(p), quantisation = kBlockMicroseconds * blocks;
+    const double attention = item / per_sm * items_per_head(p) * p.group;
     // CTAs that keep quantisation so many times faster than attention.
     const auto pace = [&](double lead) {
       return static_cast<int>(std::ceil(sms * lead * quantisation / (attention + lead * quantisation)));
     };
     constexpr int64_t kRounds = 8;  // with fewer items per stream it matters how they fall into rounds
-    const int64_t heads = int64_t{p.batch} * p.heads_kv, streams = int64_t{sms} * t.streams;
+    const int64_t heads = int64_t{p.batch} * p.heads_kv, all_streams = int64_t{sms} * per_sm;
     const int64_t items = heads * p.group * items_per_head(p);
-    if (p.causal || items > kRounds * streams) {
+    if (p.causal || items > kRounds * all_streams) {
       const int late = pace(1.6);
       return late > sms / 2 ? sms : late;  // attention has little to hide it behind
     }
     // SMs that start late have a round less. That may cost nothing, or a round for all.
-    const double late_work = std::max<int64_t>(0, heads - early_heads) * blocks * t.block;
-    double best = 0.98 * (late_work / sms + finish(items, streams, 0, 0, t.item));
+    const double late_work = std::max<int64_t>(0, heads - early_heads) * blocks * kBlockMicroseconds;
+    double best = 0.98 * (late_work / sms + finish(items, all_streams, 0, 0, item));
     int chosen = sms;
     for (int late = pace(1.2); late <= sms / 2; late++) {
-      double end = 0;
-      for (const double longer : {1.0, 1.1, 1.25}) {  // no plan that a small error ruins
-        end += finish(items, streams, late * t.streams, longer * late_work / late, t.item) / 3;
-      }
+      const auto end_if = [&](double longer) {  // than expected the late work takes
+        return finish(items, all_streams, late * per_sm, longer * late_work / late, item);
+      };
+      const double expected = end_if(1.0);
+      if (expected >= best) continue;
+      const double end = (expected + end_if(1.1) + end_if(1.25)) / 3;  // no plan that a small error ruins
       if (end < best) best = end, chosen = late;
     }
     return chosen;

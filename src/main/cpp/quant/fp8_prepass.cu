@@ -19,7 +19,6 @@ Fp8Problem problem_of(int32_t head_dim, const AttentionArgs& a) {
   p.lq = a.lq, p.lk = a.lk, p.lq_padded = a.lq_padded, p.lk_padded = a.lk_padded;
   p.head_dim = head_dim;
   p.causal = a.causal_offset != kNotCausal;
-  p.section_heads = wgmma_section_heads(a, head_dim);
   return p;
 }
 
@@ -40,11 +39,12 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   p.statistics_done = a.images_done + a.batch * a.heads_kv;
   p.units_drawn = p.statistics_done + a.batch * a.heads_kv;
   p.key_tile = kernel.key_tile;
-  static_assert(PrepassShape<D>::kBlock == (D == 64 ? 256 : 128), "as Fp8Plan::block_rows says");
+  static_assert(PrepassShape<D>::kBlock == Fp8Plan::block_rows(D));
   const Fp8Machine machine{multiprocessors, kTeams<kPool>};
   const bool selects_blocks = kernel.family != Family::kWgmmaInt8Fp8;  // between this and attention, from all heads
-  p.schedule = selects_blocks ? Fp8Plan::all_before(problem_of(D, a), machine)
-                              : Fp8Plan::beside_attention(problem_of(D, a), machine);
+  Fp8Problem problem = problem_of(D, a);
+  problem.section_heads = wgmma_section_heads(a, D);
+  p.schedule = selects_blocks ? Fp8Plan::all_before(problem, machine) : Fp8Plan::beside_attention(problem, machine);
   const int cleared = std::max(a.batch * a.heads_kv, extras.cleared_count);
   fp8_clear<<<ceil_div(cleared, kTeamThreads), kTeamThreads, 0, stream>>>(p);
   error = cudaGetLastError();

@@ -193,7 +193,6 @@ template <int D, DType T, bool kPool>
 __device__ __forceinline__ void quantise_q(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
                                            const RowsBuffer<D>& rows, Pool<D>& pool) {
   using Shape = PrepassShape<D>;
-  using E = Element<T>;
   const AttentionArgs& a = p.a;
   constexpr int kPasses = Shape::kBlock / Shape::kRowsAtOnce;
   const int first_row = step.first, piece = team.thread() % Shape::kLanes;
