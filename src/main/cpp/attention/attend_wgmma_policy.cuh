@@ -48,7 +48,7 @@ struct WgmmaPolicy : WgmmaTuning<D> {
   // Shared memory: offsets in bytes.
   static constexpr int kKBytes = kKeys * D, kVBytes = kKeys * kVRows, kScaleBytes = kKeys / 32 * 16;
   static constexpr int kFirstBytes = kKBytes + kScaleBytes;  // what K's barrier waits for
-  static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4, kVScaleBytes = D * 4;
+  static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4, kVScaleBytes = 2 * D * 4;
   static constexpr int kQAt = 0, kKAt = kQAt + 2 * kQBytes, kVAt = kKAt + kStages * kKBytes;
   static constexpr int kScaleAt = kVAt + kStages * kVBytes, kQScaleAt = kScaleAt + kStages * kScaleBytes;
   static constexpr int kVScaleAt = kQScaleAt + 2 * kQScaleBytes, kItemAt = kVScaleAt + 2 * kVScaleBytes;
@@ -86,7 +86,7 @@ struct SlabPolicy {
   // Shared memory of a stream: offsets in bytes. A slab holds a warpgroup's O, and two factors for each thread.
   static constexpr int kKBytes = kKeys * D, kVBytes = kKeys * kVRows, kScaleBytes = kKeys / 32 * 16;
   static constexpr int kFirstBytes = kKBytes + kScaleBytes + kVBytes;  // what K's barrier waits for
-  static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4, kVScaleBytes = D * 4;
+  static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4, kVScaleBytes = 2 * D * 4;
   static constexpr int kSlabBytes = 128 * (kVRows / 2 * 4 + 8);
   static constexpr int kQAt = 0, kKAt = kQAt + 2 * kQBytes, kVAt = kKAt + kStages * kKBytes;
   static constexpr int kSlabAt = kVAt + kStages * kVBytes, kScaleAt = kSlabAt + kConsumers * kSlabBytes;

@@ -39,9 +39,12 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
   for (int i = 0; i < P::kHeadDim / 8; i++) {
     if (8 * i >= a.head_dim) break;
     const float2 s = reinterpret_cast<const float2*>(v_scale)[4 * i + quad_lane];
+    const float2 m = reinterpret_cast<const float2*>(v_scale + P::kHeadDim)[4 * i + quad_lane];
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-      const uint32_t two = E::pack(sums[4 * i + 2 * r] * inverse[r] * s.x, sums[4 * i + 2 * r + 1] * inverse[r] * s.y);
+      const float some = sum[r] == 0.f ? 0.f : 1.f;
+      const uint32_t two = E::pack(fmaf(sums[4 * i + 2 * r] * inverse[r], s.x, some * m.x),
+                                   fmaf(sums[4 * i + 2 * r + 1] * inverse[r], s.y, some * m.y));
       if (valid[r]) *reinterpret_cast<uint32_t*>(target[r] + 8 * i) = two;
     }
   }

@@ -31,24 +31,25 @@ struct Element<DType::kFloat16> {
   static __device__ __forceinline__ float2 unpack(uint32_t x) {
     return __half22float2(*reinterpret_cast<const __half2*>(&x));
   }
-  // Two maxima and the next two absolute values; NaN counts for nothing.
-  static __device__ __forceinline__ uint32_t max_abs(uint32_t most, uint32_t x) {
-    x &= 0x7fff7fffu;
-    const __half2 m = __hmax2(*reinterpret_cast<const __half2*>(&most), *reinterpret_cast<const __half2*>(&x));
-    return *reinterpret_cast<const uint32_t*>(&m);
+  // Maximum and minimum of both halves; a NaN stays one.
+  static __device__ __forceinline__ uint32_t max2(uint32_t x, uint32_t y) { return word(__hmax2_nan(two(x), two(y))); }
+  static __device__ __forceinline__ uint32_t min2(uint32_t x, uint32_t y) { return word(__hmin2_nan(two(x), two(y))); }
+  // The same, but a NaN counts for nothing.
+  static __device__ __forceinline__ uint32_t number_max2(uint32_t x, uint32_t y) {
+    return word(__hmax2(two(x), two(y)));
   }
-  // Of both halves; a NaN stays one.
-  static __device__ __forceinline__ uint32_t max2(uint32_t x, uint32_t y) {
-    const __half2 m = __hmax2_nan(*reinterpret_cast<const __half2*>(&x), *reinterpret_cast<const __half2*>(&y));
-    return *reinterpret_cast<const uint32_t*>(&m);
+  static __device__ __forceinline__ uint32_t number_min2(uint32_t x, uint32_t y) {
+    return word(__hmin2(two(x), two(y)));
   }
-  static __device__ __forceinline__ uint32_t min2(uint32_t x, uint32_t y) {
-    const __half2 m = __hmin2_nan(*reinterpret_cast<const __half2*>(&x), *reinterpret_cast<const __half2*>(&y));
-    return *reinterpret_cast<const uint32_t*>(&m);
-  }
+  static __device__ __forceinline__ uint32_t sub2(uint32_t x, uint32_t y) { return word(__hsub2(two(x), two(y))); }
+  static __device__ __forceinline__ uint32_t neg2(uint32_t x) { return x ^ 0x80008000u; }
   static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     ptx::mma_m16n8k16_f16(d, a, b0, b1);
   }
+
+ private:
+  static __device__ __forceinline__ __half2 two(uint32_t x) { return *reinterpret_cast<const __half2*>(&x); }
+  static __device__ __forceinline__ uint32_t word(__half2 x) { return *reinterpret_cast<const uint32_t*>(&x); }
 };
 
 template <>
@@ -63,25 +64,25 @@ struct Element<DType::kBFloat16> {
   static __device__ __forceinline__ float2 unpack(uint32_t x) {
     return make_float2(__uint_as_float(x << 16), __uint_as_float(x & 0xffff0000u));
   }
-  static __device__ __forceinline__ uint32_t max_abs(uint32_t most, uint32_t x) {
-    x &= 0x7fff7fffu;
-    const __nv_bfloat162 m =
-        __hmax2(*reinterpret_cast<const __nv_bfloat162*>(&most), *reinterpret_cast<const __nv_bfloat162*>(&x));
-    return *reinterpret_cast<const uint32_t*>(&m);
+  static __device__ __forceinline__ uint32_t max2(uint32_t x, uint32_t y) { return word(__hmax2_nan(two(x), two(y))); }
+  static __device__ __forceinline__ uint32_t min2(uint32_t x, uint32_t y) { return word(__hmin2_nan(two(x), two(y))); }
+  static __device__ __forceinline__ uint32_t number_max2(uint32_t x, uint32_t y) {
+    return word(__hmax2(two(x), two(y)));
   }
-  static __device__ __forceinline__ uint32_t max2(uint32_t x, uint32_t y) {
-    const __nv_bfloat162 m =
-        __hmax2_nan(*reinterpret_cast<const __nv_bfloat162*>(&x), *reinterpret_cast<const __nv_bfloat162*>(&y));
-    return *reinterpret_cast<const uint32_t*>(&m);
+  static __device__ __forceinline__ uint32_t number_min2(uint32_t x, uint32_t y) {
+    return word(__hmin2(two(x), two(y)));
   }
-  static __device__ __forceinline__ uint32_t min2(uint32_t x, uint32_t y) {
-    const __nv_bfloat162 m =
-        __hmin2_nan(*reinterpret_cast<const __nv_bfloat162*>(&x), *reinterpret_cast<const __nv_bfloat162*>(&y));
-    return *reinterpret_cast<const uint32_t*>(&m);
-  }
+  static __device__ __forceinline__ uint32_t sub2(uint32_t x, uint32_t y) { return word(__hsub2(two(x), two(y))); }
+  static __device__ __forceinline__ uint32_t neg2(uint32_t x) { return x ^ 0x80008000u; }
   static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     ptx::mma_m16n8k16_bf16(d, a, b0, b1);
   }
+
+ private:
+  static __device__ __forceinline__ __nv_bfloat162 two(uint32_t x) {
+    return *reinterpret_cast<const __nv_bfloat162*>(&x);
+  }
+  static __device__ __forceinline__ uint32_t word(__nv_bfloat162 x) { return *reinterpret_cast<const uint32_t*>(&x); }
 };
 
 // Eight channels that start at p as fp32, zeros from channel `valid` on. `vector` promises 16-byte alignment and

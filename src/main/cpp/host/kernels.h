@@ -54,8 +54,9 @@ struct AttentionArgs {
                                      // has its scales inside the image (quant/int8.cuh)
   const float* k_mean = nullptr;     // [b, hkv][head_dim] or null
   const uint8_t* v_image = nullptr;  // [b, hkv][...] e4m3, transposed (quant/fp8_image.cuh)
-  const float* v_scale = nullptr;    // [b, hkv][D]
-  const int8_t* q_image = nullptr;   // [b, hq][lq_padded * D], where a kernel wants Q quantised before it
+  // [b, hkv][2][D]: scales of V's channels, then the mean of what rounding took from them, which is added to the output
+  const float* v_scale = nullptr;
+  const int8_t* q_image = nullptr;  // [b, hq][lq_padded * D], where a kernel wants Q quantised before it
   // [2][b, hq][lq_padded]: scales of Q's rows with scale_log2 folded in, then q . mean(k) in log2 units for the LSE
   const float* q_scale = nullptr;
   int32_t lk_padded = 0, lq_padded = 0;

@@ -37,7 +37,8 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   p.statistics = statistics;
   p.images_done = a.images_done;
   p.statistics_done = a.images_done + a.batch * a.heads_kv;
-  p.units_drawn = p.statistics_done + a.batch * a.heads_kv;
+  p.values_done = p.statistics_done + a.batch * a.heads_kv;
+  p.units_drawn = p.values_done + a.batch * a.heads_kv;
   p.key_tile = kernel.key_tile;
   static_assert(PrepassShape<D>::kBlock == Fp8Plan::block_rows(D));
   const Fp8Machine machine{multiprocessors, kTeams<kPool>};
@@ -86,12 +87,13 @@ Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& a) no
   w.k_scale = slice(kv_heads * (keys / 8) * 4);
   w.k_mean = slice(kv_heads * a.head_dim * 4);
   w.v_image = slice(kv_heads * keys * (d + 8));
-  w.v_scale = slice(kv_heads * d * 4);
+  w.v_scale = slice(2 * kv_heads * d * 4);  // scales, mean errors
   w.q_image = slice(q_heads * queries * d);
   w.q_scale = slice(2 * q_heads * queries * 4);  // scales, then q . mean(k)
-  w.statistics = slice(kv_heads * (Fp8Plan::units(problem_of(kernel.head_dim, a)).chunks.value + 1) * 2 * d * 4);
+  w.statistics =
+      slice(kv_heads * 4 * head_statistics_size(Fp8Plan::units(problem_of(kernel.head_dim, a)), kernel.head_dim));
   w.work_counter = 256;
-  w.images_done = slice((2 * kv_heads + 2) * 4);
+  w.images_done = slice((3 * kv_heads + 2) * 4);
   return w;
 }
 

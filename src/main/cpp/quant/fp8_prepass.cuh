@@ -1,6 +1,8 @@
 // Device side of the Hopper path's quantisation.
 #pragma once
 
+#include <algorithm>
+
 #include "arch/arch.h"
 #include "device/ptx/bulk_copy.cuh"
 #include "quant/fp8_quantise.cuh"
@@ -14,7 +16,7 @@ __global__ void __launch_bounds__(kTeamThreads) fp8_clear(const __grid_constant_
   if constexpr (arch::kSm == 90) ptx::griddepcontrol_launch_dependents();
   const int i = blockIdx.x * kTeamThreads + threadIdx.x, heads = p.a.batch * p.a.heads_kv;
   if (i == 0) *p.a.work_counter = p.units_drawn[0] = p.units_drawn[1] = 0;
-  if (i < heads) p.images_done[i] = p.statistics_done[i] = 0;
+  if (i < heads) p.images_done[i] = p.statistics_done[i] = p.values_done[i] = 0;
   if (i < p.extras.cleared_count) p.extras.cleared[i] = 0;
 }
 
@@ -23,7 +25,7 @@ template <bool kPool>
 constexpr int kTeams = kPool ? 2 : 3;
 
 template <int D>
-struct PrepassShared {  // of a team
+struct PrepassShared {  // of a team, aligned as its rows are
   RowsBuffer<D> rows[2];
   int32_t tickets[2];  // in turn, so that one is written while the other is read
   union {
@@ -35,7 +37,9 @@ struct PrepassShared {  // of a team
 // Without pooling the scratch memory of the pools is left out.
 template <int D, bool kPool>
 constexpr int kPrepassTeamBytes =
-    (sizeof(RowsBuffer<D>) * 2 + 16 + (kPool ? sizeof(Pool<D>) : sizeof(StatisticsScratch<D>)) + 15) / 16 * 16;
+    (sizeof(RowsBuffer<D>) * 2 + 16 +
+     (kPool ? std::max(sizeof(Pool<D>), sizeof(StatisticsScratch<D>)) : sizeof(StatisticsScratch<D>)) + 127) /
+    128 * 128;
 
 // Hands out the units (quant/fp8_schedule.h): one thread of a team draws its next unit while the team works. Whatever a
 // team draws comes after what it has drawn before.
@@ -57,7 +61,7 @@ struct Fp8Tickets {
 
 template <int D, DType T, bool kPool>
 __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(const __grid_constant__ PrepassParams p) {
-  extern __shared__ __align__(16) unsigned char shared[];
+  extern __shared__ __align__(128) unsigned char shared[];
   const Fp8Team team;
   auto& mine = *reinterpret_cast<PrepassShared<D>*>(shared + team.number() * kPrepassTeamBytes<D, kPool>);
   const int own = team.number() * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
@@ -108,7 +112,7 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
     } else if (now.task == Fp8Task::kK) {
       quantise_k<D, T, kPool>(team, p, now, mine.rows[i], mine.pool);
     } else {
-      quantise_v<D, T>(team, p, now, mine.rows[i]);
+      quantise_v<D, T>(team, p, now, mine.rows[i], mine.statistics);
     }
     if (draws) mine.tickets[turn] = drawn;
     if (now.ends_unit() && now.task != Fp8Task::kStatistics) complete = p.images_done + now.kv_head;

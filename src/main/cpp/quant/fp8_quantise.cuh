@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "device/ptx/fp8.cuh"
-#include "device/ptx/ordering.cuh"
+#include "device/ptx/shared_access.cuh"
 #include "quant/fp8_image.cuh"
 #include "quant/fp8_pool.cuh"
 #include "quant/fp8_rows.cuh"
@@ -14,10 +14,9 @@
 namespace attn4j {
 
 constexpr int kPooledKeys = 64, kPooledQueries = 128;  // rows of the blocks that are pooled
-constexpr float kMinAbsmax = 1e-12f;
 
 template <int D>
-using Pool = PoolScratch<D, PrepassShape<D>::kRowsAtOnce>;
+using Pool = PoolScratch<D, kTeamThreads / PrepassShape<D>::kLanes>;
 
 __device__ __forceinline__ int round_up(int x, int multiple) { return (x + multiple - 1) / multiple * multiple; }
 
@@ -29,12 +28,95 @@ __device__ __forceinline__ uint32_t round_int8x4(float a, float b, float c, floa
   return __byte_perm(__byte_perm(x, y, 0x0040), __byte_perm(z, w, 0x0040), 0x5410);
 }
 
-template <int kLanes>
-__device__ __forceinline__ float lanes_max(float x) {
-#pragma unroll
-  for (int o = kLanes / 2; o > 0; o >>= 1) x = ptx::max_nan(x, __shfl_xor_sync(kFullWarp, x, o));
-  return x;
+__device__ __forceinline__ uint32_t mul2(uint32_t x, __half2 factor) {
+  const __half2 y = __hmul2(*reinterpret_cast<const __half2*>(&x), factor);
+  return *reinterpret_cast<const uint32_t*>(&y);
 }
+
+// Two products as fp16 numbers.
+__device__ __forceinline__ uint32_t scaled(float x, float y, float factor) {
+  const __half2 two = __floats2half2_rn(x * factor, y * factor);
+  return *reinterpret_cast<const uint32_t*>(&two);
+}
+
+// A thread's part of a row: 16-bit elements, two in a word.
+template <int D>
+struct RowPart {
+  static constexpr int kPieces = PrepassShape<D>::kPartChannels / 8, kWords = 4 * kPieces;
+  uint32_t words[kWords];
+
+  __device__ __forceinline__ void load(const RowsBuffer<D>& rows, int row, int part) {
+#pragma unroll
+    for (int i = 0; i < kPieces; i++) {
+      const uint4 x = ptx::load_shared16(rows.address(row, part * kPieces + i));
+      words[4 * i] = x.x, words[4 * i + 1] = x.y, words[4 * i + 2] = x.z, words[4 * i + 3] = x.w;
+    }
+  }
+
+  template <DType T>
+  __device__ __forceinline__ void subtract(const uint32_t* shift) {  // global memory, the same for many lanes
+#pragma unroll
+    for (int i = 0; i < kPieces; i++) {
+      const uint4 s = *reinterpret_cast<const uint4*>(shift + 4 * i);
+      words[4 * i] = Element<T>::sub2(words[4 * i], s.x), words[4 * i + 1] = Element<T>::sub2(words[4 * i + 1], s.y);
+      words[4 * i + 2] = Element<T>::sub2(words[4 * i + 2], s.z);
+      words[4 * i + 3] = Element<T>::sub2(words[4 * i + 3], s.w);
+    }
+  }
+
+  // The largest absolute value; NaN if there is one.
+  template <DType T>
+  __device__ __forceinline__ float absmax() const {
+    using E = Element<T>;
+    // Of three operands each: an absolute value would be an instruction more.
+    uint32_t high = E::max2(words[0], words[1]), low = E::min2(words[0], words[1]);
+#pragma unroll
+    for (int i = 2; i < kWords; i += 2) {
+      high = E::max2(E::max2(high, words[i]), words[i + 1]);
+      low = E::min2(E::min2(low, words[i]), words[i + 1]);
+    }
+    const float2 two = E::unpack(E::max2(high, E::neg2(low)));
+    return ptx::max_nan(two.x, two.y);
+  }
+
+  // Writes INT8 codes of all elements, with a scale that makes `absmax` 127, negated if `sign` is. Returns the scale.
+  template <DType T>
+  __device__ __forceinline__ float quantise(float absmax, float sign, int8_t* image) const {
+    // Below, 127 / absmax is no fp16 number.
+    constexpr float kLeastPacked = 0x1p-8f, kMinAbsmax = 1e-12f;
+    if (T == DType::kFloat16 && absmax >= kLeastPacked && absmax < kInfinity) {
+      // Two at once: added to 1.5 * 2^10, the low byte of an fp16 number is the integer, rounded once, to nearest even.
+      const __half inverse = __float2half_rn(sign * 127.f * ptx::rcp_approx_ftz(absmax));
+      const __half2 factor = __half2half2(inverse), magic = __float2half2_rn(1536.f);
+      store_codes(image, [&](uint32_t x, uint32_t y) {
+        return __byte_perm(fma2(x, factor, magic), fma2(y, factor, magic), 0x6420);
+      });
+      return ptx::rcp_approx_ftz(fabsf(__half2float(inverse)));
+    }
+    const float most = ptx::max_nan(absmax, kMinAbsmax), inverse = sign * 127.f * ptx::rcp_approx(most);
+    store_codes(image, [&](uint32_t x, uint32_t y) {
+      const float2 a = Element<T>::unpack(x), b = Element<T>::unpack(y);
+      return round_int8x4(a.x, a.y, b.x, b.y, inverse);
+    });
+    return most * (1.f / 127.f);
+  }
+
+ private:
+  // `code` makes 4 codes of 2 words.
+  template <class Code>
+  __device__ __forceinline__ void store_codes(int8_t* image, const Code& code) const {
+#pragma unroll
+    for (int i = 0; i < kWords; i += 8) {  // 16 channels; 8 rows of them are 128 bytes
+      const uint4 w = make_uint4(code(words[i], words[i + 1]), code(words[i + 2], words[i + 3]),
+                                 code(words[i + 4], words[i + 5]), code(words[i + 6], words[i + 7]));
+      *reinterpret_cast<uint4*>(image + 16 * i) = w;
+    }
+  }
+  static __device__ __forceinline__ uint32_t fma2(uint32_t x, __half2 factor, __half2 addend) {
+    const __half2 y = __hfma2(*reinterpret_cast<const __half2*>(&x), factor, addend);
+    return *reinterpret_cast<const uint32_t*>(&y);
+  }
+};
 
 template <DType T>
 __device__ __forceinline__ void unpack8(float (&x)[8], const uint4& v) {
@@ -47,145 +129,179 @@ __device__ __forceinline__ void unpack8(float (&x)[8], const uint4& v) {
   }
 }
 
-// One lane's part of an 8-key scale group of K: 8 channels of the keys {32g + 8i + 2t + e}.
+// Eight channels of a row as floats, zeros for the lanes that D leaves idle.
+template <int D, DType T>
+__device__ __forceinline__ void load_row8(float (&x)[8], const RowsBuffer<D>& rows, int row, int piece) {
+  unpack8<T>(x,
+             piece < PrepassShape<D>::kPieces ? ptx::load_shared16(rows.address(row, piece)) : make_uint4(0, 0, 0, 0));
+}
+
+// Pools a block of K, minus its shift. The lanes of a row are neighbours, and a group of lanes takes 8 rows.
+template <int D, DType T>
+__device__ __forceinline__ void pool_k(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
+                                       const RowsBuffer<D>& rows, Pool<D>& pool) {
+  constexpr int kLanes = PrepassShape<D>::kLanes, kBlock = PrepassShape<D>::kBlock;
+  const int piece = team.thread() % kLanes, group = team.thread() / kLanes;
+  float shift[8] = {};
+  if (p.a.k_mean != nullptr && piece < PrepassShape<D>::kPieces) {
+    const float* from = statistics_of<D>(p, step.kv_head).shift() + 8 * piece;
+#pragma unroll
+    for (int e = 0; e < 8; e++) shift[e] = from[e];
+  }
+  PoolSums sums;
+#pragma unroll
+  for (int i = 0; i < 8; i++) {
+    const int row = 8 * group + i;
+    float x[8];
+    load_row8<D, T>(x, rows, row, piece);
+#pragma unroll
+    for (int e = 0; e < 8; e++) x[e] -= shift[e];
+    sums.add<kLanes>(x, step.first + row < step.end);
+  }
+  pool.store(group, piece, sums);
+  const PooledBlocks& out = p.extras.k;
+  pool.template finish<kBlock / kPooledKeys>(
+      team, out, static_cast<int64_t>(step.kv_head) * out.blocks + step.first / kPooledKeys, step.end - step.first);
+}
+
+// The keys {32g + 8i + 2t + e} share a scale; the parts of these 8 rows are neighbours but for the bits of t.
 template <int D, DType T, bool kPool>
 __device__ __forceinline__ void quantise_k(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
                                            const RowsBuffer<D>& rows, Pool<D>& pool) {
   using Shape = PrepassShape<D>;
-  using E = Element<T>;
   const AttentionArgs& a = p.a;
-  const int piece = team.thread() % Shape::kLanes, group = team.thread() / Shape::kLanes;
-  const int first_key = step.first, t = group & 3, base = first_key + 32 * (group >> 2) + 2 * t;
-  const int keys = step.end, key_end = round_up(keys, p.key_tile);
-  const int64_t kv_head = step.kv_head;
-  uint4 raw[8];
-#pragma unroll
-  for (int i = 0; i < 8; i++) {
-    raw[i] = make_uint4(0u, 0u, 0u, 0u);
-    if (8 * piece < D) raw[i] = rows.load8(base - first_key + 8 * (i >> 1) + (i & 1), 8 * piece);
-  }
-  float shift[8] = {};
+  if (a.k_mean != nullptr && step.block == 0) await_statistics(p, step.kv_head);
+  if constexpr (kPool) pool_k<D, T>(team, p, step, rows, pool);
+  const int lane = team.thread() % 32, warp = team.thread() / 32;
+  // Lane bits: e, the low bit of t, i. Then the high bit of t, or, where two warps share 32 keys, the part.
+  const int high = lane >> 4, part = Shape::kParts == 1 ? 0 : high;
+  const int t = (lane >> 1 & 1) | (Shape::kParts == 1 ? high : warp & 1) << 1;
+  const int row = 32 * (warp / Shape::kParts) + 8 * (lane >> 2 & 3) + 2 * t + (lane & 1);
+  const int key = step.first + row, key_end = round_up(step.end, p.key_tile);
+  if ((key & ~31) >= key_end) return;  // whole warps: key_end is a multiple of 32
+  RowPart<D> x;
+  x.load(rows, row, part);
   if (a.k_mean != nullptr) {
-    if (step.block == 0) await_statistics(p, step.kv_head);
-    load_statistics<D, 0>(p, kv_head, 8 * piece, shift);
+    const uint32_t* shift = statistics_of<D>(p, step.kv_head).shift16() + part * (Shape::kPartChannels / 2);
+    x.template subtract<T>(shift);
   }
-  if constexpr (kPool) {
-    PoolSums sums;
+  float absmax = x.template absmax<T>();
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-      float x[8];
-      unpack8<T>(x, raw[i]);
-#pragma unroll
-      for (int e = 0; e < 8; e++) x[e] -= shift[e];
-      sums.add<Shape::kLanes>(x, base + 8 * (i >> 1) + (i & 1) < keys);
-    }
-    pool.store(group, piece, sums);
-    const PooledBlocks& out = p.extras.k;
-    pool.template finish<Shape::kBlock / kPooledKeys>(team, out, kv_head * out.blocks + first_key / kPooledKeys,
-                                                      keys - first_key);
-#pragma unroll
-    for (uint4& x : raw) ptx::forget(x);
+  for (int o = 1; o < 16 * Shape::kParts; o <<= 1) {
+    if (o != 2) absmax = ptx::max_nan(absmax, __shfl_xor_sync(kFullWarp, absmax, o));
   }
-  // 32 keys are whole warps, and key_end is a multiple of 32: warps leave together.
-  if (first_key + 32 * (group >> 2) >= key_end) return;
-  // The largest |key - shift| of a channel belongs to its largest or its smallest key.
-  uint4 low = raw[0], high = raw[0];
-#pragma unroll
-  for (int i = 1; i < 8; i++) {
-    low.x = E::min2(low.x, raw[i].x), low.y = E::min2(low.y, raw[i].y);
-    low.z = E::min2(low.z, raw[i].z), low.w = E::min2(low.w, raw[i].w);
-    high.x = E::max2(high.x, raw[i].x), high.y = E::max2(high.y, raw[i].y);
-    high.z = E::max2(high.z, raw[i].z), high.w = E::max2(high.w, raw[i].w);
-  }
-  float least[8], most[8], absmax = kMinAbsmax;
-  unpack8<T>(least, low);
-  unpack8<T>(most, high);
-#pragma unroll
-  for (int e = 0; e < 8; e++) {
-    absmax = ptx::max_nan(ptx::max_nan(absmax, fabsf(least[e] - shift[e])), fabsf(most[e] - shift[e]));
-  }
-  absmax = lanes_max<Shape::kLanes>(absmax);
-#pragma unroll
-  for (uint4& x : raw) ptx::forget(x);
-  const float inverse = 127.f * ptx::rcp_approx(absmax);
-  int8_t* image = const_cast<int8_t*>(a.k_image) + kv_head * a.lk_padded * D;
-  const bool odd = piece & 1;
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    uint32_t u[2][2];
-#pragma unroll
-    for (int e = 0; e < 2; e++) {
-      float x[8];
-      unpack8<T>(x, raw[2 * i + e]);
-#pragma unroll
-      for (int c = 0; c < 8; c++) x[c] -= shift[c];
-      u[e][0] = round_int8x4(x[0], x[1], x[2], x[3], inverse);
-      u[e][1] = round_int8x4(x[4], x[5], x[6], x[7], inverse);
-    }
-    // Neighbouring lanes swap, so that each stores the 16 channels of one key: whole 32-byte sectors per lane pair.
-    const uint32_t s0 = __shfl_xor_sync(kFullWarp, odd ? u[0][0] : u[1][0], 1);
-    const uint32_t s1 = __shfl_xor_sync(kFullWarp, odd ? u[0][1] : u[1][1], 1);
-    const uint4 w = odd ? make_uint4(s0, s1, u[1][0], u[1][1]) : make_uint4(u[0][0], u[0][1], s0, s1);
-    if (8 * piece < D) {
-      *reinterpret_cast<uint4*>(image + image_offset<D>(base + 8 * i + odd, piece & ~1)) = w;
-    }
-  }
-  if (piece == 0) {
-    const_cast<float*>(a.k_scale)[kv_head * (a.lk_padded / 8) + base / 32 * 4 + t] = absmax * (1.f / 127.f);
+  int8_t* image = const_cast<int8_t*>(a.k_image) + static_cast<int64_t>(step.kv_head) * a.lk_padded * D;
+  const float scale =
+      x.template quantise<T>(absmax, 1.f, image + image_offset<D>(key, part * (Shape::kPartChannels / 8)));
+  if ((lane & 13) == 0 && part == 0) {
+    const_cast<float*>(a.k_scale)[static_cast<int64_t>(step.kv_head) * (a.lk_padded / 8) + (key >> 5) * 4 + t] = scale;
   }
 }
+
+// e4m3 codes of 4 channels of 16 keys, and what rounding added, by channel. Channels stand in pairs, c and c + 1.
+struct QuantisedValues {
+  uint32_t codes[4][4];
+  __half2 error[4];
+
+  // Keys 2q, 2q + 1 (half 0) or 8 + 2q, 9 + 2q (half 1) of channel c.
+  template <int c>
+  __device__ __forceinline__ void put(int q, int half, uint32_t two) {
+    const uint16_t code = ptx::pack_e4m3x2(two);
+    const uint32_t back = ptx::unpack_e4m3x2(code);
+    error[c] =
+        __hadd2(error[c], __hsub2(*reinterpret_cast<const __half2*>(&two), *reinterpret_cast<const __half2*>(&back)));
+    codes[c][q] = half == 0 ? code : codes[c][q] | static_cast<uint32_t>(code) << 16;
+  }
+};
 
 // A thread takes 4 channels of 16 keys: the transpose happens in its registers.
 template <int D, DType T>
 __device__ __forceinline__ void quantise_v(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
-                                           const RowsBuffer<D>& rows) {
+                                           const RowsBuffer<D>& rows, StatisticsScratch<D>& scratch) {
   using E = Element<T>;
   const AttentionArgs& a = p.a;
-  constexpr int kBlock = PrepassShape<D>::kBlock, kQuads = D / 4;
-  static_assert(kBlock / 16 * kQuads <= kTeamThreads);
-  const int first_key = step.first;
-  const int channel = 4 * (team.thread() % kQuads), first = first_key + 16 * (team.thread() / kQuads);
-  const int keys = step.end, key_end = min(round_up(keys, p.key_tile), first_key + kBlock);
-  const int64_t kv_head = step.kv_head;
-  float maximum[4];
+  constexpr int kBlock = PrepassShape<D>::kBlock, kQuads = D / 4, kSharing = kBlock / 16;
+  static_assert(kSharing * kQuads <= kTeamThreads);
+  const int channel = 4 * (team.thread() % kQuads), row = 16 * (team.thread() / kQuads);
+  const int first = step.first + row, key_end = min(round_up(step.end, p.key_tile), step.first + kBlock);
   if (step.block == 0) await_statistics(p, step.kv_head);
-  load_statistics<D, 1>(p, kv_head, channel, maximum);
-  uint8_t* image = const_cast<uint8_t*>(a.v_image) + kv_head * a.lk_padded * (D + 8);
+  uint8_t* image = const_cast<uint8_t*>(a.v_image) + static_cast<int64_t>(step.kv_head) * a.lk_padded * (D + 8);
+  float4 errors = make_float4(0.f, 0.f, 0.f, 0.f);
   if (first < key_end) {
-    uint2 raw[16];
+    const float4 factor = *reinterpret_cast<const float4*>(statistics_of<D>(p, step.kv_head).v_inverse() + channel);
+    QuantisedValues out;
 #pragma unroll
-    for (int i = 0; i < 16; i++) raw[i] = rows.load4(first - first_key + i, channel);
+    for (__half2& e : out.error) e = __float2half2_rn(0.f);
+    const auto load = [&](int i) { return ptx::load_shared8(rows.address(row + i, channel / 8) + 2 * (channel & 4)); };
+    const bool packed =
+        T == DType::kFloat16 && fmaxf(fmaxf(factor.x, factor.y), fmaxf(factor.z, factor.w)) <= kLargestPackedFactor;
+    if (packed) {
+      const __half2 low = __floats2half2_rn(factor.x, factor.y), high = __floats2half2_rn(factor.z, factor.w);
+#pragma unroll
+      for (int i = 0; i < 16; i += 2) {
+        const uint2 x = load(i), y = load(i + 1);
+        const uint32_t x0 = mul2(x.x, low), x1 = mul2(x.y, high), y0 = mul2(y.x, low), y1 = mul2(y.y, high);
+        const int q = i % 8 / 2, half = i / 8;
+        out.put<0>(q, half, __byte_perm(x0, y0, 0x5410)), out.put<1>(q, half, __byte_perm(x0, y0, 0x7632));
+        out.put<2>(q, half, __byte_perm(x1, y1, 0x5410)), out.put<3>(q, half, __byte_perm(x1, y1, 0x7632));
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < 16; i += 2) {
+        const uint2 x = load(i), y = load(i + 1);
+        const float2 x0 = E::unpack(x.x), x1 = E::unpack(x.y), y0 = E::unpack(y.x), y1 = E::unpack(y.y);
+        const int q = i % 8 / 2, half = i / 8;
+        out.put<0>(q, half, scaled(x0.x, y0.x, factor.x)), out.put<1>(q, half, scaled(x0.y, y0.y, factor.y));
+        out.put<2>(q, half, scaled(x1.x, y1.x, factor.z)), out.put<3>(q, half, scaled(x1.y, y1.y, factor.w));
+      }
+    }
     uint4* target = reinterpret_cast<uint4*>(image + v_unit_offset<D>(first, channel));
+    float e[4];
 #pragma unroll
     for (int c = 0; c < 4; c++) {
-      const float m = maximum[c], inverse = m > 0.f ? 448.f * ptx::rcp_approx(m) : 0.f;
-      uint32_t w[4];
-#pragma unroll
-      for (int q = 0; q < 4; q++) {
-        float f[4];
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-          const uint2 pair = raw[8 * (j >> 1) + 2 * q + (j & 1)];
-          const float2 two = E::unpack(c < 2 ? pair.x : pair.y);
-          f[j] = (c & 1 ? two.y : two.x) * inverse;
-        }
-        w[q] = ptx::pack_e4m3x4(f[0], f[1], f[2], f[3]);
-      }
-      target[c] = make_uint4(w[0], w[1], w[2], w[3]);
+      target[c] = make_uint4(out.codes[c][0], out.codes[c][1], out.codes[c][2], out.codes[c][3]);
+      e[c] = __low2float(out.error[c]) + __high2float(out.error[c]);
     }
+    errors = make_float4(e[0], e[1], e[2], e[3]);
   }
   // The last channel group: ones for valid keys in channel D, zeros below it.
-  const int t = first_key + 16 * (team.thread() >> 3), row = team.thread() & 7;
-  if (t >= key_end) return;
-  uint32_t w[4] = {0u, 0u, 0u, 0u};
-  if (row == 0) {
+  const int t = step.first + 16 * (team.thread() >> 3), ones_row = team.thread() & 7;
+  if (t < key_end) {
+    uint32_t w[4] = {0u, 0u, 0u, 0u};
+    if (ones_row == 0) {
 #pragma unroll
-    for (int n = 0; n < 16; n++) {
-      const int j = n & 3, key = t + 8 * (j >> 1) + 2 * (n >> 2) + (j & 1);
-      if (key < keys) w[n >> 2] |= static_cast<uint32_t>(kE4m3One) << (8 * j);
+      for (int n = 0; n < 16; n++) {
+        const int j = n & 3, key = t + 8 * (j >> 1) + 2 * (n >> 2) + (j & 1);
+        if (key < step.end) w[n >> 2] |= static_cast<uint32_t>(kE4m3One) << (8 * j);
+      }
     }
+    *reinterpret_cast<uint4*>(image + v_unit_offset<D>(t, D + ones_row)) = make_uint4(w[0], w[1], w[2], w[3]);
   }
-  *reinterpret_cast<uint4*>(image + v_unit_offset<D>(t, D + row)) = make_uint4(w[0], w[1], w[2], w[3]);
+  add_errors<D, kSharing>(team, p, step, errors, scratch);
+}
+
+// Pools a block of Q: the lanes of a row are neighbours.
+template <int D, DType T>
+__device__ __forceinline__ void pool_q(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
+                                       const RowsBuffer<D>& rows, Pool<D>& pool) {
+  constexpr int kLanes = PrepassShape<D>::kLanes, kRows = kTeamThreads / kLanes, kBlock = PrepassShape<D>::kBlock;
+  const int piece = team.thread() % kLanes, group = team.thread() / kLanes;
+  const PooledBlocks& out = p.extras.q;
+  const int64_t first_block =
+      (static_cast<int64_t>(step.batch(p)) * p.a.heads_q + step.head) * out.blocks + step.first / out.block;
+#pragma unroll
+  for (int block = 0; block < kBlock / kPooledQueries; block++) {
+    PoolSums sums;
+#pragma unroll
+    for (int i = 0; i < kPooledQueries / kRows; i++) {
+      const int row = block * kPooledQueries + i * kRows + group;
+      float x[8];
+      load_row8<D, T>(x, rows, row, piece);
+      sums.add<kLanes>(x, step.first + row < p.a.lq);
+    }
+    pool.store(group, piece, sums);
+    pool.template finish<1>(team, out, first_block + block, p.a.lq - step.first - block * kPooledQueries);
+  }
 }
 
 // One scale per query, with the softmax scale in it, and q . mean(k) where an LSE needs it.
@@ -194,65 +310,33 @@ __device__ __forceinline__ void quantise_q(const Fp8Team& team, const PrepassPar
                                            const RowsBuffer<D>& rows, Pool<D>& pool) {
   using Shape = PrepassShape<D>;
   const AttentionArgs& a = p.a;
-  constexpr int kPasses = Shape::kBlock / Shape::kRowsAtOnce;
-  const int first_row = step.first, piece = team.thread() % Shape::kLanes;
-  const int first = first_row + team.thread() / Shape::kLanes;
-  const int64_t padded = (static_cast<int64_t>(step.batch(p)) * a.heads_q + step.head) * a.lq_padded;
-  const auto load = [&](int i) {
-    const int row = first - first_row + i * Shape::kRowsAtOnce;
-    return 8 * piece < D ? rows.load8(row, 8 * piece) : make_uint4(0u, 0u, 0u, 0u);
-  };
+  if constexpr (kPool) pool_q<D, T>(team, p, step, rows, pool);
   const bool with_shift = a.lse != nullptr && a.k_mean != nullptr;
-  if constexpr (kPool) {
-    constexpr int kPassesPerBlock = kPooledQueries / Shape::kRowsAtOnce;
-    const PooledBlocks& out = p.extras.q;
-    const int64_t first_block =
-        (static_cast<int64_t>(step.batch(p)) * a.heads_q + step.head) * out.blocks + first_row / out.block;
-#pragma unroll
-    for (int block = 0; block < Shape::kBlock / kPooledQueries; block++) {
-      PoolSums sums;
-#pragma unroll
-      for (int i = block * kPassesPerBlock; i < (block + 1) * kPassesPerBlock; i++) {
-        float x[8];
-        unpack8<T>(x, load(i));
-        sums.add<Shape::kLanes>(x, first + i * Shape::kRowsAtOnce < a.lq);
-      }
-      pool.store(team.thread() / Shape::kLanes, piece, sums);
-      pool.template finish<1>(team, out, first_block + block, a.lq - first_row - block * kPooledQueries);
-    }
-  }
   if (with_shift && step.block == 0) await_statistics(p, step.kv_head);
-  static_assert(Shape::kRowsAtOnce % 8 == 0, "then a pass is the same distance in the image for all rows");
-  int8_t* image = const_cast<int8_t*>(a.q_image) + padded * D + image_offset<D>(first, piece);
-  float* scale = const_cast<float*>(a.q_scale) + padded + first;
+  constexpr int kRows = 32 / Shape::kParts;  // of a warp
+  const int lane = team.thread() % 32, part = lane / kRows, row = team.thread() / 32 * kRows + lane % kRows;
+  if (step.first + row >= a.lq_padded) return;  // whole warps: lq_padded is a multiple of 128
+  const int64_t at = (static_cast<int64_t>(step.batch(p)) * a.heads_q + step.head) * a.lq_padded + step.first + row;
+  RowPart<D> x;
+  x.load(rows, row, part);
+  float absmax = x.template absmax<T>();
+  if (Shape::kParts == 2) absmax = ptx::max_nan(absmax, __shfl_xor_sync(kFullWarp, absmax, 16));
+  int8_t* image = const_cast<int8_t*>(a.q_image) + image_offset<D>(at, part * (Shape::kPartChannels / 8));
+  float* scale = const_cast<float*>(a.q_scale) + at;
+  const float own = x.template quantise<T>(absmax, a.q_sign, image) * a.scale_log2;
+  if (part == 0) *scale = own;
+  if (!with_shift) return;
+  const float* shift = statistics_of<D>(p, step.kv_head).shift() + part * Shape::kPartChannels;
+  __syncwarp();             // as far as the compiler knows, the rows may have changed:
+  x.load(rows, row, part);  // there are no registers to keep what was unpacked
+  float dot = 0.f;
 #pragma unroll
-  for (int i = 0; i < kPasses; i++) {
-    const int row = first + i * Shape::kRowsAtOnce;
-    if (row >= a.lq_padded) break;  // whole warps: kRowsAtOnce rows are a team, and lq_padded is a multiple of 128
-    float x[8], absmax = kMinAbsmax;
-    unpack8<T>(x, load(i));
-#pragma unroll
-    for (int e = 0; e < 8; e++) absmax = ptx::max_nan(absmax, fabsf(x[e]));
-    absmax = lanes_max<Shape::kLanes>(absmax);
-    const float inverse = a.q_sign * 127.f * ptx::rcp_approx(absmax);
-    if (8 * piece < D) {
-      *reinterpret_cast<uint2*>(image + i * Shape::kRowsAtOnce * D) =
-          make_uint2(round_int8x4(x[0], x[1], x[2], x[3], inverse), round_int8x4(x[4], x[5], x[6], x[7], inverse));
-    }
-    if (piece == 0) scale[i * Shape::kRowsAtOnce] = absmax * (1.f / 127.f) * a.scale_log2;
-    if (with_shift) {
-      float mean[8], dot = 0.f;
-      load_statistics<D, 0>(p, step.kv_head, 8 * piece, mean);
-#pragma unroll
-      for (int e = 0; e < 8; e++) dot += x[e] * mean[e];
-#pragma unroll
-      for (int o = Shape::kLanes / 2; o > 0; o >>= 1) dot += __shfl_xor_sync(kFullWarp, dot, o);
-      if (piece == 0) {
-        scale[i * Shape::kRowsAtOnce + static_cast<int64_t>(a.batch) * a.heads_q * a.lq_padded] =
-            dot * a.q_sign * a.scale_log2;
-      }
-    }
+  for (int i = 0; i < RowPart<D>::kWords; i++) {
+    const float2 two = Element<T>::unpack(x.words[i]), s = *reinterpret_cast<const float2*>(shift + 2 * i);
+    dot = fmaf(two.x, s.x, dot), dot = fmaf(two.y, s.y, dot);
   }
+  if (Shape::kParts == 2) dot += __shfl_xor_sync(kFullWarp, dot, 16);
+  if (part == 0) scale[static_cast<int64_t>(a.batch) * a.heads_q * a.lq_padded] = dot * a.q_sign * a.scale_log2;
 }
 
 }  // namespace attn4j

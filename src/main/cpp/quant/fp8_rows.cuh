@@ -6,20 +6,23 @@
 
 namespace attn4j {
 
-// A block of rows as it is in the tensor: kBlock rows of D channels, zeros beyond head_dim.
+// A block of rows of D channels as they are in the tensor, zeros beyond head_dim. The 16-byte pieces of a row change
+// places by a pattern of the row's number, so that 8 lanes with 8 rows read the same piece of each from different
+// banks: rows 0 to 7 (Q), and rows 0 to 3 and 8 to 11 (K). The pattern repeats after 16 rows.
 template <int D>
-struct alignas(16) RowsBuffer {
-  unsigned char bytes[PrepassShape<D>::kBlock * D * 2];
+struct alignas(128) RowsBuffer {
+  static constexpr int kRowBytes = 2 * D;
+  unsigned char bytes[PrepassShape<D>::kBlock * kRowBytes];
 
-  __device__ __forceinline__ uint32_t address(int row, int channel) const {
-    return ptx::shared_address(bytes) + (row * D + channel) * 2;
+  static __device__ __forceinline__ int swizzle(int row) {
+    const int high = (row >> 2 ^ row >> 3) & 1;
+    return D == 96 ? (row >> 1 & 1) | high << 1 : (row & 3) | high << 2;  // rows of 96 begin at 2 different banks
   }
-  // 8 and 4 channels.
-  __device__ __forceinline__ uint4 load8(int row, int channel) const {
-    return *reinterpret_cast<const uint4*>(bytes + (row * D + channel) * 2);
+  static __device__ __forceinline__ int offset(int row, int piece) {
+    return row * kRowBytes + ((piece ^ swizzle(row)) << 4);
   }
-  __device__ __forceinline__ uint2 load4(int row, int channel) const {
-    return *reinterpret_cast<const uint2*>(bytes + (row * D + channel) * 2);
+  __device__ __forceinline__ uint32_t address(int row, int piece) const {
+    return ptx::shared_address(bytes) + offset(row, piece);
   }
 };
 
@@ -70,10 +73,11 @@ __device__ __forceinline__ void fetch_rows(const Fp8Team& team, const PrepassPar
   const bool is_q = step.task == Fp8Task::kQ, is_k = step.task == Fp8Task::kK;
   const void* x = is_q ? a.q : is_k ? a.k : a.v;
   const Strides& s = is_q ? a.q_stride : is_k ? a.k_stride : a.v_stride;
-  const int piece = team.thread() % Shape::kLanes, row = team.thread() / Shape::kLanes;
-  if (8 * piece < D) {
+  const int piece = team.thread() % Shape::kPieces, row = team.thread() / Shape::kPieces;
+  if (Shape::kCopiers == kTeamThreads || team.thread() < Shape::kCopiers) {
     const auto* from = rows_of<T>(x, s, step.batch(p), step.head) + 8 * piece;
-    const uint32_t target = to.address(row, 8 * piece);
+    const uint32_t target = to.address(row, piece);
+    static_assert(Shape::kRowsAtOnce % 16 == 0, "then a pass is the same distance in the buffer for all rows");
     constexpr int kPass = Shape::kRowsAtOnce * D * 2;  // bytes of a pass in the buffer
     if (step.first + Shape::kBlock <= step.end && 8 * piece < a.head_dim) {
       from += (step.first + row) * s.row;

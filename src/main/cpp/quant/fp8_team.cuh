@@ -27,21 +27,28 @@ struct PrepassParams {
   AttentionArgs a;
   Fp8Schedule schedule;
   Fp8Extras extras;
-  float*
-      statistics;  // [b, hkv][chunks + 1][2][D]: sums of sampled keys and absolute maxima of V; last, K mean and V max
+  float* statistics;         // [b, hkv] times HeadStatistics (quant/fp8_statistics.cuh)
   int32_t* images_done;      // [b, hkv]: units whose image is complete
   int32_t* statistics_done;  // [b, hkv]: chunks, and one more when the result is there
+  int32_t* values_done;      // [b, hkv]: units of V
   int32_t* units_drawn;      // [2]
   int32_t key_tile;
 };
 
-// Lanes that share a row of 16-byte pieces: a power of two, so that shuffles reduce over it. D = 96 leaves 4 of 16
-// idle.
+// How a team divides a block of rows. Copies and statistics go by pieces of 16 bytes, quantisation of Q and K by rows:
+// a thread has half a row, or a whole one of 64 channels.
 template <int D>
 struct PrepassShape {
+  static constexpr int kPieces = D / 8;                   // of a row
+  static constexpr int kRowsAtOnce = D == 64 ? 32 : 16;   // that a team copies
+  static constexpr int kCopiers = kPieces * kRowsAtOnce;  // threads that do: whole warps
+  static constexpr int kBlock = kRowsAtOnce * 8;          // keys or queries of a block
+  static constexpr int kParts = kTeamThreads / kBlock;    // threads of a row
+  static constexpr int kPartChannels = D / kParts;
+  // Lanes that share a row where shuffles reduce over them: a power of two. D = 96 leaves 4 of 16 idle.
   static constexpr int kLanes = D == 64 ? 8 : 16;
-  static constexpr int kRowsAtOnce = kTeamThreads / kLanes;
-  static constexpr int kBlock = kRowsAtOnce * 8;  // keys or queries of a unit
+
+  static_assert(kCopiers <= kTeamThreads && kCopiers % 32 == 0 && kPartChannels % 16 == 0);
 };
 
 __device__ __forceinline__ int valid_keys(const AttentionArgs& a, int batch) {

@@ -10,6 +10,13 @@ __device__ __forceinline__ float rcp_approx(float x) {
   return y;
 }
 
+// The same, one instruction; a subnormal x or result counts as 0.
+__device__ __forceinline__ float rcp_approx_ftz(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // 2^x, about 2 ulp; 2^-inf = 0 (PTX ISA, "ex2").
 __device__ __forceinline__ float ex2_approx_ftz(float x) {
   float y;

@@ -14,9 +14,6 @@ __device__ __forceinline__ void finish_first(float x, uint32_t address) {
       : "memory");
 }
 
-// The compiler forgets what it derived from `x`: it will compute that again instead of keeping it in registers.
-__device__ __forceinline__ void forget(uint4& x) { asm volatile("" : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w)); }
-
 // threadIdx.x, read where it stands: what is computed from it needs no register in between.
 __device__ __forceinline__ int thread_index() {
   int x;
