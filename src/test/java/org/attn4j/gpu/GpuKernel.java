@@ -31,9 +31,8 @@ enum GpuKernel {
 
   // The project's bars: what is required on N(0,1), 4096 keys, fp16.
   private static final Bars INT8_FP16_BARS = new Bars(0.012, 0.9999, 0.05);
-  // FP8 asks for L1 <= 0.039 and misses it: 0.0387 to 0.0398 were measured on an H200, by head_dim
-  // and data type (docs/hopper.md). 0.0405 catches what would be worse than that.
-  private static final Bars INT8_FP8_BARS = new Bars(0.0405, 0.9992, 0.05);
+  // Without the mean error of V in the output FP8 has 0.0384 to 0.0394 (docs/hopper.md).
+  private static final Bars INT8_FP8_BARS = new Bars(0.0386, 0.9992, 0.05);
   private static final Bars EXACT_BARS = new Bars(0.0005, 0.999999, 1e-3);
 
   private final Backend backend;
