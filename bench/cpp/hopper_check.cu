@@ -186,6 +186,7 @@ int check_all(const char* filter) {
         {"peaks x50", 1, 4, 4, 512, 2048, d, 1, false, false, true, true, Data::kFlatThenPeak, 5.f, true},
         {"sink", 1, 4, 4, 256, 8192, d, 0, false, false, true, false, Data::kSink, 8.f / d, true},
         {"sink causal", 1, 4, 4, 8192, 8192, d, 1, false, false, true, false, Data::kSink, 8.f / d, true},
+        {"huge keys", 1, 4, 4, 512, 2048, d, 0, false, false, true, true, Data::kHuge, 2e-7f},
         {"lk 0", 1, 2, 2, 65, 0, d},
     };
     for (const Shape& s : shapes) failures += !compare(e, s, false);

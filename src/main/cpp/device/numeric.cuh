@@ -16,21 +16,11 @@ constexpr float kLn2 = 0.693147180559945f;
 constexpr float kInfinity = __builtin_huge_valf();
 constexpr uint32_t kFullWarp = 0xffffffffu;
 
-template <DType T>
-struct Element;
-
-template <>
-struct Element<DType::kFloat16> {
-  using type = __half;
-  static constexpr uint32_t kOnes = 0x3c003c00u;  // 1, 1
-  static constexpr const char* kName = "f16";
-  static __device__ __forceinline__ uint32_t pack(float low, float high) {
-    const __half2 h = __floats2half2_rn(low, high);
-    return *reinterpret_cast<const uint32_t*>(&h);
-  }
-  static __device__ __forceinline__ float2 unpack(uint32_t x) {
-    return __half22float2(*reinterpret_cast<const __half2*>(&x));
-  }
+// Arithmetic on two 16-bit numbers in a word.
+template <class Two>
+struct PackedPair {
+  static __device__ __forceinline__ Two two(uint32_t x) { return *reinterpret_cast<const Two*>(&x); }
+  static __device__ __forceinline__ uint32_t word(Two x) { return *reinterpret_cast<const uint32_t*>(&x); }
   // Maximum and minimum of both halves; a NaN stays one.
   static __device__ __forceinline__ uint32_t max2(uint32_t x, uint32_t y) { return word(__hmax2_nan(two(x), two(y))); }
   static __device__ __forceinline__ uint32_t min2(uint32_t x, uint32_t y) { return word(__hmin2_nan(two(x), two(y))); }
@@ -41,19 +31,34 @@ struct Element<DType::kFloat16> {
   static __device__ __forceinline__ uint32_t number_min2(uint32_t x, uint32_t y) {
     return word(__hmin2(two(x), two(y)));
   }
-  static __device__ __forceinline__ uint32_t sub2(uint32_t x, uint32_t y) { return word(__hsub2(two(x), two(y))); }
+  static __device__ __forceinline__ uint32_t fma2(uint32_t x, Two factor, Two addend) {
+    return word(__hfma2(two(x), factor, addend));
+  }
   static __device__ __forceinline__ uint32_t neg2(uint32_t x) { return x ^ 0x80008000u; }
+};
+
+template <DType T>
+struct Element;
+
+template <>
+struct Element<DType::kFloat16> : PackedPair<__half2> {
+  using type = __half;
+  static constexpr uint32_t kOnes = 0x3c003c00u;  // 1, 1
+  static constexpr const char* kName = "f16";
+  static __device__ __forceinline__ uint32_t pack(float low, float high) {
+    const __half2 h = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&h);
+  }
+  static __device__ __forceinline__ float2 unpack(uint32_t x) {
+    return __half22float2(*reinterpret_cast<const __half2*>(&x));
+  }
   static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     ptx::mma_m16n8k16_f16(d, a, b0, b1);
   }
-
- private:
-  static __device__ __forceinline__ __half2 two(uint32_t x) { return *reinterpret_cast<const __half2*>(&x); }
-  static __device__ __forceinline__ uint32_t word(__half2 x) { return *reinterpret_cast<const uint32_t*>(&x); }
 };
 
 template <>
-struct Element<DType::kBFloat16> {
+struct Element<DType::kBFloat16> : PackedPair<__nv_bfloat162> {
   using type = __nv_bfloat16;
   static constexpr uint32_t kOnes = 0x3f803f80u;
   static constexpr const char* kName = "bf16";
@@ -64,25 +69,9 @@ struct Element<DType::kBFloat16> {
   static __device__ __forceinline__ float2 unpack(uint32_t x) {
     return make_float2(__uint_as_float(x << 16), __uint_as_float(x & 0xffff0000u));
   }
-  static __device__ __forceinline__ uint32_t max2(uint32_t x, uint32_t y) { return word(__hmax2_nan(two(x), two(y))); }
-  static __device__ __forceinline__ uint32_t min2(uint32_t x, uint32_t y) { return word(__hmin2_nan(two(x), two(y))); }
-  static __device__ __forceinline__ uint32_t number_max2(uint32_t x, uint32_t y) {
-    return word(__hmax2(two(x), two(y)));
-  }
-  static __device__ __forceinline__ uint32_t number_min2(uint32_t x, uint32_t y) {
-    return word(__hmin2(two(x), two(y)));
-  }
-  static __device__ __forceinline__ uint32_t sub2(uint32_t x, uint32_t y) { return word(__hsub2(two(x), two(y))); }
-  static __device__ __forceinline__ uint32_t neg2(uint32_t x) { return x ^ 0x80008000u; }
   static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     ptx::mma_m16n8k16_bf16(d, a, b0, b1);
   }
-
- private:
-  static __device__ __forceinline__ __nv_bfloat162 two(uint32_t x) {
-    return *reinterpret_cast<const __nv_bfloat162*>(&x);
-  }
-  static __device__ __forceinline__ uint32_t word(__nv_bfloat162 x) { return *reinterpret_cast<const uint32_t*>(&x); }
 };
 
 // Eight channels that start at p as fp32, zeros from channel `valid` on. `vector` promises 16-byte alignment and

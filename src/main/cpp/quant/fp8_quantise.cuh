@@ -28,16 +28,7 @@ __device__ __forceinline__ uint32_t round_int8x4(float a, float b, float c, floa
   return __byte_perm(__byte_perm(x, y, 0x0040), __byte_perm(z, w, 0x0040), 0x5410);
 }
 
-__device__ __forceinline__ uint32_t mul2(uint32_t x, __half2 factor) {
-  const __half2 y = __hmul2(*reinterpret_cast<const __half2*>(&x), factor);
-  return *reinterpret_cast<const uint32_t*>(&y);
-}
-
-// Two products as fp16 numbers.
-__device__ __forceinline__ uint32_t scaled(float x, float y, float factor) {
-  const __half2 two = __floats2half2_rn(x * factor, y * factor);
-  return *reinterpret_cast<const uint32_t*>(&two);
-}
+using Half = Element<DType::kFloat16>;
 
 // A thread's part of a row: 16-bit elements, two in a word.
 template <int D>
@@ -48,19 +39,24 @@ struct RowPart {
   __device__ __forceinline__ void load(const RowsBuffer<D>& rows, int row, int part) {
 #pragma unroll
     for (int i = 0; i < kPieces; i++) {
-      const uint4 x = ptx::load_shared16(rows.address(row, part * kPieces + i));
+      const uint4 x = ptx::load_shared_words4(rows.address(row, part * kPieces + i));
       words[4 * i] = x.x, words[4 * i + 1] = x.y, words[4 * i + 2] = x.z, words[4 * i + 3] = x.w;
     }
   }
 
+  // x / 2 - shift / 2, which no two numbers of the type can take out of its range. `addend` is minus half of the shift,
+  // in global memory, the same for many lanes.
   template <DType T>
-  __device__ __forceinline__ void subtract(const uint32_t* shift) {  // global memory, the same for many lanes
+  __device__ __forceinline__ void half_difference(const uint32_t* addend) {
+    using E = Element<T>;
+    const auto half = E::two(E::pack(0.5f, 0.5f));
 #pragma unroll
     for (int i = 0; i < kPieces; i++) {
-      const uint4 s = *reinterpret_cast<const uint4*>(shift + 4 * i);
-      words[4 * i] = Element<T>::sub2(words[4 * i], s.x), words[4 * i + 1] = Element<T>::sub2(words[4 * i + 1], s.y);
-      words[4 * i + 2] = Element<T>::sub2(words[4 * i + 2], s.z);
-      words[4 * i + 3] = Element<T>::sub2(words[4 * i + 3], s.w);
+      const uint4 s = *reinterpret_cast<const uint4*>(addend + 4 * i);
+      words[4 * i] = E::fma2(words[4 * i], half, E::two(s.x));
+      words[4 * i + 1] = E::fma2(words[4 * i + 1], half, E::two(s.y));
+      words[4 * i + 2] = E::fma2(words[4 * i + 2], half, E::two(s.z));
+      words[4 * i + 3] = E::fma2(words[4 * i + 3], half, E::two(s.w));
     }
   }
 
@@ -89,7 +85,7 @@ struct RowPart {
       const __half inverse = __float2half_rn(sign * 127.f * ptx::rcp_approx_ftz(absmax));
       const __half2 factor = __half2half2(inverse), magic = __float2half2_rn(1536.f);
       store_codes(image, [&](uint32_t x, uint32_t y) {
-        return __byte_perm(fma2(x, factor, magic), fma2(y, factor, magic), 0x6420);
+        return __byte_perm(Half::fma2(x, factor, magic), Half::fma2(y, factor, magic), 0x6420);
       });
       return ptx::rcp_approx_ftz(fabsf(__half2float(inverse)));
     }
@@ -112,10 +108,6 @@ struct RowPart {
       *reinterpret_cast<uint4*>(image + 16 * i) = w;
     }
   }
-  static __device__ __forceinline__ uint32_t fma2(uint32_t x, __half2 factor, __half2 addend) {
-    const __half2 y = __hfma2(*reinterpret_cast<const __half2*>(&x), factor, addend);
-    return *reinterpret_cast<const uint32_t*>(&y);
-  }
 };
 
 template <DType T>
@@ -132,8 +124,8 @@ __device__ __forceinline__ void unpack8(float (&x)[8], const uint4& v) {
 // Eight channels of a row as floats, zeros for the lanes that D leaves idle.
 template <int D, DType T>
 __device__ __forceinline__ void load_row8(float (&x)[8], const RowsBuffer<D>& rows, int row, int piece) {
-  unpack8<T>(x,
-             piece < PrepassShape<D>::kPieces ? ptx::load_shared16(rows.address(row, piece)) : make_uint4(0, 0, 0, 0));
+  unpack8<T>(
+      x, piece < PrepassShape<D>::kPieces ? ptx::load_shared_words4(rows.address(row, piece)) : make_uint4(0, 0, 0, 0));
 }
 
 // Pools a block of K, minus its shift. The lanes of a row are neighbours, and a group of lanes takes 8 rows.
@@ -181,9 +173,11 @@ __device__ __forceinline__ void quantise_k(const Fp8Team& team, const PrepassPar
   if ((key & ~31) >= key_end) return;  // whole warps: key_end is a multiple of 32
   RowPart<D> x;
   x.load(rows, row, part);
+  float unit = 1.f;
   if (a.k_mean != nullptr) {
-    const uint32_t* shift = statistics_of<D>(p, step.kv_head).shift16() + part * (Shape::kPartChannels / 2);
-    x.template subtract<T>(shift);
+    x.template half_difference<T>(statistics_of<D>(p, step.kv_head).minus_half_shift() +
+                                  part * (Shape::kPartChannels / 2));
+    unit = 2.f;
   }
   float absmax = x.template absmax<T>();
 #pragma unroll
@@ -192,7 +186,7 @@ __device__ __forceinline__ void quantise_k(const Fp8Team& team, const PrepassPar
   }
   int8_t* image = const_cast<int8_t*>(a.k_image) + static_cast<int64_t>(step.kv_head) * a.lk_padded * D;
   const float scale =
-      x.template quantise<T>(absmax, 1.f, image + image_offset<D>(key, part * (Shape::kPartChannels / 8)));
+      unit * x.template quantise<T>(absmax, 1.f, image + image_offset<D>(key, part * (Shape::kPartChannels / 8)));
   if ((lane & 13) == 0 && part == 0) {
     const_cast<float*>(a.k_scale)[static_cast<int64_t>(step.kv_head) * (a.lk_padded / 8) + (key >> 5) * 4 + t] = scale;
   }
@@ -208,8 +202,7 @@ struct QuantisedValues {
   __device__ __forceinline__ void put(int q, int half, uint32_t two) {
     const uint16_t code = ptx::pack_e4m3x2(two);
     const uint32_t back = ptx::unpack_e4m3x2(code);
-    error[c] =
-        __hadd2(error[c], __hsub2(*reinterpret_cast<const __half2*>(&two), *reinterpret_cast<const __half2*>(&back)));
+    error[c] = __hadd2(error[c], __hsub2(Half::two(two), Half::two(back)));
     codes[c][q] = half == 0 ? code : codes[c][q] | static_cast<uint32_t>(code) << 16;
   }
 };
@@ -228,19 +221,22 @@ __device__ __forceinline__ void quantise_v(const Fp8Team& team, const PrepassPar
   uint8_t* image = const_cast<uint8_t*>(a.v_image) + static_cast<int64_t>(step.kv_head) * a.lk_padded * (D + 8);
   float4 errors = make_float4(0.f, 0.f, 0.f, 0.f);
   if (first < key_end) {
-    const float4 factor = *reinterpret_cast<const float4*>(statistics_of<D>(p, step.kv_head).v_inverse() + channel);
+    const float4 factor = *reinterpret_cast<const float4*>(statistics_of<D>(p, step.kv_head).v_factors() + channel);
     QuantisedValues out;
 #pragma unroll
     for (__half2& e : out.error) e = __float2half2_rn(0.f);
-    const auto load = [&](int i) { return ptx::load_shared8(rows.address(row + i, channel / 8) + 2 * (channel & 4)); };
+    const auto load = [&](int i) {
+      return ptx::load_shared_words2(rows.address(row + i, channel / 8) + 2 * (channel & 4));
+    };
     const bool packed =
         T == DType::kFloat16 && fmaxf(fmaxf(factor.x, factor.y), fmaxf(factor.z, factor.w)) <= kLargestPackedFactor;
     if (packed) {
       const __half2 low = __floats2half2_rn(factor.x, factor.y), high = __floats2half2_rn(factor.z, factor.w);
+      const auto times = [](uint32_t two, __half2 factors) { return Half::word(__hmul2(Half::two(two), factors)); };
 #pragma unroll
       for (int i = 0; i < 16; i += 2) {
         const uint2 x = load(i), y = load(i + 1);
-        const uint32_t x0 = mul2(x.x, low), x1 = mul2(x.y, high), y0 = mul2(y.x, low), y1 = mul2(y.y, high);
+        const uint32_t x0 = times(x.x, low), x1 = times(x.y, high), y0 = times(y.x, low), y1 = times(y.y, high);
         const int q = i % 8 / 2, half = i / 8;
         out.put<0>(q, half, __byte_perm(x0, y0, 0x5410)), out.put<1>(q, half, __byte_perm(x0, y0, 0x7632));
         out.put<2>(q, half, __byte_perm(x1, y1, 0x5410)), out.put<3>(q, half, __byte_perm(x1, y1, 0x7632));
@@ -251,8 +247,10 @@ __device__ __forceinline__ void quantise_v(const Fp8Team& team, const PrepassPar
         const uint2 x = load(i), y = load(i + 1);
         const float2 x0 = E::unpack(x.x), x1 = E::unpack(x.y), y0 = E::unpack(y.x), y1 = E::unpack(y.y);
         const int q = i % 8 / 2, half = i / 8;
-        out.put<0>(q, half, scaled(x0.x, y0.x, factor.x)), out.put<1>(q, half, scaled(x0.y, y0.y, factor.y));
-        out.put<2>(q, half, scaled(x1.x, y1.x, factor.z)), out.put<3>(q, half, scaled(x1.y, y1.y, factor.w));
+        out.put<0>(q, half, Half::pack(x0.x * factor.x, y0.x * factor.x)),
+            out.put<1>(q, half, Half::pack(x0.y * factor.y, y0.y * factor.y));
+        out.put<2>(q, half, Half::pack(x1.x * factor.z, y1.x * factor.z)),
+            out.put<3>(q, half, Half::pack(x1.y * factor.w, y1.y * factor.w));
       }
     }
     uint4* target = reinterpret_cast<uint4*>(image + v_unit_offset<D>(first, channel));

@@ -1,6 +1,6 @@
 // The statistics of a kv head that its quantisation needs: the mean of K over sampled keys, the maximum of |V| per
 // channel over all keys. A unit takes a chunk of keys; the last one of a head adds up, in the order of the chunks. The
-// mean error that rounding left in V is added up in the same way (values_error).
+// mean error that rounding left in V is added up in the same way (add_errors).
 #pragma once
 
 #include "device/ptx/shared_access.cuh"
@@ -20,11 +20,11 @@ struct HeadStatistics {
   // Sums of sampled keys, and absolute maxima of V, of a chunk.
   __device__ __forceinline__ float* key_sums(int chunk) const { return base + chunk * (2 * D); }
   __device__ __forceinline__ float* v_maxima(int chunk) const { return key_sums(chunk) + D; }
-  // The results: what is subtracted from K, also as 16-bit elements, and what V is multiplied by.
+  // The results: what is subtracted from K, and what V is multiplied by. Minus half of the shift in 16-bit elements.
   __device__ __forceinline__ float* shift() const { return key_sums(chunks); }
-  __device__ __forceinline__ float* v_inverse() const { return shift() + D; }
-  __device__ __forceinline__ uint32_t* shift16() const { return reinterpret_cast<uint32_t*>(shift() + 2 * D); }
-  // What rounding added to V, in units of its scale, summed over the keys of a unit.
+  __device__ __forceinline__ float* v_factors() const { return shift() + D; }
+  __device__ __forceinline__ uint32_t* minus_half_shift() const { return reinterpret_cast<uint32_t*>(shift() + 2 * D); }
+  // What rounding took from V, in units of its scale, summed over the keys of a unit.
   __device__ __forceinline__ float* v_errors(int unit) const { return shift() + 2 * D + D / 2 + unit * D; }
 };
 
@@ -140,9 +140,9 @@ __device__ __forceinline__ void finish_statistics(const Fp8Team& team, const Pre
     }
     if (is_sum) {
       x = keys > 0 ? x / static_cast<float>((keys + step - 1) / step) : 0.f;
-      const auto rounded = static_cast<typename Element<T>::type>(x);
-      x = static_cast<float>(rounded);
-      reinterpret_cast<typename Element<T>::type*>(head.shift16())[i] = rounded;
+      const auto half = static_cast<typename Element<T>::type>(-0.5f * x);
+      reinterpret_cast<typename Element<T>::type*>(head.minus_half_shift())[i] = half;
+      x = -2.f * static_cast<float>(half);  // exactly what K loses
       if (a.k_mean != nullptr && i < a.head_dim) const_cast<float*>(a.k_mean)[kv_head * a.head_dim + i] = x;
       head.shift()[i] = x;
     } else {
@@ -150,7 +150,7 @@ __device__ __forceinline__ void finish_statistics(const Fp8Team& team, const Pre
       float* scale = const_cast<float*>(a.v_scale) + kv_head * (2 * D) + i - D;
       *scale = factor > 0.f ? 1.f / factor : x / 448.f;
       if (p.schedule.kv_units.value == 0) scale[D] = 0.f;  // no unit of V will write the mean error
-      head.v_inverse()[i - D] = factor;
+      head.v_factors()[i - D] = factor;
     }
   }
 }
@@ -168,7 +168,7 @@ __device__ __forceinline__ void statistics_block(const Fp8Team& team, const Prep
     uint32_t high[4] = {0u, 0u, 0u, 0u}, low[4] = {0u, 0u, 0u, 0u};
 #pragma unroll
     for (int i = 0; i < 8; i += 2) {
-      const uint4 a = ptx::load_shared16(at + i * kPass), b = ptx::load_shared16(at + (i + 1) * kPass);
+      const uint4 a = ptx::load_shared_words4(at + i * kPass), b = ptx::load_shared_words4(at + (i + 1) * kPass);
       const uint32_t x[4] = {a.x, a.y, a.z, a.w}, y[4] = {b.x, b.y, b.z, b.w};
 #pragma unroll
       for (int n = 0; n < 4; n++) {
@@ -233,7 +233,8 @@ __device__ __forceinline__ void add_errors(const Fp8Team& team, const PrepassPar
 #pragma unroll 4
   for (int u = 0; u < p.schedule.kv_units.value; u++) sum += __ldcg(head.v_errors(u) + channel);
   float* out = const_cast<float*>(p.a.v_scale) + step.kv_head * (2 * D) + channel;
-  out[D] = step.end > 0 ? sum * __ldcg(out) / static_cast<float>(step.end) : 0.f;
+  const float mean = step.end > 0 ? sum * __ldcg(out) / static_cast<float>(step.end) : 0.f;
+  out[D] = fabsf(mean) < kInfinity ? mean : 0.f;  // a value that is no number spoils the rows that see it, not others
 }
 
 }  // namespace attn4j

@@ -33,19 +33,15 @@ __device__ __forceinline__ float4 load_shared4(uint32_t address) {
   return x;
 }
 
-__device__ __forceinline__ uint4 load_shared16(uint32_t address) {
-  uint4 x;
-  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-               : "r"(address)
-               : "memory");
-  return x;
+// The same as words.
+__device__ __forceinline__ uint2 load_shared_words2(uint32_t address) {
+  const float2 x = load_shared2(address);
+  return make_uint2(__float_as_uint(x.x), __float_as_uint(x.y));
 }
 
-__device__ __forceinline__ uint2 load_shared8(uint32_t address) {
-  uint2 x;
-  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x.x), "=r"(x.y) : "r"(address) : "memory");
-  return x;
+__device__ __forceinline__ uint4 load_shared_words4(uint32_t address) {
+  const float4 x = load_shared4(address);
+  return make_uint4(__float_as_uint(x.x), __float_as_uint(x.y), __float_as_uint(x.z), __float_as_uint(x.w));
 }
 
 __device__ __forceinline__ void store_shared2(uint32_t address, float2 x) {

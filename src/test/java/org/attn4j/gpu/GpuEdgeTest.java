@@ -12,6 +12,7 @@ import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
 import org.attn4j.Backend;
 import org.attn4j.BackendVerdict.Outcome;
+import org.attn4j.CausalMask;
 import org.attn4j.ClosedTensorException;
 import org.attn4j.CudaStream;
 import org.attn4j.DType;
@@ -129,6 +130,29 @@ public class GpuEdgeTest extends GpuTestBase {
         if (Float.isNaN(output[i]) != expected) {
           throw new AssertionError("element " + i + " is " + output[i]);
         }
+      }
+    }
+  }
+
+  @Test(dataProvider = "kernels")
+  public void nanOfOneValueStaysInTheRowsThatSeeIt(GpuKernel kernel) {
+    GpuProblem.Spec spec = spec(kernel.options().causalMask(CausalMask.TOP_LEFT).build());
+    spec.batch = 1;
+    spec.headsQ = 1;
+    spec.headsKv = 1;
+    spec.lq = 1024;
+    spec.lk = 1024;
+    try (CudaStream stream = CudaStream.create(DEVICE);
+        GpuProblem problem = new GpuProblem(spec, new Random(SEED))) {
+      float[] values = Gaussian.values(new Random(SEED), problem.v.elements());
+      int channel = 5;
+      values[1023 * spec.headDim + channel] = Float.NaN; // the last key
+      problem.v.fill(values);
+      Attention.sdpa(problem.request().stream(stream).build());
+      float[] output = problem.output(stream);
+      assertTrue(Float.isNaN(output[1023 * spec.headDim + channel]), "the last query sees it");
+      for (int i = 0; i < 768 * spec.headDim; i++) { // no tile of these queries has that key
+        assertTrue(Float.isFinite(output[i]), "element " + i + " is " + output[i]);
       }
     }
   }
