@@ -188,6 +188,10 @@ int check_all(const char* filter) {
         {"sink causal", 1, 4, 4, 8192, 8192, d, 1, false, false, true, false, Data::kSink, 8.f / d, true},
         {"huge keys", 1, 4, 4, 512, 2048, d, 0, false, false, true, true, Data::kHuge, 2e-7f},
         {"lk 0", 1, 2, 2, 65, 0, d},
+        {"split", 2, 10, 10, 4096, 4096, d},
+        {"split lengths", 3, 4, 2, 300, 3000, d, 0, true, true},
+        {"split sink", 1, 10, 10, 1024, 8192, d, 0, false, false, true, false, Data::kSink, 8.f / d, true},
+        {"split jumps", 1, 4, 4, 500, 2048, d - 8, 0, false, false, true, true, Data::kJumps, 0.f, true},
     };
     for (const Shape& s : shapes) failures += !compare(e, s, false);
   }
@@ -198,8 +202,8 @@ int check_all(const char* filter) {
 void repeat_all(int repeats, const char* filter) {
   for (const KernelEntry& e : registry()) {
     if (!matches(e, filter)) continue;
-    for (int causal = 0; causal < 2; causal++) {
-      Shape s = {"repeat", 1, 32, 32, 2048 - 64, 2048 - 64, e.head_dim, causal};
+    const int l = 2048 - 64, d = e.head_dim;
+    for (const Shape& s : {Shape{"all", 1, 32, 32, l, l, d}, {"causal", 1, 32, 32, l, l, d, 1}, {"split", 1, 10, 10, l, l, d}}) {
       Problem p(s, e);
       p.run();
       uint32_t* first;
@@ -217,8 +221,8 @@ void repeat_all(int repeats, const char* filter) {
         check(cudaMemcpy(&n, count, 4, cudaMemcpyDeviceToHost), "copy");
         different += n > 0, elements += n;
       }
-      std::printf("REPEAT %-16s causal %d: %d of %d differ (%d words) %s\n", e.name, causal, different, repeats,
-                  elements, different ? "FAIL" : "ok");
+      std::printf("REPEAT %-16s %-6s: %d of %d differ (%d words) %s\n", e.name, s.name, different, repeats, elements,
+                  different ? "FAIL" : "ok");
       cudaFree(first);
       cudaFree(count);
     }
@@ -325,6 +329,7 @@ int main(int argc, char** argv) {
     if (mode == "tiny") {
       compare(e, {"tiny", 1, 2, 1, 200, 2 * e.key_tile + 40, e.head_dim, 2, true}, false);
       compare(e, {"tiny lengths", 2, 2, 2, 130, 3 * e.key_tile, e.head_dim - 8, 0, false, true}, false);
+      compare(e, {"tiny split", 1, 1, 1, 200, 1600, e.head_dim}, false);
     }
     if (mode == "once") {
       const int l = std::atoi(argv[2]);

@@ -196,6 +196,8 @@ class Problem {
     statistics = static_cast<float*>(memory(w.statistics));
     a.work_counter = static_cast<int32_t*>(memory(w.work_counter));
     a.images_done = static_cast<int32_t*>(memory(w.images_done));
+    a.partials = static_cast<float*>(memory(w.partials));
+    a.parts_done = static_cast<int32_t*>(memory(w.parts_done));
     a.images_wanted = fp8_images_per_head(kernel, a);
     if (shape.lse) a.lse = static_cast<float*>(memory(static_cast<int64_t>(shape.b) * shape.hq * shape.lq * 4));
     if (shape.lengths) {
@@ -221,6 +223,7 @@ class Problem {
     fill(args.k_image, w.k_image), fill(args.k_scale, w.k_scale), fill(args.k_mean, w.k_mean);
     fill(args.v_image, w.v_image), fill(args.v_scale, w.v_scale), fill(args.q_image, w.q_image);
     fill(args.q_scale, w.q_scale), fill(statistics, w.statistics), fill(args.images_done, w.images_done);
+    fill(args.partials, w.partials), fill(args.parts_done, w.parts_done);
   }
   void prepass() { check(enqueue_sm90_prepass(kernel_, args, statistics, {}, nullptr), "prepass"); }
   void attend() { check(kernel_.launch(args, nullptr), "attend"); }
@@ -288,13 +291,19 @@ class Problem {
   std::vector<void*> owned_;
 };
 
+// Milliseconds of the GPU, without what the host takes to launch: before each run comes something long, which also
+// leaves nothing of the run before in the L2 cache.
 template <class F>
 float median_ms(F f, int warmup, int reps) {
+  constexpr size_t kFlushed = 192 << 20;
+  static void* flushed = nullptr;
+  if (flushed == nullptr) check(cudaMalloc(&flushed, kFlushed), "malloc");
   cudaEvent_t a, b;
   cudaEventCreate(&a);
   cudaEventCreate(&b);
   std::vector<float> t;
   for (int i = 0; i < warmup + reps; i++) {
+    check(cudaMemsetAsync(flushed, i, kFlushed), "flush");
     cudaEventRecord(a);
     f();
     cudaEventRecord(b);

@@ -1,6 +1,7 @@
 // One consumer warpgroup of the Hopper kernel: 64 query rows against all keys of a work item.
 #pragma once
 
+#include "attention/attend_wgmma_combine.cuh"
 #include "attention/attend_wgmma_item.cuh"
 #include "attention/attend_wgmma_softmax.cuh"
 #include "attention/attend_wgmma_store.cuh"
@@ -44,7 +45,7 @@ struct WgmmaConsumer {
   bool adds;         // with kSkips: the half that comes next adds something to the warp's rows
   WgmmaBarriers<P> barrier;
 
-  __device__ __forceinline__ const float (&sums() const)[kOut] { return out; }
+  __device__ __forceinline__ float (&sums())[kOut] { return out; }
 
   __device__ __forceinline__ void release(uint32_t empty) {
     if (lane == 0) ptx::mbarrier_arrive(empty);
@@ -434,8 +435,9 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaParams& p, unsigned cha
     c.begin(q_smem + next * P::kQBytes, tiles);
     WgmmaItem item;  // only now: the main loop has no register for it
     item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
+    const int partial = items[done].partial;
     const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
-    wgmma_store<P, T>(p, item, v_scale, c);
+    if (partial < 0 || wgmma_combine<P>(p, partial, c)) wgmma_store<P, T>(p, item, v_scale, c);
     __syncwarp();  // all lanes have read the scales before one of them gives the buffer back
     c.release(barrier.q_empty(done));
     c.finish_begin();

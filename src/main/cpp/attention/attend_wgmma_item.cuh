@@ -6,6 +6,7 @@
 
 #include "attention/attend_wgmma_policy.cuh"
 #include "attention/attend_wgmma_softmax.cuh"
+#include "attention/attend_wgmma_split.h"
 #include "device/ptx/mbarrier.cuh"
 #include "host/kernels.h"
 
@@ -14,32 +15,44 @@ namespace attn4j {
 struct WgmmaParams {
   AttentionArgs a;
   int32_t query_blocks;   // per head
-  int32_t items;          // (batch, head, query block)
   int32_t section_heads;  // heads whose K and V images share the L2 cache
+  WgmmaSplit split;       // of the items (batch, head, query block)
 };
 
 // Handed from the producer to the consumers in shared memory.
 struct alignas(32) WgmmaItem {
   int32_t limit;  // last key that the first row sees; before all else, where WgmmaConsumer::row_limit looks for it
-  int32_t tiles;  // -1: no more items
+  int32_t tiles;  // stages of keys, from first_tile on; -1: no more items
   int32_t batch, head, first_row;
-  float skip_below;  // listed keys: a half whose scores all stay this far from the reference is left out
+  float skip_below;    // listed keys: a half whose scores all stay this far from the reference is left out
+  int32_t first_tile;  // not 0 in a part of an item
+  int32_t partial;     // number of the part over all split items, -1: the item is whole
 };
+static_assert(sizeof(WgmmaItem) == 32);
 static_assert(offsetof(WgmmaItem, skip_below) == WgmmaPolicy<128>::kSkipBelowAt);
 
-// Keys that an item sees, and its place in the order of work: sections of heads that fit the L2 cache, and within a
-// section the longest items first, so that the last ones to finish are short.
+// Keys that a unit of work (WgmmaSplit) sees, and its place in the order of work: sections of heads that fit the L2
+// cache, and within a section the longest items first, so that the last ones to finish are short. Parts of items come
+// last. Without tiles and not whole: a part of an item that isn't split after all.
 template <class P>
-__device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int index) {
+__device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int unit) {
   const AttentionArgs& a = p.a;
-  const bool by_length = P::kListed || a.causal_offset != kNotCausal;
-  const int heads = a.batch * a.heads_q, section = index / (p.section_heads * p.query_blocks);
-  const int first = section * p.section_heads, count = min(p.section_heads, heads - first);
-  const int rest = index - first * p.query_blocks;
-  const int rank = by_length ? rest / count : rest % p.query_blocks;
-  const int head = first + (by_length ? rest % count : rest / p.query_blocks);
-  int block = by_length ? p.query_blocks - 1 - rank : rank;
-  if constexpr (P::kListed) block = __ldg(a.blocks.order + static_cast<int64_t>(head) * p.query_blocks + rank);
+  int head, block, part = 0;
+  if (unit < p.split.items) {
+    const bool by_length = P::kListed || a.causal_offset != kNotCausal;
+    const int heads = a.batch * a.heads_q, section = unit / (p.section_heads * p.query_blocks);
+    const int first = section * p.section_heads, count = min(p.section_heads, heads - first);
+    const int rest = unit - first * p.query_blocks;
+    const int rank = by_length ? rest / count : rest % p.query_blocks;
+    head = first + (by_length ? rest % count : rest / p.query_blocks);
+    block = by_length ? p.query_blocks - 1 - rank : rank;
+    if constexpr (P::kListed) block = __ldg(a.blocks.order + static_cast<int64_t>(head) * p.query_blocks + rank);
+  } else {
+    part = p.split.part(unit);
+    const int number = p.split.item(unit);
+    head = number / p.query_blocks;
+    block = number - head * p.query_blocks;
+  }
   WgmmaItem item;
   item.batch = head / a.heads_q;
   item.head = head - item.batch * a.heads_q;
@@ -54,6 +67,16 @@ __device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int index)
     item.skip_below = fmaxf(kLeastLead - threshold, kVanishes);
   }
   item.tiles = keys > 0 ? (keys + P::kKeys - 1) / P::kKeys : 0;
+  item.first_tile = 0;
+  item.partial = -1;
+  const int number = head * p.query_blocks + block;
+  if (p.split.splits(number, item.tiles)) {
+    const WgmmaStages range = p.split.stages_of(part, item.tiles);
+    item.first_tile = range.first, item.tiles = range.count;
+    item.partial = (number - p.split.whole) * p.split.parts + part;
+  } else if (part > 0) {
+    item.tiles = 0, item.partial = 0;
+  }
   item.limit = item.first_row + a.causal_offset;
   return item;
 }

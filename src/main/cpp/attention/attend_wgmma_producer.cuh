@@ -16,7 +16,7 @@ struct WgmmaAllTiles {
     const AttentionArgs& a = p.a;
     // One running key index addresses all three images: this warpgroup has few registers.
     const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
-    int64_t key = kv_head * a.lk_padded + static_cast<int64_t>(item.tiles) * P::kKeys;
+    int64_t key = kv_head * a.lk_padded + static_cast<int64_t>(item.first_tile + item.tiles) * P::kKeys;
 #pragma unroll 1
     for (int left = item.tiles; left > 0; left--) {
       if constexpr (P::kRandomDelay) random_delay();
@@ -56,16 +56,20 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned cha
   RingPosition<2> q_at;
   // Kernels before: the selection of blocks, which knows no order of heads. Dense attention starts beside the pre-pass.
   if constexpr (P::kListed) ptx::griddepcontrol_wait();
-  int index = atomicAdd(a.work_counter, 1);
+  int unit = atomicAdd(a.work_counter, 1);
   while (true) {
     ptx::mbarrier_wait(barrier.q_empty(q_at.stage), q_at.parity ^ 1);
-    if (index >= p.items) {
+    if (unit >= p.split.units()) {
       items[q_at.stage].tiles = -1;
       ptx::mbarrier_arrive(barrier.q_full(q_at.stage));
       if constexpr (!P::kListed) ptx::griddepcontrol_wait();  // what comes after this kernel comes after the pre-pass
       return;
     }
-    const WgmmaItem item = wgmma_item<P>(p, index);
+    const WgmmaItem item = wgmma_item<P>(p, unit);
+    if (item.tiles == 0 && item.partial >= 0) {
+      unit = atomicAdd(a.work_counter, 1);
+      continue;
+    }
     items[q_at.stage] = item;
     const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
     if constexpr (!P::kListed) await_images(a, kv_head);
@@ -78,9 +82,10 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned cha
     ptx::bulk_copy_to_shared(smem + P::kVScaleAt + q_at.stage * P::kVScaleBytes,
                              a.v_scale + kv_head * (2 * P::kHeadDim), P::kVScaleBytes, barrier.q_full(q_at.stage));
     q_at.advance();
-    index = atomicAdd(a.work_counter, 1);  // its latency hides behind this item's tiles
-
     P::Tiles::produce(p, item, shared, smem, barrier, at);
+    // Not before: a CTA that starts early would take two units where there may be but one for each. The latency hides
+    // behind the stages that consumers still have.
+    unit = atomicAdd(a.work_counter, 1);
   }
 }
 

@@ -3,6 +3,7 @@
 // with its own multiplies: the other warpgroups of the SM do.
 #pragma once
 
+#include "attention/attend_wgmma_combine.cuh"
 #include "attention/attend_wgmma_item.cuh"
 #include "attention/attend_wgmma_softmax.cuh"
 #include "attention/attend_wgmma_store.cuh"
@@ -34,10 +35,11 @@ struct SlabConsumer {
   RingPosition<P::kStages> at;  // the stage whose P V comes next
   uint32_t round;               // items done: Q's buffer and parity
   int since_fold;               // stages
+  int group_limit;              // last key that the warpgroup's first row sees; only masks read it
   bool all_seen;                // listed keys: the stage masked last needed no mask
   WgmmaBarriers<P> barrier;
 
-  __device__ __forceinline__ const float (&sums() const)[kOut] { return part; }
+  __device__ __forceinline__ float (&sums())[kOut] { return part; }
 
   __device__ __forceinline__ void release(uint32_t empty) {
     if (lane == 0) ptx::mbarrier_arrive(empty);
@@ -93,13 +95,12 @@ struct SlabConsumer {
     return codes & 0x80808080u;
   }
 
-  __device__ __forceinline__ int row_limit() const { return ptx::load_shared_int(item_address()) + warp_row; }
   __device__ __forceinline__ uint32_t item_address() const { return smem + P::kItemAt + 32 * (round & 1); }
 
   // Sets the scores of keys beyond a row's limit to minus infinity.
   template <int kAt>
   __device__ __forceinline__ void mask(int32_t (&scores)[kScores], int first_key) {
-    const int limit = row_limit();
+    const int limit = group_limit + (warp_row & 63);
     if constexpr (P::kListed) {
       static_assert(kTile == P::kBlockKeys);
       first_key = ptx::load_shared_int(smem + P::kBlockAt + P::kBlockBytes * at.stage + 4 * kAt);
@@ -319,7 +320,7 @@ struct SlabConsumer {
     // Keys are taken from the last to the first: what a causal mask touches comes first. The four warps of the group
     // must run the same multiplies, so they change loops together. One masked stage more than the mask touches: from
     // then on every row has seen a key.
-    const int group_limit = row_limit() - (warp_row & 63);
+    group_limit = ptx::load_shared_int(item_address()) + (warp_row & 64);
     int j = stages - 1;
     const auto touched = [&] { return P::kListed ? !all_seen : (j + 2) * P::kKeys - 1 > group_limit; };
 #pragma unroll 1
@@ -357,8 +358,9 @@ __device__ __forceinline__ void slab_consume(const WgmmaParams& p, unsigned char
     const uint32_t done = c.round & 1;
     WgmmaItem item;  // only now: the main loop has no register for it
     item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
+    const int partial = items[done].partial;
     const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
-    wgmma_store<P, T>(p, item, v_scale, c);
+    if (partial < 0 || wgmma_combine<P>(p, partial, c)) wgmma_store<P, T>(p, item, v_scale, c);
     __syncwarp();  // all lanes have read the scales before one of them gives the buffer back
     c.release(barrier.q_empty(done));
     c.round++;

@@ -9,7 +9,7 @@ namespace attn4j {
 // Normalises and writes a thread's two rows. Rows without a key are zeros with an LSE of -inf.
 template <class P, DType T, class Consumer>
 __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaItem& item, const float* v_scale,
-                                            const Consumer& c) {
+                                            Consumer& c) {
   const AttentionArgs& a = p.a;
   using E = Element<T>;
   const int lane = threadIdx.x & 31, quad_lane = lane & 3;

@@ -27,7 +27,7 @@ struct WgmmaListedTiles {
     // Blocks are counted over all heads in 32 bits: this warpgroup has few registers.
     const int first_block = (item.batch * a.heads_kv + item.head / a.group) * (a.lk_padded / P::kBlockKeys);
 #pragma unroll 1
-    for (int tile = item.tiles - 1; tile >= 0; tile--) {
+    for (int tile = item.first_tile + item.tiles - 1; tile >= item.first_tile; tile--) {
       if constexpr (P::kRandomDelay) random_delay();
       int block[kBlocks];  // before the wait for room, so that the latency of the list hides behind it
 #pragma unroll

@@ -177,6 +177,7 @@ Status AttentionPlan::plan_fp8(Family family, const char* function) {
   at.q_image = w.add(bytes.q_image), at.q_scale = w.add(bytes.q_scale);
   at.statistics = w.add(bytes.statistics), at.work_counter = w.add(bytes.work_counter);
   at.images_done = w.add(bytes.images_done);
+  at.partials = w.add(bytes.partials), at.parts_done = w.add(bytes.parts_done);
   a.images_wanted = fp8_images_per_head(*kernel_, a);
   return Status::kOk;
 }
@@ -285,6 +286,8 @@ Status AttentionPlan::quantize_fp8(AttentionArgs* args, void* workspace, cudaStr
   args->q_scale = slice<float>(workspace, fp8_.q_scale);
   args->work_counter = slice<int32_t>(workspace, fp8_.work_counter);
   args->images_done = slice<int32_t>(workspace, fp8_.images_done);
+  args->partials = slice<float>(workspace, fp8_.partials);
+  args->parts_done = slice<int32_t>(workspace, fp8_.parts_done);
   float* statistics = slice<float>(workspace, fp8_.statistics);
   return check_cuda(enqueue_sm90_prepass(*kernel_, *args, statistics, extras, stream), "quantisation of q, k and v");
 }

@@ -77,6 +77,7 @@ class AttentionPlan {
   } int8_;
   struct {
     int64_t k_image, k_scale, k_mean, v_image, v_scale, q_image, q_scale, statistics, work_counter, images_done;
+    int64_t partials, parts_done;
   } fp8_;
 };
 

@@ -61,6 +61,10 @@ struct AttentionArgs {
   const float* q_scale = nullptr;
   int32_t lk_padded = 0, lq_padded = 0;
   int32_t* work_counter = nullptr;  // zeroed by the pre-pass, for kernels that hand out work dynamically
+  // Items whose keys are divided between CTAs (attention/attend_wgmma_split.h): the sums of each part, and for each warp
+  // of an item how many parts are there, zeroed by the pre-pass.
+  float* partials = nullptr;
+  int32_t* parts_done = nullptr;
   // [b, hkv]: a head's images, of K, V and its group's Q, are complete when the counter reaches images_wanted. Counters
   // of the pre-pass's own follow.
   int32_t* images_done = nullptr;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "../attention/attend_wgmma_split.h"
 #include "fp8_schedule.h"
 
 namespace attn4j {
@@ -21,6 +22,38 @@ struct Fp8Problem {
 
 struct Fp8Machine {
   int32_t multiprocessors = 0, teams = 1;  // teams of one CTA; a CTA of the pre-pass or of attention fills an SM
+};
+
+// Streams of work that take units in turn, each the next one as soon as it is free. Times in microseconds.
+class StreamTimes {
+ public:
+  // All streams are free at 0 but for `late` ones, which are at the time `start`.
+  StreamTimes(int64_t streams, int64_t late, double start) : groups_{{streams - late, 0}, {late, start}} {}
+
+  void take(int64_t units, double length) {
+    while (units > 0) {
+      Group* next = nullptr;
+      for (int i = 0; i < count_; i++) {
+        if (groups_[i].streams > 0 && (next == nullptr || groups_[i].free < next->free)) next = &groups_[i];
+      }
+      const int64_t taken = std::min(units, next->streams);
+      if (taken < next->streams && count_ < kGroups) groups_[count_++] = {next->streams - taken, next->free};
+      units -= taken;
+      *next = {taken, next->free + length};
+      end_ = std::max(end_, next->free);
+    }
+  }
+  double end() const { return end_; }  // of the last unit
+
+ private:
+  static constexpr int kGroups = 4;  // of streams with the same times: each take adds one at most
+  struct Group {
+    int64_t streams;
+    double free;
+  };
+  Group groups_[kGroups];
+  int count_ = 2;
+  double end_ = 0;
 };
 
 class Fp8Plan {
@@ -101,16 +134,14 @@ class Fp8Plan {
     s->set_rounds(static_cast<int32_t>(std::max<int64_t>(1, std::min<int64_t>(s->heads, heads))));
   }
 
-  // When `items` are done by streams of which `late` start at the time `start` and the others at 0.
-  static double finish(int64_t items, int64_t streams, int64_t late, double start, double item) {
-    for (int64_t rounds = ceil_div(items, streams);; rounds++) {
-      const double end = rounds * item;
-      const int64_t late_rounds = end > start ? static_cast<int64_t>((end - start) / item) : 0;
-      if ((streams - late) * rounds + late * late_rounds < items) continue;
-      const double earlier = start + late_rounds * item;  // the late ones' last end before that
-      const bool enough = (streams - late) * static_cast<int64_t>(earlier / item) + late * late_rounds >= items;
-      return enough ? earlier : end;
-    }
+  // When attention is done, with streams of which `late` start at the time `start` and the others at 0.
+  static double finish(const WgmmaSplit& split, int64_t streams, int64_t late, double start, double item, int32_t keys) {
+    StreamTimes times(streams, late, start);
+    times.take(split.whole, item);
+    const double stages = std::max(1, (keys + 127) / 128);
+    times.take(int64_t{split.split_items()} * split.parts,
+               item * (1. / split.parts + WgmmaSplit::kPartStages / stages));
+    return times.end();
   }
 
   // How many CTAs quantise beside attention; all of them if there is nothing to gain. `early_heads` are done before.
@@ -131,13 +162,15 @@ class Fp8Plan {
       const int late = pace(1.6);
       return late > sms / 2 ? sms : late;  // attention has little to hide it behind
     }
+    const WgmmaSplit split = WgmmaSplit::make(static_cast<int32_t>(items), static_cast<int32_t>(all_streams), per_sm,
+                                              p.lk, 128, p.causal);
     // SMs that start late have a round less. That may cost nothing, or a round for all.
     const double late_work = std::max<int64_t>(0, heads - early_heads) * blocks * kBlockMicroseconds;
-    double best = 0.98 * (late_work / sms + finish(items, all_streams, 0, 0, item));
+    double best = 0.98 * (late_work / sms + finish(split, all_streams, 0, 0, item, p.lk));
     int chosen = sms;
-    for (int late = pace(1.2); late <= sms / 2; late++) {
+    for (int late = pace(1.2); late <= sms / 2; late += 4) {
       const auto end_if = [&](double longer) {  // than expected the late work takes
-        return finish(items, all_streams, late * per_sm, longer * late_work / late, item);
+        return finish(split, all_streams, late * per_sm, longer * late_work / late, item, p.lk);
       };
       const double expected = end_if(1.0);
       if (expected >= best) continue;

@@ -2,6 +2,7 @@
 
 #include "arch/arch.h"
 #include "attention/attend_wgmma_sections.h"
+#include "attention/attend_wgmma_split.h"
 #include "attention/launch.cuh"
 #include "quant/fp8_plan.h"
 #include "quant/fp8_prepass.cuh"
@@ -22,6 +23,12 @@ Fp8Problem problem_of(int32_t head_dim, const AttentionArgs& a) {
   return p;
 }
 
+// Parts of items that attention may make.
+int64_t most_parts(const KernelEntry& kernel, const AttentionArgs& a) {
+  const int64_t items = ceil_div(a.lq, kernel.query_tile) * a.batch * a.heads_q;
+  return WgmmaSplit::most_parts(items, Fp8Plan::streams(kernel.head_dim), a.lk, a.causal_offset != kNotCausal);
+}
+
 template <int D, DType T, bool kPool>
 cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* statistics, const Fp8Extras& extras,
                     cudaStream_t stream) {
@@ -40,13 +47,14 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   p.values_done = p.statistics_done + a.batch * a.heads_kv;
   p.units_drawn = p.values_done + a.batch * a.heads_kv;
   p.key_tile = kernel.key_tile;
+  p.parts_done_count = static_cast<int32_t>(most_parts(kernel, a) / 2 * kWgmmaItemWarps);
   static_assert(PrepassShape<D>::kBlock == Fp8Plan::block_rows(D));
   const Fp8Machine machine{multiprocessors, kTeams<kPool>};
   const bool selects_blocks = kernel.family != Family::kWgmmaInt8Fp8;  // between this and attention, from all heads
   Fp8Problem problem = problem_of(D, a);
   problem.section_heads = wgmma_section_heads(a, D);
   p.schedule = selects_blocks ? Fp8Plan::all_before(problem, machine) : Fp8Plan::beside_attention(problem, machine);
-  const int cleared = std::max(a.batch * a.heads_kv, extras.cleared_count);
+  const int cleared = std::max({a.batch * a.heads_kv, extras.cleared_count, p.parts_done_count});
   fp8_clear<<<ceil_div(cleared, kTeamThreads), kTeamThreads, 0, stream>>>(p);
   error = cudaGetLastError();
   if (error != cudaSuccess) return error;
@@ -94,6 +102,9 @@ Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& a) no
       slice(kv_heads * 4 * head_statistics_size(Fp8Plan::units(problem_of(kernel.head_dim, a)), kernel.head_dim));
   w.work_counter = 256;
   w.images_done = slice((3 * kv_heads + 2) * 4);
+  const int64_t parts = most_parts(kernel, a);
+  w.partials = slice(parts * wgmma_part_floats(d) * 4);
+  w.parts_done = slice(parts / 2 * kWgmmaItemWarps * 4);  // an item has at least two
   return w;
 }
 

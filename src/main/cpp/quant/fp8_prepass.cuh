@@ -17,6 +17,7 @@ __global__ void __launch_bounds__(kTeamThreads) fp8_clear(const __grid_constant_
   const int i = blockIdx.x * kTeamThreads + threadIdx.x, heads = p.a.batch * p.a.heads_kv;
   if (i == 0) *p.a.work_counter = p.units_drawn[0] = p.units_drawn[1] = 0;
   if (i < heads) p.images_done[i] = p.statistics_done[i] = p.values_done[i] = 0;
+  if (i < p.parts_done_count) p.a.parts_done[i] = 0;
   if (i < p.extras.cleared_count) p.extras.cleared[i] = 0;
 }
 

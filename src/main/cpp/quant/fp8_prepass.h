@@ -10,9 +10,10 @@
 
 namespace attn4j {
 
-// Bytes of each workspace slice of one call, all multiples of 256.
+// Bytes of each workspace slice of one call, all multiples of 256. They don't depend on the GPU.
 struct Fp8Workspace {
   int64_t k_image, k_scale, k_mean, v_image, v_scale, q_image, q_scale, statistics, work_counter, images_done;
+  int64_t partials, parts_done;  // 0 where attention divides no item by keys, whatever the GPU
 };
 
 // `kernel` gives head_dim and tiles; of `args` only the shape is read.

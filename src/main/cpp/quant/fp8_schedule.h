@@ -8,11 +8,7 @@
 
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define ATTN4J_HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define ATTN4J_HOST_DEVICE inline
-#endif
+#include "../device/host_device.h"
 
 namespace attn4j {
 

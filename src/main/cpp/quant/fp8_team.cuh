@@ -33,6 +33,7 @@ struct PrepassParams {
   int32_t* values_done;      // [b, hkv]: units of V
   int32_t* units_drawn;      // [2]
   int32_t key_tile;
+  int32_t parts_done_count;  // of attention's counters of the parts of items
 };
 
 // How a team divides a block of rows. Copies and statistics go by pieces of 16 bytes, quantisation of Q and K by rows:
