@@ -35,16 +35,21 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
       a.lse[head * a.lq + row] = sum[r] == 0.f ? -kInfinity : kLn2 * (c.reference[r] + log2f(sum[r]) + shift);
     }
   }
+  // What rounding took from a channel of V, averaged over the keys, goes into the output of rows that see a key: the
+  // weights of a row sum to 1.
+  const int keys = a.kv_lengths ? min(a.kv_lengths[item.batch], a.lk) : a.lk;
+  const float mean = keys > 0 ? a.v_error_unit / static_cast<float>(keys) : 0.f;
+  const float error[2] = {sum[0] == 0.f ? 0.f : mean, sum[1] == 0.f ? 0.f : mean};
 #pragma unroll
   for (int i = 0; i < P::kHeadDim / 8; i++) {
     if (8 * i >= a.head_dim) break;
     const float2 s = reinterpret_cast<const float2*>(v_scale)[4 * i + quad_lane];
-    const float2 m = reinterpret_cast<const float2*>(v_scale + P::kHeadDim)[4 * i + quad_lane];
+    const int2 e = reinterpret_cast<const int2*>(v_scale + P::kHeadDim)[4 * i + quad_lane];
+    const float2 errors = make_float2(__int2float_rn(e.x), __int2float_rn(e.y));
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-      const float some = sum[r] == 0.f ? 0.f : 1.f;
-      const uint32_t two = E::pack(fmaf(sums[4 * i + 2 * r] * inverse[r], s.x, some * m.x),
-                                   fmaf(sums[4 * i + 2 * r + 1] * inverse[r], s.y, some * m.y));
+      const uint32_t two = E::pack(fmaf(sums[4 * i + 2 * r], inverse[r], errors.x * error[r]) * s.x,
+                                   fmaf(sums[4 * i + 2 * r + 1], inverse[r], errors.y * error[r]) * s.y);
       if (valid[r]) *reinterpret_cast<uint32_t*>(target[r] + 8 * i) = two;
     }
   }

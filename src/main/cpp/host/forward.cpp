@@ -179,6 +179,7 @@ Status AttentionPlan::plan_fp8(Family family, const char* function) {
   at.images_done = w.add(bytes.images_done);
   at.partials = w.add(bytes.partials), at.parts_done = w.add(bytes.parts_done);
   a.images_wanted = fp8_images_per_head(*kernel_, a);
+  a.v_error_unit = fp8_error_unit(a.lk);
   return Status::kOk;
 }
 

@@ -54,8 +54,10 @@ struct AttentionArgs {
                                      // has its scales inside the image (quant/int8.cuh)
   const float* k_mean = nullptr;     // [b, hkv][head_dim] or null
   const uint8_t* v_image = nullptr;  // [b, hkv][...] e4m3, transposed (quant/fp8_image.cuh)
-  // [b, hkv][2][D]: scales of V's channels, then the mean of what rounding took from them, which is added to the output
+  // [b, hkv][2][D]: scales of V's channels, then, as integers, what rounding took from them, summed over the keys, in
+  // units of scale * v_error_unit
   const float* v_scale = nullptr;
+  float v_error_unit = 1.f;
   const int8_t* q_image = nullptr;  // [b, hq][lq_padded * D], where a kernel wants Q quantised before it
   // [2][b, hq][lq_padded]: scales of Q's rows with scale_log2 folded in, then q . mean(k) in log2 units for the LSE
   const float* q_scale = nullptr;

@@ -58,8 +58,6 @@ class StreamTimes {
 
 class Fp8Plan {
  public:
-  static constexpr int kMaxChunks = 64;  // statistics units of a head: the last one adds all up
-
   // To quantise a block of rows, or take its statistics, on one SM of an H100, in microseconds.
   static constexpr double kBlockMicroseconds = 0.9;
 
@@ -67,58 +65,71 @@ class Fp8Plan {
   // Items of 128 queries that attention works on at once on one SM.
   static constexpr int32_t streams(int32_t head_dim) { return head_dim == 64 ? 2 : 1; }
 
-  // The units of one kv head.
-  static Fp8Schedule units(const Fp8Problem& p) {
-    constexpr int kBlocks = 4, kFewBlocks = 2, kManyBlocks = 32;
-    const int64_t block = block_rows(p.head_dim);
-    const int64_t key_blocks = ceil_div(p.lk_padded, block), q_blocks = ceil_div(p.lq_padded, block);
-    Fp8Schedule s;
-    // A unit's own cost, of waiting and telling, is that of about one block. Short heads need small units all the same:
-    // attention waits for the first head.
-    s.run = key_blocks >= kManyBlocks ? kBlocks : kFewBlocks;
-    s.chunk_blocks = static_cast<int32_t>(std::max<int64_t>(s.run, ceil_div(key_blocks, kMaxChunks)));
-    s.chunks = divisor(std::max<int64_t>(1, ceil_div(p.lk, s.chunk_blocks * block)));
-    s.kv_units = divisor(ceil_div(key_blocks, s.run));
-    s.q_member_units = divisor(ceil_div(q_blocks, s.run));
-    s.q_units = Divisor(s.q_member_units.value * p.group);
-    s.heads_kv = Divisor(p.heads_kv);
-    s.heads = p.batch * p.heads_kv;
-    return s;
-  }
+  static int32_t key_blocks(const Fp8Problem& p) { return blocks_of(p.lk_padded, p); }
+  static int32_t query_blocks(const Fp8Problem& p) { return blocks_of(p.lq_padded, p); }
+  // Blocks of a kv head's images: of K, of V, and of Q of the heads that share it.
+  static int32_t image_blocks(const Fp8Problem& p) { return 2 * key_blocks(p) + p.group * query_blocks(p); }
 
   // CTAs of the pre-pass: one per SM, or fewer if there is too little to do.
   static int32_t ctas(const Fp8Schedule& s, const Fp8Machine& m) {
-    return static_cast<int32_t>(std::min<int64_t>(m.multiprocessors, ceil_div(s.units(), m.teams)));
+    const int64_t busy = ceil_div(s.early.units(), m.teams);
+    return static_cast<int32_t>(std::min<int64_t>(m.multiprocessors, std::max<int64_t>(busy, s.late_ctas)));
   }
 
   // Everything is quantised before what comes next.
-  static Fp8Schedule all_before(const Fp8Problem& p, const Fp8Machine& m) {
-    Fp8Schedule s = units(p);
-    s.late_ctas = ctas(s, m);
-    set_rounds(m, &s);
-    s.early_units = s.units();
-    return s;
-  }
+  static Fp8Schedule all_before(const Fp8Problem& p, const Fp8Machine& m) { return schedule(p, m, heads(p), 0); }
 
   // The first heads by all CTAs, the others by late_ctas of them while attention works.
   static Fp8Schedule beside_attention(const Fp8Problem& p, const Fp8Machine& m) {
-    Fp8Schedule s = units(p);
     // Attention's first items come from so many query heads; with a causal mask from a whole section.
     const int64_t first_items = int64_t{m.multiprocessors} * streams(p.head_dim);
     int64_t first_heads = ceil_div(first_items, std::max<int64_t>(1, items_per_head(p))) + 1;
     if (p.causal) first_heads = std::max(first_heads, std::min<int64_t>(first_items, p.section_heads));
-    const int64_t early_heads = ceil_div(first_heads, p.group);
-    s.late_ctas = std::min(ctas(s, m), late_ctas(p, early_heads, m.multiprocessors));
-    set_rounds(m, &s);
-    const int64_t early_rounds = ceil_div(early_heads, s.round_heads);
-    const int64_t early = s.round_heads * (s.chunks.value + early_rounds * s.units_per_head());
-    s.early_units = static_cast<int32_t>(std::min<int64_t>(s.units(), early));
-    return s;
+    const int64_t early_heads = std::min(heads(p), ceil_div(first_heads, p.group));
+    const int late = late_ctas(p, early_heads, m.multiprocessors);
+    if (late == m.multiprocessors) return all_before(p, m);
+    return schedule(p, m, early_heads, late);
   }
 
  private:
   static int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
   static Divisor divisor(int64_t x) { return Divisor(static_cast<int32_t>(x)); }
+  static int64_t heads(const Fp8Problem& p) { return int64_t{p.batch} * p.heads_kv; }
+  static int32_t blocks_of(int64_t rows, const Fp8Problem& p) {
+    return static_cast<int32_t>(ceil_div(rows, block_rows(p.head_dim)));
+  }
+
+  static Fp8Schedule schedule(const Fp8Problem& p, const Fp8Machine& m, int64_t early_heads, int late) {
+    // A unit's own cost, of waiting and telling, is that of about one block. But what all wait for must not become a
+    // long chain in a few teams.
+    constexpr int64_t kLeastBlocks = 2, kMostBlocks = 4, kUnitsPerTeam = 3;
+    const int64_t teams = int64_t{m.multiprocessors} * m.teams;
+    const int64_t blocks = early_heads * (image_blocks(p) + key_blocks(p));
+    const int64_t early_run = std::max(kLeastBlocks, std::min(kMostBlocks, blocks / (teams * kUnitsPerTeam)));
+    Fp8Schedule s;
+    s.early = section(p, 0, early_heads, early_run, teams);
+    // A head's units should be enough for all that wait for it.
+    s.late = section(p, early_heads, heads(p) - early_heads, key_blocks(p) >= 32 ? kMostBlocks : kLeastBlocks,
+                     int64_t{late} * m.teams);
+    s.heads_kv = Divisor(p.heads_kv);
+    s.late_ctas = s.late.heads > 0 ? late : 0;
+    return s;
+  }
+
+  static Fp8Section section(const Fp8Problem& p, int64_t first_head, int64_t count, int64_t run, int64_t teams) {
+    Fp8Section s;
+    s.first_head = static_cast<int32_t>(first_head), s.heads = static_cast<int32_t>(count);
+    s.run = static_cast<int32_t>(run);
+    s.statistics = divisor(1 + ceil_div(ceil_div(p.lk, block_rows(p.head_dim)), run));
+    s.kv_units = divisor(ceil_div(key_blocks(p), run));
+    s.q_member_units = divisor(ceil_div(query_blocks(p), run));
+    s.q_units = Divisor(s.q_member_units.value * p.group);
+    // Rounds so large that every team has something to do between a head's statistics and its K and V.
+    const int64_t heads = ceil_div(6 * teams / 5, std::max(1, s.image_units()));
+    s.set_rounds(static_cast<int32_t>(std::max<int64_t>(1, std::min(count, heads))));
+    return s;
+  }
+
   static int64_t items_per_head(const Fp8Problem& p) { return ceil_div(p.lq, 128); }
 
   // Attention's work on one item, in microseconds, as measured on an H100.
@@ -126,12 +137,6 @@ class Fp8Plan {
     const double operations_per_sm = p.head_dim == 64 ? 5.0e6 : p.head_dim == 96 ? 5.5e6 : 6.6e6;
     const double operations = 4.0 * 128 * p.lk * p.head_dim * (p.causal ? 0.5 : 1.0);
     return operations * streams(p.head_dim) / operations_per_sm;
-  }
-
-  // Rounds so large that every team has something to do between a head's statistics and its K and V.
-  static void set_rounds(const Fp8Machine& m, Fp8Schedule* s) {
-    const int64_t heads = ceil_div(int64_t{6} * s->late_ctas * m.teams / 5, std::max(1, s->image_units()));
-    s->set_rounds(static_cast<int32_t>(std::max<int64_t>(1, std::min<int64_t>(s->heads, heads))));
   }
 
   // When attention is done, with streams of which `late` start at the time `start` and the others at 0.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "arch/arch.h"
 #include "attention/attend_wgmma_sections.h"
@@ -44,9 +45,8 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   p.statistics = statistics;
   p.images_done = a.images_done;
   p.statistics_done = a.images_done + a.batch * a.heads_kv;
-  p.values_done = p.statistics_done + a.batch * a.heads_kv;
-  p.units_drawn = p.values_done + a.batch * a.heads_kv;
-  p.key_tile = kernel.key_tile;
+  p.units_drawn = p.statistics_done + a.batch * a.heads_kv;
+  p.key_tile = kernel.key_tile, p.compiled_d = D;
   p.parts_done_count = static_cast<int32_t>(most_parts(kernel, a) / 2 * kWgmmaItemWarps);
   static_assert(PrepassShape<D>::kBlock == Fp8Plan::block_rows(D));
   const Fp8Machine machine{multiprocessors, kTeams<kPool>};
@@ -54,7 +54,7 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   Fp8Problem problem = problem_of(D, a);
   problem.section_heads = wgmma_section_heads(a, D);
   p.schedule = selects_blocks ? Fp8Plan::all_before(problem, machine) : Fp8Plan::beside_attention(problem, machine);
-  const int cleared = std::max({a.batch * a.heads_kv, extras.cleared_count, p.parts_done_count});
+  const int cleared = std::max({a.batch * a.heads_kv * 2 * D, extras.cleared_count, p.parts_done_count});
   fp8_clear<<<ceil_div(cleared, kTeamThreads), kTeamThreads, 0, stream>>>(p);
   error = cudaGetLastError();
   if (error != cudaSuccess) return error;
@@ -95,13 +95,12 @@ Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& a) no
   w.k_scale = slice(kv_heads * (keys / 8) * 4);
   w.k_mean = slice(kv_heads * a.head_dim * 4);
   w.v_image = slice(kv_heads * keys * (d + 8));
-  w.v_scale = slice(2 * kv_heads * d * 4);  // scales, mean errors
+  w.v_scale = slice(2 * kv_heads * d * 4);  // scales, sums of errors
   w.q_image = slice(q_heads * queries * d);
   w.q_scale = slice(2 * q_heads * queries * 4);  // scales, then q . mean(k)
-  w.statistics =
-      slice(kv_heads * 4 * head_statistics_size(Fp8Plan::units(problem_of(kernel.head_dim, a)), kernel.head_dim));
+  w.statistics = slice(kv_heads * head_statistics_size(static_cast<int>(d)) * 4);
   w.work_counter = 256;
-  w.images_done = slice((3 * kv_heads + 2) * 4);
+  w.images_done = slice((2 * kv_heads + 2) * 4);
   const int64_t parts = most_parts(kernel, a);
   w.partials = slice(parts * wgmma_part_floats(d) * 4);
   w.parts_done = slice(parts / 2 * kWgmmaItemWarps * 4);  // an item has at least two
@@ -109,7 +108,12 @@ Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& a) no
 }
 
 int32_t fp8_images_per_head(const KernelEntry& kernel, const AttentionArgs& a) noexcept {
-  return Fp8Plan::units(problem_of(kernel.head_dim, a)).image_units() + 1;  // and the scales of V
+  return Fp8Plan::image_blocks(problem_of(kernel.head_dim, a));
+}
+
+float fp8_error_unit(int32_t keys) noexcept {
+  // Rounding to e4m3 moves a value by at most 16 units of V's scale.
+  return std::ldexp(1.f, std::ilogb(std::max(1, keys)) + 1 - 26);
 }
 
 cudaError_t enqueue_sm90_prepass(const KernelEntry& kernel, const AttentionArgs& args, float* statistics,

@@ -10,15 +10,18 @@
 
 namespace attn4j {
 
-// Clears the counters of a call. An ordinary launch: the workspace's last user has finished. No template: other
+// Clears what a call counts and adds up. An ordinary launch: the workspace's last user has finished. No template: other
 // architectures compile it, and never launch it.
 __global__ void __launch_bounds__(kTeamThreads) fp8_clear(const __grid_constant__ PrepassParams p) {
   if constexpr (arch::kSm == 90) ptx::griddepcontrol_launch_dependents();
-  const int i = blockIdx.x * kTeamThreads + threadIdx.x, heads = p.a.batch * p.a.heads_kv;
+  const int i = blockIdx.x * kTeamThreads + threadIdx.x, heads = p.a.batch * p.a.heads_kv, d = p.compiled_d;
   if (i == 0) *p.a.work_counter = p.units_drawn[0] = p.units_drawn[1] = 0;
-  if (i < heads) p.images_done[i] = p.statistics_done[i] = p.values_done[i] = 0;
+  if (i < heads) p.images_done[i] = p.statistics_done[i] = 0;
   if (i < p.parts_done_count) p.a.parts_done[i] = 0;
   if (i < p.extras.cleared_count) p.extras.cleared[i] = 0;
+  // V's scales, which no unit writes if there is no V, with the rounding errors behind them; its maxima.
+  if (i < heads * 2 * d) const_cast<float*>(p.a.v_scale)[i] = 0.f;
+  if (i < heads * d) p.statistics[i / d * head_statistics_size(d) + i % d] = 0.f;
 }
 
 // One CTA per SM. With kPool a thread needs more registers, and there are fewer teams.
@@ -52,11 +55,11 @@ struct Fp8Tickets {
   __device__ __forceinline__ int32_t draw(const Fp8Schedule& s) {
     if (!late) {
       const int32_t unit = teams + atomicAdd(drawn, 1);
-      if (unit < s.early_units) return unit;
+      if (unit < s.early_units()) return unit;
       late = true;
     }
     if (static_cast<int>(blockIdx.x) >= s.late_ctas) return s.units();
-    return s.early_units + atomicAdd(drawn + 1, 1);
+    return s.early_units() + atomicAdd(drawn + 1, 1);
   }
 };
 
@@ -68,7 +71,7 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
   const int own = team.number() * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
   Fp8Tickets tickets{p.units_drawn, kTeams<kPool> * static_cast<int>(gridDim.x)};
   Fp8Step next{};
-  bool more = own < p.schedule.early_units;
+  bool more = own < p.schedule.early_units();
   if (more) {
     next = first_step<D>(p, own);
     fetch_rows<D, T>(team, p, next, mine.rows[0]);
@@ -87,7 +90,8 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
   }
   if (more && team.thread() == 0) mine.tickets[0] = tickets.draw(p.schedule);
   int turn = 0;
-  int32_t* complete = nullptr;  // counter of the head whose image the unit before completed
+  int32_t* complete = nullptr;  // the counter that the unit before adds to, when all of the team are done with it
+  int32_t completed = 0;
   for (int i = 0; more; i ^= 1) {
     const Fp8Step now = next;
     ptx::cp_async_wait<0>();
@@ -101,13 +105,15 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
       next.block++;
       next.first += PrepassShape<D>::kBlock;
     }
-    if (complete != nullptr && team.thread() == 0) ptx::add_release(complete, 1);
+    if (complete != nullptr && team.thread() == 0) ptx::add_release(complete, completed);
     complete = nullptr;
     if (more) fetch_rows<D, T>(team, p, next, mine.rows[i ^ 1]);
     const bool draws = now.ends_unit() && more && team.thread() == 0;
     const int32_t drawn = draws ? tickets.draw(p.schedule) : 0;  // its latency hides behind the block
-    if (now.task == Fp8Task::kStatistics) {
-      statistics_block<D, T>(team, p, now, mine.rows[i], mine.statistics);
+    if (now.task == Fp8Task::kMean) {
+      mean_of_keys<D, T>(team, p, now, mine.statistics);
+    } else if (now.task == Fp8Task::kMaxima) {
+      maxima_of_values<D, T>(team, p, now, mine.rows[i], mine.statistics);
     } else if (now.task == Fp8Task::kQ) {
       quantise_q<D, T, kPool>(team, p, now, mine.rows[i], mine.pool);
     } else if (now.task == Fp8Task::kK) {
@@ -116,10 +122,14 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
       quantise_v<D, T>(team, p, now, mine.rows[i], mine.statistics);
     }
     if (draws) mine.tickets[turn] = drawn;
-    if (now.ends_unit() && now.task != Fp8Task::kStatistics) complete = p.images_done + now.kv_head;
+    if (now.ends_unit()) {
+      const bool is_image = now.task >= Fp8Task::kQ;
+      complete = (is_image ? p.images_done : p.statistics_done) + now.kv_head;
+      completed = is_image ? now.blocks : 1;
+    }
   }
   team.sync();
-  if (complete != nullptr && team.thread() == 0) ptx::add_release(complete, 1);
+  if (complete != nullptr && team.thread() == 0) ptx::add_release(complete, completed);
 }
 
 }  // namespace attn4j

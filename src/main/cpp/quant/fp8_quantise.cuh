@@ -221,7 +221,13 @@ __device__ __forceinline__ void quantise_v(const Fp8Team& team, const PrepassPar
   uint8_t* image = const_cast<uint8_t*>(a.v_image) + static_cast<int64_t>(step.kv_head) * a.lk_padded * (D + 8);
   float4 errors = make_float4(0.f, 0.f, 0.f, 0.f);
   if (first < key_end) {
-    const float4 factor = *reinterpret_cast<const float4*>(statistics_of<D>(p, step.kv_head).v_factors() + channel);
+    const float4 most = __ldcg(reinterpret_cast<const float4*>(statistics_of<D>(p, step.kv_head).v_maxima() + channel));
+    const float4 factor = make_float4(v_factor(most.x), v_factor(most.y), v_factor(most.z), v_factor(most.w));
+    if (first == 0) {
+      float* scale = const_cast<float*>(a.v_scale) + int64_t{step.kv_head} * (2 * D) + channel;
+      *reinterpret_cast<float4*>(scale) = make_float4(v_scale(most.x, factor.x), v_scale(most.y, factor.y),
+                                                      v_scale(most.z, factor.z), v_scale(most.w, factor.w));
+    }
     QuantisedValues out;
 #pragma unroll
     for (__half2& e : out.error) e = __float2half2_rn(0.f);

@@ -40,17 +40,19 @@ struct Fp8Step {
 template <int D>
 __device__ __forceinline__ Fp8Step first_step(const PrepassParams& p, int32_t unit) {
   constexpr int kBlock = PrepassShape<D>::kBlock;
-  const Fp8Schedule& s = p.schedule;
-  const Fp8Unit u = s.unit(unit);
+  const Fp8Unit u = p.schedule.unit(unit);
+  const Fp8Section& s = p.schedule.section(u.kv_head);
   Fp8Step step;
   step.task = u.task, step.kv_head = u.kv_head, step.block = 0;
   const int batch = step.batch(p);
-  step.head = u.kv_head - batch * s.heads_kv.value;
+  step.head = u.kv_head - batch * p.schedule.heads_kv.value;
   step.end = valid_keys(p.a, batch);
   int index = u.index, rows = p.a.lk_padded;
   step.blocks = s.run;
-  if (u.task == Fp8Task::kStatistics) {
-    step.blocks = s.chunk_blocks, rows = p.a.lk;
+  if (u.task == Fp8Task::kMean) {
+    rows = 0;
+  } else if (u.task == Fp8Task::kMaxima) {
+    rows = p.a.lk;
   } else if (u.task == Fp8Task::kQ) {
     const int member = s.q_member_units.quotient(u.index);
     index -= member * s.q_member_units.value;
@@ -58,7 +60,7 @@ __device__ __forceinline__ Fp8Step first_step(const PrepassParams& p, int32_t un
     step.end = p.a.lq, rows = p.a.lq_padded;
   }
   step.first = index * step.blocks * kBlock;
-  // At least one block: without keys, statistics of nothing.
+  // At least one block, if of nothing.
   step.blocks = max(1, min(step.blocks, (rows - step.first + kBlock - 1) / kBlock));
   return step;
 }
@@ -74,6 +76,7 @@ __device__ __forceinline__ void fetch_rows(const Fp8Team& team, const PrepassPar
   const void* x = is_q ? a.q : is_k ? a.k : a.v;
   const Strides& s = is_q ? a.q_stride : is_k ? a.k_stride : a.v_stride;
   const int piece = team.thread() % Shape::kPieces, row = team.thread() / Shape::kPieces;
+  if (step.task == Fp8Task::kMean) return;  // it reads its keys itself
   if (Shape::kCopiers == kTeamThreads || team.thread() < Shape::kCopiers) {
     const auto* from = rows_of<T>(x, s, step.batch(p), step.head) + 8 * piece;
     const uint32_t target = to.address(row, piece);

@@ -2,7 +2,8 @@
 //
 // The work is cut into units of a few blocks of rows, listed head by head in the order in which attention takes the
 // heads. All CTAs of the pre-pass share the units of the first heads. Then most of them end and leave their SMs to
-// attention; `late_ctas` stay and do the rest while attention already works. A unit waits only for units before it, and
+// attention; `late_ctas` stay and do the rest while attention already works. Attention waits for the first heads, so
+// their units are small; those of the others may be as large as is cheapest. A unit waits only for units before it, and
 // a team takes its units in ascending order: whatever the CTAs' order of arrival, the lowest unfinished unit can go on.
 #pragma once
 
@@ -28,7 +29,8 @@ struct Divisor {
   }
 };
 
-enum class Fp8Task : int32_t { kStatistics, kQ, kK, kV };
+// The mean of a head's K; the maxima of some of its V; the images.
+enum class Fp8Task : int32_t { kMean, kMaxima, kQ, kK, kV };
 
 struct Fp8Unit {
   Fp8Task task;
@@ -36,41 +38,52 @@ struct Fp8Unit {
   int32_t index;    // of the task's units of this head
 };
 
-struct Fp8Schedule {
+// Consecutive kv heads whose units are of the same size.
+struct Fp8Section {
   // Units per kv head.
-  Divisor chunks, kv_units, q_units;   // statistics; K, and as many of V; Q, all query heads of the group
-  Divisor q_member_units;              // Q of one query head
-  Divisor heads_kv;                    // per batch entry
-  int32_t chunk_blocks = 1, run = 1;   // blocks of rows of a statistics unit, of any other
-  int32_t heads = 0, round_heads = 1;  // kv heads in all, and of a round
-  Divisor per_round;                   // units of a round
-  int32_t last_start = 0;              // first unit of the last round
-  int32_t early_units = 0;             // what all CTAs do together
-  int32_t late_ctas = 0;               // CTAs that do the others
+  Divisor statistics, kv_units, q_units;  // the mean and V's maxima; K, and as many of V; Q, all heads of the group
+  Divisor q_member_units;                 // Q of one query head
+  int32_t run = 1;                        // blocks of rows of a unit
+  int32_t first_head = 0, heads = 0;      // kv heads
+  int32_t round_heads = 1;                // of a round
+  Divisor per_round;                      // units of a round
+  int32_t last_start = 0;                 // first unit of the last round
 
   int32_t image_units() const { return 2 * kv_units.value + q_units.value; }  // of a head
-  int32_t units_per_head() const { return chunks.value + image_units(); }
-  ATTN4J_HOST_DEVICE int32_t units() const { return heads * (chunks.value + 2 * kv_units.value + q_units.value); }
+  int32_t units_per_head() const { return statistics.value + image_units(); }
+  ATTN4J_HOST_DEVICE int32_t units() const { return heads * (statistics.value + 2 * kv_units.value + q_units.value); }
 
   void set_rounds(int32_t heads_of_a_round) {
     round_heads = heads_of_a_round;
     per_round = Divisor(round_heads * units_per_head());
-    const int32_t last = (heads - 1) / round_heads, last_heads = heads - last * round_heads;
+    const int32_t last = heads > 0 ? (heads - 1) / round_heads : 0, last_heads = heads - last * round_heads;
     // The round before the last has the statistics of as many heads as the last one has.
-    last_start = last > 0 ? last * per_round.value - (round_heads - last_heads) * chunks.value : 0;
-  }
-
-  static ATTN4J_HOST_DEVICE Fp8Unit split(Fp8Task task, int32_t head, int32_t u, const Divisor& per_head) {
-    const int32_t n = per_head.quotient(u);
-    return {task, head + n, u - n * per_head.value};
+    last_start = last > 0 ? last * per_round.value - (round_heads - last_heads) * statistics.value : 0;
   }
 
   // A round takes some heads: Q, which needs no statistics (but for an LSE); the statistics of the next round's heads;
   // K and V. So what a unit waits for was begun a round before, and V is still in the L2 cache when it is read again.
   // Before the first round come its own statistics.
   ATTN4J_HOST_DEVICE Fp8Unit unit(int32_t u) const {
-    const int32_t first = least(round_heads, heads) * chunks.value;
-    if (u < first) return split(Fp8Task::kStatistics, 0, u, chunks);
+    Fp8Unit unit = numbered_from_zero(u);
+    unit.kv_head += first_head;
+    return unit;
+  }
+
+ private:
+  static ATTN4J_HOST_DEVICE Fp8Unit split(Fp8Task task, int32_t head, int32_t u, const Divisor& per_head) {
+    const int32_t n = per_head.quotient(u);
+    return {task, head + n, u - n * per_head.value};
+  }
+
+  ATTN4J_HOST_DEVICE Fp8Unit statistics_unit(int32_t head, int32_t u) const {
+    const Fp8Unit unit = split(Fp8Task::kMaxima, head, u, statistics);
+    return {unit.index == 0 ? Fp8Task::kMean : Fp8Task::kMaxima, unit.kv_head, unit.index == 0 ? 0 : unit.index - 1};
+  }
+
+  ATTN4J_HOST_DEVICE Fp8Unit numbered_from_zero(int32_t u) const {
+    const int32_t first = least(round_heads, heads) * statistics.value;
+    if (u < first) return statistics_unit(0, u);
     u -= first;
     int32_t head = per_round.quotient(u) * round_heads, count = round_heads, next = round_heads;
     if (u >= last_start) {
@@ -84,14 +97,26 @@ struct Fp8Schedule {
     }
     if (u < count * q_units.value) return split(Fp8Task::kQ, head, u, q_units);
     u -= count * q_units.value;
-    if (u < next * chunks.value) return split(Fp8Task::kStatistics, head + count, u, chunks);
-    u -= next * chunks.value;
+    if (u < next * statistics.value) return statistics_unit(head + count, u);
+    u -= next * statistics.value;
     if (u < count * kv_units.value) return split(Fp8Task::kK, head, u, kv_units);
     return split(Fp8Task::kV, head, u - count * kv_units.value, kv_units);
   }
 
- private:
   static ATTN4J_HOST_DEVICE int32_t least(int32_t x, int32_t y) { return x < y ? x : y; }
+};
+
+struct Fp8Schedule {
+  Fp8Section early, late;  // what all CTAs do together; what late_ctas of them do then
+  Divisor heads_kv;        // per batch entry
+  int32_t late_ctas = 0;
+
+  ATTN4J_HOST_DEVICE int32_t early_units() const { return early.units(); }
+  ATTN4J_HOST_DEVICE int32_t units() const { return early.units() + late.units(); }
+  ATTN4J_HOST_DEVICE Fp8Unit unit(int32_t u) const {
+    return u < early_units() ? early.unit(u) : late.unit(u - early_units());
+  }
+  ATTN4J_HOST_DEVICE const Fp8Section& section(int32_t kv_head) const { return kv_head < late.first_head ? early : late; }
 };
 
 }  // namespace attn4j

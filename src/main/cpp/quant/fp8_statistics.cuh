@@ -1,8 +1,9 @@
 // The statistics of a kv head that its quantisation needs: the mean of K over sampled keys, the maximum of |V| per
-// channel over all keys. A unit takes a chunk of keys; the last one of a head adds up, in the order of the chunks. The
-// mean error that rounding left in V is added up in the same way (add_errors).
+// channel over all keys; and what rounding left of V, for attention. Units that share a result add to it in ways whose
+// order doesn't matter: maxima, and sums of integers.
 #pragma once
 
+#include "device/ptx/math.cuh"
 #include "device/ptx/shared_access.cuh"
 #include "quant/fp8_rows.cuh"
 #include "quant/fp8_team.cuh"
@@ -14,28 +15,22 @@ constexpr int kMeanSamples = 512;  // keys that the K mean is taken over; any sh
 // What is kept of a kv head, as floats.
 template <int D>
 struct HeadStatistics {
+  static constexpr int kSize = 2 * D + D / 2;
   float* base;
-  int32_t chunks;
 
-  // Sums of sampled keys, and absolute maxima of V, of a chunk.
-  __device__ __forceinline__ float* key_sums(int chunk) const { return base + chunk * (2 * D); }
-  __device__ __forceinline__ float* v_maxima(int chunk) const { return key_sums(chunk) + D; }
-  // The results: what is subtracted from K, and what V is multiplied by. Minus half of the shift in 16-bit elements.
-  __device__ __forceinline__ float* shift() const { return key_sums(chunks); }
-  __device__ __forceinline__ float* v_factors() const { return shift() + D; }
-  __device__ __forceinline__ uint32_t* minus_half_shift() const { return reinterpret_cast<uint32_t*>(shift() + 2 * D); }
-  // What rounding took from V, in units of its scale, summed over the keys of a unit.
-  __device__ __forceinline__ float* v_errors(int unit) const { return shift() + 2 * D + D / 2 + unit * D; }
+  // The largest |v| of each channel, zeroed before: as integers, floats that are not negative have the same order.
+  __device__ __forceinline__ int32_t* v_maxima() const { return reinterpret_cast<int32_t*>(base); }
+  // What is subtracted from K, and minus half of it in 16-bit elements.
+  __device__ __forceinline__ float* shift() const { return base + D; }
+  __device__ __forceinline__ uint32_t* minus_half_shift() const { return reinterpret_cast<uint32_t*>(base + 2 * D); }
 };
 
-// Floats of a head's HeadStatistics.
-inline __host__ __device__ int64_t head_statistics_size(const Fp8Schedule& s, int d) {
-  return int64_t{s.chunks.value + 1} * 2 * d + d / 2 + int64_t{s.kv_units.value} * d;
-}
+// HeadStatistics::kSize of a kernel's head_dim.
+inline __host__ __device__ int64_t head_statistics_size(int compiled_d) { return 2 * compiled_d + compiled_d / 2; }
 
 template <int D>
 __device__ __forceinline__ HeadStatistics<D> statistics_of(const PrepassParams& p, int64_t kv_head) {
-  return {p.statistics + kv_head * head_statistics_size(p.schedule, D), p.schedule.chunks.value};
+  return {p.statistics + kv_head * HeadStatistics<D>::kSize};
 }
 
 template <int D>
@@ -43,7 +38,6 @@ struct StatisticsScratch {
   static constexpr int kWarps = kTeamThreads / 32;
   uint4 threads[kTeamThreads];  // what each thread has found, from block to block
   float sums[kWarps][D];
-  int32_t last;
 };
 
 // Key of sample i of K: one of each `step` keys, at places that no period of the data follows.
@@ -54,28 +48,30 @@ __device__ __forceinline__ int sampled_key(int i, int step, int keys) {
 }
 
 // Returns when a head's statistics are there. Each warp waits by itself.
-__device__ __forceinline__ void await_statistics(const PrepassParams& p, int64_t kv_head) {
+__device__ __forceinline__ void await_statistics(const PrepassParams& p, int32_t kv_head) {
   if ((threadIdx.x & 31) == 0) {
-    while (ptx::load_acquire(p.statistics_done + kv_head) <= p.schedule.chunks.value) __nanosleep(100);
+    const int32_t wanted = p.schedule.section(kv_head).statistics.value;
+    while (ptx::load_acquire(p.statistics_done + kv_head) < wanted) __nanosleep(100);
   }
   __syncwarp();
 }
 
-// Sums of the chunk's sampled keys: a few loads per thread, once per chunk. Each warp's lanes of the same channels are
-// added up.
+// The mean of the sampled keys, whose rounded half is what K loses.
 template <int D, DType T>
-__device__ __forceinline__ void sample_keys(const Fp8Team& team, const PrepassParams& p, const Fp8Step& unit,
-                                            StatisticsScratch<D>& scratch) {
+__device__ __forceinline__ void mean_of_keys(const Fp8Team& team, const PrepassParams& p, const Fp8Step& unit,
+                                             StatisticsScratch<D>& scratch) {
+  using Number = typename Element<T>::type;
   constexpr int kLanes = PrepassShape<D>::kLanes, kRows = kTeamThreads / kLanes;
   const AttentionArgs& a = p.a;
-  const int keys = unit.end, step = (keys + kMeanSamples - 1) / kMeanSamples;
-  const int first = unit.first, end = min(keys, first + unit.blocks * PrepassShape<D>::kBlock);
+  if (a.k_mean == nullptr) return;
+  const int keys = unit.end, step = max(1, (keys + kMeanSamples - 1) / kMeanSamples);
+  const int samples = (keys + step - 1) / step;
   const int piece = team.thread() % kLanes, row = team.thread() / kLanes;
   float sum[8] = {};
-  if (a.k_mean != nullptr && step > 0 && 8 * piece < a.head_dim) {
+  if (8 * piece < a.head_dim) {
     const auto* k = rows_of<T>(a.k, a.k_stride, unit.batch(p), unit.head) + 8 * piece;
-#pragma unroll 4
-    for (int i = (first + step - 1) / step + row; i * step < end; i += kRows) {
+#pragma unroll 16
+    for (int i = row; i < samples; i += kRows) {
       float x[8];
       load8<T>(x, k + sampled_key(i, step, keys) * a.k_stride.row, 8, true);
 #pragma unroll
@@ -87,81 +83,41 @@ __device__ __forceinline__ void sample_keys(const Fp8Team& team, const PrepassPa
 #pragma unroll
     for (int e = 0; e < 8; e++) sum[e] += __shfl_xor_sync(kFullWarp, sum[e], o);
   }
-  const int lane = team.thread() % 32;
+  const int lane = team.thread() % 32, channel = team.thread();
   if (lane < D / 8) {
 #pragma unroll
     for (int e = 0; e < 8; e++) scratch.sums[team.thread() / 32][8 * lane + e] = sum[e];
   }
-}
-
-// Writes the chunk's sums and maxima, of which each thread has left its own.
-template <int D, DType T>
-__device__ __forceinline__ void write_chunk(const Fp8Team& team, const HeadStatistics<D>& out, int chunk,
-                                            const StatisticsScratch<D>& scratch) {
-  using Shape = PrepassShape<D>;
-  if (team.thread() < D) {
-    float s = 0.f;
+  team.sync();
+  if (channel >= D) return;
+  float x = 0.f;
 #pragma unroll
-    for (int w = 0; w < StatisticsScratch<D>::kWarps; w++) s += scratch.sums[w][team.thread()];
-    out.key_sums(chunk)[team.thread()] = s;
-  } else if (team.thread() < D + D / 2) {
-    const int pair = team.thread() - D;
-    const auto* words = reinterpret_cast<const uint32_t*>(scratch.threads) + pair;
-    uint32_t m = 0;
-#pragma unroll
-    for (int r = 0; r < Shape::kRowsAtOnce; r++) m = Element<T>::max2(m, words[r * (4 * Shape::kPieces)]);
-    const float2 two = Element<T>::unpack(m);
-    out.v_maxima(chunk)[2 * pair] = two.x, out.v_maxima(chunk)[2 * pair + 1] = two.y;
-  }
+  for (int w = 0; w < StatisticsScratch<D>::kWarps; w++) x += scratch.sums[w][channel];
+  const auto half = static_cast<Number>(samples > 0 ? -0.5f * x / static_cast<float>(samples) : 0.f);
+  const HeadStatistics<D> head = statistics_of<D>(p, unit.kv_head);
+  reinterpret_cast<Number*>(head.minus_half_shift())[channel] = half;
+  x = -2.f * static_cast<float>(half);  // exactly what K loses
+  head.shift()[channel] = x;
+  if (channel < a.head_dim) const_cast<float*>(a.k_mean)[int64_t{unit.kv_head} * a.head_dim + channel] = x;
 }
 
 // What V's channels are multiplied by, so that `most`, the largest of them, becomes the largest e4m3. As an fp16 number
 // where that has the range: V is then scaled two values at once.
 constexpr float kLargestPackedFactor = 32768.f;
 __device__ __forceinline__ float v_factor(float most) {
-  const float x = most > 0.f ? 448.f / most : 0.f;
+  const float x = most > 0.f ? fminf(448.f * ptx::rcp_approx(most), 0x1p120f) : 0.f;
   return x <= kLargestPackedFactor ? __half2float(__float2half_rn(x)) : x;
 }
 
-// Adds up a head's chunks, and writes what attention needs of them.
-template <int D, DType T>
-__device__ __forceinline__ void finish_statistics(const Fp8Team& team, const PrepassParams& p, int batch,
-                                                  int64_t kv_head) {
-  const AttentionArgs& a = p.a;
-  const int keys = valid_keys(a, batch), step = (keys + kMeanSamples - 1) / kMeanSamples;
-  const HeadStatistics<D> head = statistics_of<D>(p, kv_head);
-  for (int i = team.thread(); i < 2 * D; i += kTeamThreads) {
-    const bool is_sum = i < D;
-    float x = 0.f;
-#pragma unroll 8
-    for (int c = 0; c < head.chunks; c++) {
-      const float y = __ldcg(head.key_sums(c) + i);  // the maxima follow the sums
-      x = is_sum ? x + y : fmaxf(x, y);
-    }
-    if (is_sum) {
-      x = keys > 0 ? x / static_cast<float>((keys + step - 1) / step) : 0.f;
-      const auto half = static_cast<typename Element<T>::type>(-0.5f * x);
-      reinterpret_cast<typename Element<T>::type*>(head.minus_half_shift())[i] = half;
-      x = -2.f * static_cast<float>(half);  // exactly what K loses
-      if (a.k_mean != nullptr && i < a.head_dim) const_cast<float*>(a.k_mean)[kv_head * a.head_dim + i] = x;
-      head.shift()[i] = x;
-    } else {
-      const float factor = v_factor(x);
-      float* scale = const_cast<float*>(a.v_scale) + kv_head * (2 * D) + i - D;
-      *scale = factor > 0.f ? 1.f / factor : x / 448.f;
-      if (p.schedule.kv_units.value == 0) scale[D] = 0.f;  // no unit of V will write the mean error
-      head.v_factors()[i - D] = factor;
-    }
-  }
-}
+// What undoes it. An infinite value has the factor 0.
+__device__ __forceinline__ float v_scale(float most, float factor) { return factor > 0.f ? 1.f / factor : most / 448.f; }
 
-// A block of V's rows, and with the first one the chunk's keys.
+// Adds a block of V's rows to the maxima.
 template <int D, DType T>
-__device__ __forceinline__ void statistics_block(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
+__device__ __forceinline__ void maxima_of_values(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
                                                  const RowsBuffer<D>& rows, StatisticsScratch<D>& scratch) {
   using Shape = PrepassShape<D>;
   using E = Element<T>;
-  if (step.block == 0) sample_keys<D, T>(team, p, step, scratch);
   if (Shape::kCopiers == kTeamThreads || team.thread() < Shape::kCopiers) {
     constexpr int kPass = Shape::kRowsAtOnce * 2 * D;  // bytes
     const uint32_t at = rows.address(team.thread() / Shape::kPieces, team.thread() % Shape::kPieces);
@@ -186,25 +142,21 @@ __device__ __forceinline__ void statistics_block(const Fp8Team& team, const Prep
   }
   if (!step.ends_unit()) return;
   team.sync();
-  const int chunk = step.first / Shape::kBlock / p.schedule.chunk_blocks;
-  write_chunk<D, T>(team, statistics_of<D>(p, step.kv_head), chunk, scratch);
-  team.sync();
-  int32_t* done = p.statistics_done + step.kv_head;
-  if (team.thread() == 0) scratch.last = ptx::fetch_add_acq_rel(done, 1) == p.schedule.chunks.value - 1;
-  team.sync();
-  if (scratch.last == 0) return;
-  finish_statistics<D, T>(team, p, step.batch(p), step.kv_head);
-  team.sync();
-  if (team.thread() == 0) {
-    ptx::add_release(done, 1);
-    ptx::add_release(p.images_done + step.kv_head, 1);  // V's scales, which attention reads even where there is no V
-  }
+  const int pair = team.thread();
+  if (pair >= D / 2) return;
+  const auto* words = reinterpret_cast<const uint32_t*>(scratch.threads) + pair;
+  uint32_t m = 0;
+#pragma unroll
+  for (int r = 0; r < Shape::kRowsAtOnce; r++) m = E::max2(m, words[r * (4 * Shape::kPieces)]);
+  const float2 two = E::unpack(m);
+  int32_t* out = statistics_of<D>(p, step.kv_head).v_maxima() + 2 * pair;
+  atomicMax(out, __float_as_int(two.x));
+  atomicMax(out + 1, __float_as_int(two.y));
 }
 
 // Each thread's part of V's rounding errors in 4 channels: kept in the scratch memory from block to block, and at the
-// unit's end added up over the threads that share channels, `kSharing` of them, D / 4 threads apart. The head's last
-// unit turns the sums into the mean, which attention adds to its output: the weights of a row sum to 1. All threads of
-// the team come here.
+// unit's end added up over the threads that share channels, `kSharing` of them, D / 4 threads apart. Attention adds the
+// mean error to its output: the weights of a row sum to 1. All threads of the team come here.
 template <int D, int kSharing>
 __device__ __forceinline__ void add_errors(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step, float4 x,
                                            StatisticsScratch<D>& scratch) {
@@ -216,25 +168,16 @@ __device__ __forceinline__ void add_errors(const Fp8Team& team, const PrepassPar
   sums[team.thread()] = x;
   if (!step.ends_unit()) return;
   team.sync();
-  const HeadStatistics<D> head = statistics_of<D>(p, step.kv_head);
-  const int unit = step.first / PrepassShape<D>::kBlock / p.schedule.run, channel = team.thread();
-  if (channel < D) {
-    float sum = 0.f;
-#pragma unroll
-    for (int i = 0; i < kSharing; i++) sum += reinterpret_cast<const float*>(sums)[i * D + channel];
-    head.v_errors(unit)[channel] = sum;
-  }
-  team.sync();
-  int32_t* done = p.values_done + step.kv_head;
-  if (team.thread() == 0) scratch.last = ptx::fetch_add_acq_rel(done, 1) == p.schedule.kv_units.value - 1;
-  team.sync();
-  if (scratch.last == 0 || channel >= D) return;
+  const int channel = team.thread();
+  if (channel >= D) return;
   float sum = 0.f;
-#pragma unroll 4
-  for (int u = 0; u < p.schedule.kv_units.value; u++) sum += __ldcg(head.v_errors(u) + channel);
-  float* out = const_cast<float*>(p.a.v_scale) + step.kv_head * (2 * D) + channel;
-  const float mean = step.end > 0 ? sum * __ldcg(out) / static_cast<float>(step.end) : 0.f;
-  out[D] = fabsf(mean) < kInfinity ? mean : 0.f;  // a value that is no number spoils the rows that see it, not others
+#pragma unroll
+  for (int i = 0; i < kSharing; i++) sum += reinterpret_cast<const float*>(sums)[i * D + channel];
+  sum *= 1.f / p.a.v_error_unit;
+  // A value that is no number spoils the rows that see it, not others.
+  if (!(fabsf(sum) < 0x1p31f)) return;
+  auto* out = reinterpret_cast<int32_t*>(const_cast<float*>(p.a.v_scale)) + int64_t{step.kv_head} * (2 * D) + D;
+  atomicAdd(out + channel, __float2int_rn(sum));
 }
 
 }  // namespace attn4j

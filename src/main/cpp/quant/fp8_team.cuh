@@ -28,11 +28,10 @@ struct PrepassParams {
   Fp8Schedule schedule;
   Fp8Extras extras;
   float* statistics;         // [b, hkv] times HeadStatistics (quant/fp8_statistics.cuh)
-  int32_t* images_done;      // [b, hkv]: units whose image is complete
-  int32_t* statistics_done;  // [b, hkv]: chunks, and one more when the result is there
-  int32_t* values_done;      // [b, hkv]: units of V
+  int32_t* images_done;      // [b, hkv]: blocks whose image is complete
+  int32_t* statistics_done;  // [b, hkv]: units
   int32_t* units_drawn;      // [2]
-  int32_t key_tile;
+  int32_t key_tile, compiled_d;
   int32_t parts_done_count;  // of attention's counters of the parts of items
 };
 
