@@ -203,7 +203,8 @@ void repeat_all(int repeats, const char* filter) {
   for (const KernelEntry& e : registry()) {
     if (!matches(e, filter)) continue;
     const int l = 2048 - 64, d = e.head_dim;
-    for (const Shape& s : {Shape{"all", 1, 32, 32, l, l, d}, {"causal", 1, 32, 32, l, l, d, 1}, {"split", 1, 10, 10, l, l, d}}) {
+    for (const Shape& s :
+         {Shape{"all", 1, 32, 32, l, l, d}, {"causal", 1, 32, 32, l, l, d, 1}, {"split", 1, 10, 10, l, l, d}}) {
       Problem p(s, e);
       p.run();
       uint32_t* first;

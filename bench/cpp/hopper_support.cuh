@@ -200,6 +200,7 @@ class Problem {
     a.parts_done = static_cast<int32_t*>(memory(w.parts_done));
     a.images_wanted = fp8_images_per_head(kernel, a);
     a.v_error_unit = fp8_error_unit(a.lk);
+    check(fp8_divide(kernel, &a), "divide");
     if (shape.lse) a.lse = static_cast<float*>(memory(static_cast<int64_t>(shape.b) * shape.hq * shape.lq * 4));
     if (shape.lengths) {
       std::vector<int32_t> n(shape.b);

@@ -65,15 +65,13 @@ cudaError_t wgmma_launch(const AttentionArgs& a, cudaStream_t stream) {
   WgmmaParams p;
   p.a = a;
   p.query_blocks = (a.lq + P::kRows - 1) / P::kRows;
-  p.split = WgmmaSplit::make(a.batch * a.heads_q * p.query_blocks, multiprocessors * P::kStreams, P::kStreams,
-                             a.lk, P::kKeys, a.causal_offset != kNotCausal);
   p.section_heads = wgmma_section_heads(a, P::kHeadDim);
 
   cudaLaunchAttribute attribute;
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(std::min(p.split.units(), multiprocessors));
+  config.gridDim = dim3(std::min(a.split.units(), multiprocessors));
   config.blockDim = dim3(P::kThreads);
   config.dynamicSmemBytes = P::kSmemBytes;
   config.stream = stream;

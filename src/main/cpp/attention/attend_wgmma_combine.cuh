@@ -1,5 +1,5 @@
-// Items of the Hopper kernel whose keys were divided (attend_wgmma_split.h): parts leave their sums in the workspace, and
-// the warp that comes last adds them up.
+// Items of the Hopper kernel whose keys were divided (attend_wgmma_split.h): parts leave their sums in the workspace,
+// and the warp that comes last adds them up.
 #pragma once
 
 #include "attention/attend_wgmma_item.cuh"
@@ -18,10 +18,10 @@ __device__ __forceinline__ bool wgmma_combine(const WgmmaParams& p, int partial,
   constexpr int kPieces = P::kHeadDim / 8, kOnes = 4 * kPieces, kWarps = 4 * P::kConsumers;
   constexpr int kPart = kWarps * (kPieces + 1) * 32;
   static_assert(kWarps == kWgmmaItemWarps && 4 * kPart == wgmma_part_floats(P::kHeadDim));
-  const int parts = p.split.parts, item = partial / parts, lane = ptx::thread_index() & 31, warp = c.warp_row / 16;
+  const int parts = p.a.split.parts, item = partial / parts, lane = ptx::thread_index() & 31, warp = c.warp_row / 16;
   float(&sums)[P::kVRows / 2] = c.sums();
-  float4* const first =
-      reinterpret_cast<float4*>(p.a.partials) + static_cast<int64_t>(item) * parts * kPart + warp * (kPart / kWarps) + lane;
+  float4* const first = reinterpret_cast<float4*>(p.a.partials) + static_cast<int64_t>(item) * parts * kPart +
+                        warp * (kPart / kWarps) + lane;
   float4* const mine = first + (partial - item * parts) * kPart;
 #pragma unroll
   for (int i = 0; i < kPieces; i++) {

@@ -6,7 +6,6 @@
 
 #include "attention/attend_wgmma_policy.cuh"
 #include "attention/attend_wgmma_softmax.cuh"
-#include "attention/attend_wgmma_split.h"
 #include "device/ptx/mbarrier.cuh"
 #include "host/kernels.h"
 
@@ -16,7 +15,6 @@ struct WgmmaParams {
   AttentionArgs a;
   int32_t query_blocks;   // per head
   int32_t section_heads;  // heads whose K and V images share the L2 cache
-  WgmmaSplit split;       // of the items (batch, head, query block)
 };
 
 // Handed from the producer to the consumers in shared memory.
@@ -38,7 +36,7 @@ template <class P>
 __device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int unit) {
   const AttentionArgs& a = p.a;
   int head, block, part = 0;
-  if (unit < p.split.items) {
+  if (unit < a.split.items) {
     const bool by_length = P::kListed || a.causal_offset != kNotCausal;
     const int heads = a.batch * a.heads_q, section = unit / (p.section_heads * p.query_blocks);
     const int first = section * p.section_heads, count = min(p.section_heads, heads - first);
@@ -48,8 +46,8 @@ __device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int unit) 
     block = by_length ? p.query_blocks - 1 - rank : rank;
     if constexpr (P::kListed) block = __ldg(a.blocks.order + static_cast<int64_t>(head) * p.query_blocks + rank);
   } else {
-    part = p.split.part(unit);
-    const int number = p.split.item(unit);
+    part = a.split.part(unit);
+    const int number = a.split.item(unit);
     head = number / p.query_blocks;
     block = number - head * p.query_blocks;
   }
@@ -70,10 +68,10 @@ __device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int unit) 
   item.first_tile = 0;
   item.partial = -1;
   const int number = head * p.query_blocks + block;
-  if (p.split.splits(number, item.tiles)) {
-    const WgmmaStages range = p.split.stages_of(part, item.tiles);
+  if (a.split.splits(number, item.tiles)) {
+    const WgmmaStages range = a.split.stages_of(part, item.tiles);
     item.first_tile = range.first, item.tiles = range.count;
-    item.partial = (number - p.split.whole) * p.split.parts + part;
+    item.partial = (number - a.split.whole) * a.split.parts + part;
   } else if (part > 0) {
     item.tiles = 0, item.partial = 0;
   }

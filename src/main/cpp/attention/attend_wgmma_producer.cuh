@@ -7,12 +7,21 @@
 
 namespace attn4j {
 
+// The next unit of work of a producer, drawn before it copies the last stage of an item: the latency hides behind the
+// stages that the consumers still have. Not before, since a CTA that starts early would take two units where there may
+// be but one for each.
+struct WgmmaTicket {
+  int32_t* counter;
+  int unit;
+  __device__ __forceinline__ void draw() { unit = atomicAdd(counter, 1); }
+};
+
 // Copies all tiles of an item, the last keys first.
 template <class P>
 struct WgmmaAllTiles {
   static __device__ __forceinline__ void produce(const WgmmaParams& p, const WgmmaItem& item, unsigned char*,
-                                                 uint32_t smem, WgmmaBarriers<P> barrier,
-                                                 RingPosition<P::kStages>& at) {
+                                                 uint32_t smem, WgmmaBarriers<P> barrier, RingPosition<P::kStages>& at,
+                                                 WgmmaTicket& ticket) {
     const AttentionArgs& a = p.a;
     // One running key index addresses all three images: this warpgroup has few registers.
     const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
@@ -20,6 +29,7 @@ struct WgmmaAllTiles {
 #pragma unroll 1
     for (int left = item.tiles; left > 0; left--) {
       if constexpr (P::kRandomDelay) random_delay();
+      if (left == 1) ticket.draw();
       key -= P::kKeys;
       ptx::mbarrier_wait(barrier.k_empty(at.stage), at.parity ^ 1);
       ptx::mbarrier_arrive_expect_tx(barrier.k_full(at.stage), P::kFirstBytes);
@@ -56,18 +66,19 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned cha
   RingPosition<2> q_at;
   // Kernels before: the selection of blocks, which knows no order of heads. Dense attention starts beside the pre-pass.
   if constexpr (P::kListed) ptx::griddepcontrol_wait();
-  int unit = atomicAdd(a.work_counter, 1);
+  WgmmaTicket ticket{a.work_counter, 0};
+  ticket.draw();
   while (true) {
     ptx::mbarrier_wait(barrier.q_empty(q_at.stage), q_at.parity ^ 1);
-    if (unit >= p.split.units()) {
+    if (ticket.unit >= a.split.units()) {
       items[q_at.stage].tiles = -1;
       ptx::mbarrier_arrive(barrier.q_full(q_at.stage));
       if constexpr (!P::kListed) ptx::griddepcontrol_wait();  // what comes after this kernel comes after the pre-pass
       return;
     }
-    const WgmmaItem item = wgmma_item<P>(p, unit);
+    const WgmmaItem item = wgmma_item<P>(p, ticket.unit);
     if (item.tiles == 0 && item.partial >= 0) {
-      unit = atomicAdd(a.work_counter, 1);
+      ticket.draw();
       continue;
     }
     items[q_at.stage] = item;
@@ -82,10 +93,8 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned cha
     ptx::bulk_copy_to_shared(smem + P::kVScaleAt + q_at.stage * P::kVScaleBytes,
                              a.v_scale + kv_head * (2 * P::kHeadDim), P::kVScaleBytes, barrier.q_full(q_at.stage));
     q_at.advance();
-    P::Tiles::produce(p, item, shared, smem, barrier, at);
-    // Not before: a CTA that starts early would take two units where there may be but one for each. The latency hides
-    // behind the stages that consumers still have.
-    unit = atomicAdd(a.work_counter, 1);
+    if (item.tiles == 0) ticket.draw();
+    P::Tiles::produce(p, item, shared, smem, barrier, at, ticket);
   }
 }
 

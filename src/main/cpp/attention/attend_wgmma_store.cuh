@@ -38,18 +38,18 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
   // What rounding took from a channel of V, averaged over the keys, goes into the output of rows that see a key: the
   // weights of a row sum to 1.
   const int keys = a.kv_lengths ? min(a.kv_lengths[item.batch], a.lk) : a.lk;
-  const float mean = keys > 0 ? a.v_error_unit / static_cast<float>(keys) : 0.f;
-  const float error[2] = {sum[0] == 0.f ? 0.f : mean, sum[1] == 0.f ? 0.f : mean};
+  const float mean = keys > 0 ? __fdividef(a.v_error_unit, static_cast<float>(keys)) : 0.f;
+  const float factor[2] = {sum[0] == 0.f ? 0.f : mean, sum[1] == 0.f ? 0.f : mean};
+  const float zero[2] = {-kNoError * factor[0], -kNoError * factor[1]};
 #pragma unroll
   for (int i = 0; i < P::kHeadDim / 8; i++) {
     if (8 * i >= a.head_dim) break;
     const float2 s = reinterpret_cast<const float2*>(v_scale)[4 * i + quad_lane];
-    const int2 e = reinterpret_cast<const int2*>(v_scale + P::kHeadDim)[4 * i + quad_lane];
-    const float2 errors = make_float2(__int2float_rn(e.x), __int2float_rn(e.y));
+    const float2 e = reinterpret_cast<const float2*>(v_scale + P::kHeadDim)[4 * i + quad_lane];
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-      const uint32_t two = E::pack(fmaf(sums[4 * i + 2 * r], inverse[r], errors.x * error[r]) * s.x,
-                                   fmaf(sums[4 * i + 2 * r + 1], inverse[r], errors.y * error[r]) * s.y);
+      const uint32_t two = E::pack(fmaf(sums[4 * i + 2 * r], inverse[r], fmaf(e.x, factor[r], zero[r])) * s.x,
+                                   fmaf(sums[4 * i + 2 * r + 1], inverse[r], fmaf(e.y, factor[r], zero[r])) * s.y);
       if (valid[r]) *reinterpret_cast<uint32_t*>(target[r] + 8 * i) = two;
     }
   }

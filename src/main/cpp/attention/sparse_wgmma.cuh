@@ -17,8 +17,8 @@ struct WgmmaListedTiles {
   static constexpr int kScaleBytes = P::kBlockKeys / 32 * 16;
 
   static __device__ __forceinline__ void produce(const WgmmaParams& p, const WgmmaItem& item, unsigned char* shared,
-                                                 uint32_t smem, WgmmaBarriers<P> barrier,
-                                                 RingPosition<P::kStages>& at) {
+                                                 uint32_t smem, WgmmaBarriers<P> barrier, RingPosition<P::kStages>& at,
+                                                 WgmmaTicket& ticket) {
     const AttentionArgs& a = p.a;
     const int64_t row =
         (static_cast<int64_t>(item.batch) * a.heads_q + item.head) * p.query_blocks + item.first_row / P::kRows;
@@ -29,6 +29,7 @@ struct WgmmaListedTiles {
 #pragma unroll 1
     for (int tile = item.first_tile + item.tiles - 1; tile >= item.first_tile; tile--) {
       if constexpr (P::kRandomDelay) random_delay();
+      if (tile == item.first_tile) ticket.draw();
       int block[kBlocks];  // before the wait for room, so that the latency of the list hides behind it
 #pragma unroll
       for (int i = 0; i < kBlocks; i++) block[i] = __ldg(list + min(tile * kBlocks + i, count - 1));

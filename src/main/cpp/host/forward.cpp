@@ -289,6 +289,7 @@ Status AttentionPlan::quantize_fp8(AttentionArgs* args, void* workspace, cudaStr
   args->images_done = slice<int32_t>(workspace, fp8_.images_done);
   args->partials = slice<float>(workspace, fp8_.partials);
   args->parts_done = slice<int32_t>(workspace, fp8_.parts_done);
+  ATTN4J_RETURN_IF_ERROR(check_cuda(fp8_divide(*kernel_, args), "cudaDeviceGetAttribute"));
   float* statistics = slice<float>(workspace, fp8_.statistics);
   return check_cuda(enqueue_sm90_prepass(*kernel_, *args, statistics, extras, stream), "quantisation of q, k and v");
 }

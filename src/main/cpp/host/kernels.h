@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "attention/attend_wgmma_split.h"
 #include "attn4j/attn4j.h"
 
 namespace attn4j {
@@ -17,6 +18,10 @@ struct Strides {
 
 // `causal_offset` of a request without a causal mask: larger than any key index, small enough to add a row index to.
 constexpr int32_t kNotCausal = 1 << 30;
+
+// Sums of V's rounding errors begin here, and stay between 2^23 and 2^24: there the bits of consecutive floats are
+// consecutive integers, and integers can be added in any order.
+constexpr float kNoError = 12582912.f;  // 1.5 * 2^23
 
 // Which tiles of keys each tile of queries visits: block-sparse attention. A tile of queries is a block of queries, a
 // tile of keys a block of keys.
@@ -54,7 +59,7 @@ struct AttentionArgs {
                                      // has its scales inside the image (quant/int8.cuh)
   const float* k_mean = nullptr;     // [b, hkv][head_dim] or null
   const uint8_t* v_image = nullptr;  // [b, hkv][...] e4m3, transposed (quant/fp8_image.cuh)
-  // [b, hkv][2][D]: scales of V's channels, then, as integers, what rounding took from them, summed over the keys, in
+  // [b, hkv][2][D]: scales of V's channels; then kNoError plus what rounding took from them, summed over the keys, in
   // units of scale * v_error_unit
   const float* v_scale = nullptr;
   float v_error_unit = 1.f;
@@ -63,8 +68,10 @@ struct AttentionArgs {
   const float* q_scale = nullptr;
   int32_t lk_padded = 0, lq_padded = 0;
   int32_t* work_counter = nullptr;  // zeroed by the pre-pass, for kernels that hand out work dynamically
-  // Items whose keys are divided between CTAs (attention/attend_wgmma_split.h): the sums of each part, and for each warp
-  // of an item how many parts are there, zeroed by the pre-pass.
+  // Items whose keys are divided between CTAs (attention/attend_wgmma_split.h): the sums of each part, and for each
+  // warp of an item how many parts are there, zeroed by the pre-pass.
+  WgmmaSplit split;
+  int32_t late_ctas = 0;  // of the pre-pass, that work beside attention (quant/fp8_plan.h)
   float* partials = nullptr;
   int32_t* parts_done = nullptr;
   // [b, hkv]: a head's images, of K, V and its group's Q, are complete when the counter reaches images_wanted. Counters

@@ -58,8 +58,9 @@ class StreamTimes {
 
 class Fp8Plan {
  public:
-  // To quantise a block of rows, or take its statistics, on one SM of an H100, in microseconds.
-  static constexpr double kBlockMicroseconds = 0.9;
+  // To quantise a block of rows, or take its statistics, on one SM of an H100, in microseconds. If all SMs do it, the
+  // memory is what limits them.
+  static constexpr double kBlockMicroseconds = 0.85, kBlockMicrosecondsOfAll = 2.0;
 
   static constexpr int32_t block_rows(int32_t head_dim) { return head_dim == 64 ? 256 : 128; }
   // Items of 128 queries that attention works on at once on one SM.
@@ -79,16 +80,38 @@ class Fp8Plan {
   // Everything is quantised before what comes next.
   static Fp8Schedule all_before(const Fp8Problem& p, const Fp8Machine& m) { return schedule(p, m, heads(p), 0); }
 
-  // The first heads by all CTAs, the others by late_ctas of them while attention works.
-  static Fp8Schedule beside_attention(const Fp8Problem& p, const Fp8Machine& m) {
-    // Attention's first items come from so many query heads; with a causal mask from a whole section.
-    const int64_t first_items = int64_t{m.multiprocessors} * streams(p.head_dim);
-    int64_t first_heads = ceil_div(first_items, std::max<int64_t>(1, items_per_head(p))) + 1;
-    if (p.causal) first_heads = std::max(first_heads, std::min<int64_t>(first_items, p.section_heads));
-    const int64_t early_heads = std::min(heads(p), ceil_div(first_heads, p.group));
-    const int late = late_ctas(p, early_heads, m.multiprocessors);
-    if (late == m.multiprocessors) return all_before(p, m);
-    return schedule(p, m, early_heads, late);
+  // The first heads by all CTAs, the others by `late` of them while attention works.
+  static Fp8Schedule beside_attention(const Fp8Problem& p, const Fp8Machine& m, int32_t late) {
+    return late > 0 ? schedule(p, m, early_heads(p, m), late) : all_before(p, m);
+  }
+
+  // Which items of attention are divided by keys, and how many CTAs quantise beside it: none if there is nothing to
+  // gain.
+  struct Division {
+    WgmmaSplit split;
+    int32_t late = 0;
+  };
+  static Division divide(const Fp8Problem& p, const Fp8Machine& m) {
+    Division best;
+    const int64_t items = heads(p) * p.group * items_per_head(p);
+    best.split.items = best.split.whole = static_cast<int32_t>(items);
+    if (p.lk == 0 || items == 0) return best;
+    constexpr int64_t kRounds = 8;  // with fewer items per stream it matters how they fall into rounds
+    const int64_t all_streams = int64_t{m.multiprocessors} * streams(p.head_dim);
+    if (p.causal || items > kRounds * all_streams) {
+      const int late = pace(p, m, 1.6);
+      best.late = late > m.multiprocessors / 2 ? 0 : late;  // attention has little to hide it behind
+      // When each stream ends is hard to tell: about half an item before the last one. Parts of the items that half of
+      // the streams begin last even that out.
+      constexpr int32_t kParts = 4;
+      if (!p.causal && p.lk >= kParts * WgmmaSplit::kLeastStages * WgmmaSplit::kStageKeys) {
+        best.split.whole -= static_cast<int32_t>(all_streams / 2), best.split.parts = kParts;
+      }
+    } else {
+      best = divide_rounds(p, m, best.split);
+    }
+    if (best.late > 0 && early_heads(p, m) == heads(p)) best.late = 0;
+    return best;
   }
 
  private:
@@ -139,51 +162,77 @@ class Fp8Plan {
     return operations * streams(p.head_dim) / operations_per_sm;
   }
 
-  // When attention is done, with streams of which `late` start at the time `start` and the others at 0.
-  static double finish(const WgmmaSplit& split, int64_t streams, int64_t late, double start, double item, int32_t keys) {
-    StreamTimes times(streams, late, start);
-    times.take(split.whole, item);
-    const double stages = std::max(1, (keys + 127) / 128);
-    times.take(int64_t{split.split_items()} * split.parts,
-               item * (1. / split.parts + WgmmaSplit::kPartStages / stages));
-    return times.end();
+  // Blocks of a kv head: images, and the statistics of V.
+  static double head_blocks(const Fp8Problem& p) {
+    return (3.0 * p.lk + static_cast<double>(p.group) * p.lq) / block_rows(p.head_dim);
   }
 
-  // How many CTAs quantise beside attention; all of them if there is nothing to gain. `early_heads` are done before.
-  static int late_ctas(const Fp8Problem& p, int64_t early_heads, int sms) {
-    if (p.lk == 0) return sms;
-    const double blocks = (3.0 * p.lk + static_cast<double>(p.group) * p.lq) / block_rows(p.head_dim);  // of a kv head
-    const int per_sm = streams(p.head_dim);
-    const double item = item_time(p), quantisation = kBlockMicroseconds * blocks;
-    const double attention = item / per_sm * items_per_head(p) * p.group;
-    // CTAs that keep quantisation so many times faster than attention.
-    const auto pace = [&](double lead) {
-      return static_cast<int>(std::ceil(sms * lead * quantisation / (attention + lead * quantisation)));
-    };
-    constexpr int64_t kRounds = 8;  // with fewer items per stream it matters how they fall into rounds
-    const int64_t heads = int64_t{p.batch} * p.heads_kv, all_streams = int64_t{sms} * per_sm;
-    const int64_t items = heads * p.group * items_per_head(p);
-    if (p.causal || items > kRounds * all_streams) {
-      const int late = pace(1.6);
-      return late > sms / 2 ? sms : late;  // attention has little to hide it behind
-    }
-    const WgmmaSplit split = WgmmaSplit::make(static_cast<int32_t>(items), static_cast<int32_t>(all_streams), per_sm,
-                                              p.lk, 128, p.causal);
-    // SMs that start late have a round less. That may cost nothing, or a round for all.
-    const double late_work = std::max<int64_t>(0, heads - early_heads) * blocks * kBlockMicroseconds;
-    double best = 0.98 * (late_work / sms + finish(split, all_streams, 0, 0, item, p.lk));
-    int chosen = sms;
-    for (int late = pace(1.2); late <= sms / 2; late += 4) {
-      const auto end_if = [&](double longer) {  // than expected the late work takes
-        return finish(split, all_streams, late * per_sm, longer * late_work / late, item, p.lk);
-      };
-      const double expected = end_if(1.0);
-      if (expected >= best) continue;
-      const double end = (expected + end_if(1.1) + end_if(1.25)) / 3;  // no plan that a small error ruins
-      if (end < best) best = end, chosen = late;
-    }
-    return chosen;
+  // Heads that attention begins with: its first items come from so many query heads; with a causal mask from a whole
+  // section.
+  static int64_t early_heads(const Fp8Problem& p, const Fp8Machine& m) {
+    const int64_t first_items = int64_t{m.multiprocessors} * streams(p.head_dim);
+    int64_t first_heads = ceil_div(first_items, std::max<int64_t>(1, items_per_head(p))) + 1;
+    if (p.causal) first_heads = std::max(first_heads, std::min<int64_t>(first_items, p.section_heads));
+    return std::min(heads(p), ceil_div(first_heads, p.group));
   }
+
+  // CTAs that keep quantisation so many times faster than attention.
+  static int pace(const Fp8Problem& p, const Fp8Machine& m, double lead) {
+    const double quantisation = kBlockMicroseconds * head_blocks(p);
+    const double attention = item_time(p) / streams(p.head_dim) * items_per_head(p) * p.group;
+    return static_cast<int>(std::ceil(m.multiprocessors * lead * quantisation / (attention + lead * quantisation)));
+  }
+
+  // The division that ends first, of few items per stream. SMs that start late have a round less; that may cost
+  // nothing, or a round for all. `whole` has no item split.
+  static Division divide_rounds(const Fp8Problem& p, const Fp8Machine& m, const WgmmaSplit& whole) {
+    const int sms = m.multiprocessors, per_sm = streams(p.head_dim);
+    const int64_t all_streams = int64_t{sms} * per_sm;
+    const double item = item_time(p);
+    const double late_blocks = static_cast<double>(heads(p) - early_heads(p, m)) * head_blocks(p);
+    // `late` streams of all come free at the time `start`.
+    const auto finish = [&](const WgmmaSplit& split, int64_t late, double start) {
+      StreamTimes times(all_streams, late, start);
+      times.take(split.whole, item);
+      const double stages = std::max(1., static_cast<double>(p.lk) / WgmmaSplit::kStageKeys);
+      times.take(int64_t{split.split_items()} * split.parts,
+                 item * (1. / split.parts + WgmmaSplit::kPartStages / stages));
+      return times.end();
+    };
+    constexpr double kWorthwhile = 0.98;  // of the time of what is simpler
+    Division best;
+    double least = kInfiniteTime;
+    const auto consider = [&](const WgmmaSplit& split) {
+      const double all = kBlockMicrosecondsOfAll * late_blocks / sms + finish(split, 0, 0);
+      if (all < kWorthwhile * least) least = all, best = {split, 0};
+      if (late_blocks <= 0) return;
+      const int first = pace(p, m, 1.2);
+      for (int late = first; late <= sms / 2; late += std::max(1, late / 8)) {
+        const auto end_if = [&](double longer) {  // than expected the late work takes
+          return finish(split, int64_t{late} * per_sm, longer * kBlockMicroseconds * late_blocks / late);
+        };
+        const double expected = end_if(1.0);
+        if (expected >= kWorthwhile * least) continue;
+        const double end = (expected + end_if(1.1) + end_if(1.25)) / 3;  // no plan that a small error ruins
+        if (end < kWorthwhile * least) least = end, best = {split, late};
+      }
+    };
+    consider(whole);
+    const int64_t room = WgmmaSplit::most_parts(whole.items, per_sm, p.lk, p.causal);
+    const int64_t stages = p.lk / WgmmaSplit::kStageKeys;
+    // Whole rounds, and what remains in parts; or a round more of parts.
+    for (int64_t split = whole.items % all_streams; split <= whole.items && 2 * split <= room; split += all_streams) {
+      for (int32_t parts = 2; parts <= WgmmaSplit::kMostParts; parts++) {
+        if (split == 0 || split * parts > room || parts * WgmmaSplit::kLeastStages > stages) break;
+        WgmmaSplit candidate = whole;
+        candidate.whole -= static_cast<int32_t>(split), candidate.parts = parts;
+        consider(candidate);
+      }
+    }
+    return best;
+  }
+
+  static constexpr double kInfiniteTime = 1e30;
 };
 
 }  // namespace attn4j

@@ -21,6 +21,7 @@ Fp8Problem problem_of(int32_t head_dim, const AttentionArgs& a) {
   p.lq = a.lq, p.lk = a.lk, p.lq_padded = a.lq_padded, p.lk_padded = a.lk_padded;
   p.head_dim = head_dim;
   p.causal = a.causal_offset != kNotCausal;
+  p.section_heads = wgmma_section_heads(a, head_dim);
   return p;
 }
 
@@ -51,9 +52,9 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   static_assert(PrepassShape<D>::kBlock == Fp8Plan::block_rows(D));
   const Fp8Machine machine{multiprocessors, kTeams<kPool>};
   const bool selects_blocks = kernel.family != Family::kWgmmaInt8Fp8;  // between this and attention, from all heads
-  Fp8Problem problem = problem_of(D, a);
-  problem.section_heads = wgmma_section_heads(a, D);
-  p.schedule = selects_blocks ? Fp8Plan::all_before(problem, machine) : Fp8Plan::beside_attention(problem, machine);
+  const Fp8Problem problem = problem_of(D, a);
+  p.schedule =
+      selects_blocks ? Fp8Plan::all_before(problem, machine) : Fp8Plan::beside_attention(problem, machine, a.late_ctas);
   const int cleared = std::max({a.batch * a.heads_kv * 2 * D, extras.cleared_count, p.parts_done_count});
   fp8_clear<<<ceil_div(cleared, kTeamThreads), kTeamThreads, 0, stream>>>(p);
   error = cudaGetLastError();
@@ -112,8 +113,17 @@ int32_t fp8_images_per_head(const KernelEntry& kernel, const AttentionArgs& a) n
 }
 
 float fp8_error_unit(int32_t keys) noexcept {
-  // Rounding to e4m3 moves a value by at most 16 units of V's scale.
-  return std::ldexp(1.f, std::ilogb(std::max(1, keys)) + 1 - 26);
+  // Rounding to e4m3 moves a value by at most 2^4 units of V's scale.
+  return std::ldexp(1.f, std::ilogb(std::max(1, keys)) + 1 + 4 - 22);
+}
+
+cudaError_t fp8_divide(const KernelEntry& kernel, AttentionArgs* args) noexcept {
+  int multiprocessors = 0;
+  const cudaError_t error = multiprocessor_count(&multiprocessors);
+  if (error != cudaSuccess) return error;
+  const Fp8Plan::Division d = Fp8Plan::divide(problem_of(kernel.head_dim, *args), {multiprocessors, kTeams<false>});
+  args->split = d.split, args->late_ctas = d.late;
+  return cudaSuccess;
 }
 
 cudaError_t enqueue_sm90_prepass(const KernelEntry& kernel, const AttentionArgs& args, float* statistics,

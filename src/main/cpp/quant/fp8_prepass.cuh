@@ -1,7 +1,7 @@
 // Device side of the Hopper path's quantisation.
 #pragma once
 
-#include <algorithm>
+#include <cstddef>
 
 #include "arch/arch.h"
 #include "device/ptx/bulk_copy.cuh"
@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kTeamThreads) fp8_clear(const __grid_constant_
   if (i < p.parts_done_count) p.a.parts_done[i] = 0;
   if (i < p.extras.cleared_count) p.extras.cleared[i] = 0;
   // V's scales, which no unit writes if there is no V, with the rounding errors behind them; its maxima.
-  if (i < heads * 2 * d) const_cast<float*>(p.a.v_scale)[i] = 0.f;
+  if (i < heads * 2 * d) const_cast<float*>(p.a.v_scale)[i] = i / d % 2 == 0 ? 0.f : kNoError;
   if (i < heads * d) p.statistics[i / d * head_statistics_size(d) + i % d] = 0.f;
 }
 
@@ -31,19 +31,15 @@ constexpr int kTeams = kPool ? 2 : 3;
 template <int D>
 struct PrepassShared {  // of a team, aligned as its rows are
   RowsBuffer<D> rows[2];
+  RowSources sources;
+  StatisticsScratch<D> statistics;
   int32_t tickets[2];  // in turn, so that one is written while the other is read
-  union {
-    StatisticsScratch<D> statistics;
-    Pool<D> pool;
-  };
+  Pool<D> pool;        // last, and not there without pooling
 };
 
-// Without pooling the scratch memory of the pools is left out.
 template <int D, bool kPool>
 constexpr int kPrepassTeamBytes =
-    (sizeof(RowsBuffer<D>) * 2 + 16 +
-     (kPool ? std::max(sizeof(Pool<D>), sizeof(StatisticsScratch<D>)) : sizeof(StatisticsScratch<D>)) + 127) /
-    128 * 128;
+    ((kPool ? sizeof(PrepassShared<D>) : offsetof(PrepassShared<D>, pool)) + 127) / 128 * 128;
 
 // Hands out the units (quant/fp8_schedule.h): one thread of a team draws its next unit while the team works. Whatever a
 // team draws comes after what it has drawn before.
@@ -74,7 +70,7 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
   bool more = own < p.schedule.early_units();
   if (more) {
     next = first_step<D>(p, own);
-    fetch_rows<D, T>(team, p, next, mine.rows[0]);
+    fetch_rows<D, T>(team, p, next, mine.sources, mine.rows[0]);
   }
   ptx::griddepcontrol_wait();  // the counters are clear: attention, which reads them too, may start
   ptx::griddepcontrol_launch_dependents();
@@ -85,7 +81,7 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
     more = unit < p.schedule.units();
     if (more) {
       next = first_step<D>(p, unit);
-      fetch_rows<D, T>(team, p, next, mine.rows[0]);
+      fetch_rows<D, T>(team, p, next, mine.sources, mine.rows[0]);
     }
   }
   if (more && team.thread() == 0) mine.tickets[0] = tickets.draw(p.schedule);
@@ -107,7 +103,7 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
     }
     if (complete != nullptr && team.thread() == 0) ptx::add_release(complete, completed);
     complete = nullptr;
-    if (more) fetch_rows<D, T>(team, p, next, mine.rows[i ^ 1]);
+    if (more) fetch_rows<D, T>(team, p, next, mine.sources, mine.rows[i ^ 1]);
     const bool draws = now.ends_unit() && more && team.thread() == 0;
     const int32_t drawn = draws ? tickets.draw(p.schedule) : 0;  // its latency hides behind the block
     if (now.task == Fp8Task::kMean) {
@@ -117,7 +113,7 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
     } else if (now.task == Fp8Task::kQ) {
       quantise_q<D, T, kPool>(team, p, now, mine.rows[i], mine.pool);
     } else if (now.task == Fp8Task::kK) {
-      quantise_k<D, T, kPool>(team, p, now, mine.rows[i], mine.pool);
+      quantise_k<D, T, kPool>(team, p, now, mine.rows[i], mine.statistics, mine.pool);
     } else {
       quantise_v<D, T>(team, p, now, mine.rows[i], mine.statistics);
     }

@@ -22,8 +22,11 @@ Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& args)
 // What args.images_wanted has to be.
 int32_t fp8_images_per_head(const KernelEntry& kernel, const AttentionArgs& args) noexcept;
 
-// What args.v_error_unit has to be: small, and so large that the sums of the errors of `keys` values stay below 2^31.
+// What args.v_error_unit has to be: small, and so large that the sums of the errors of `keys` values stay below 2^22.
 float fp8_error_unit(int32_t keys) noexcept;
+
+// Sets args->split and late_ctas, for the current device.
+cudaError_t fp8_divide(const KernelEntry& kernel, AttentionArgs* args) noexcept;
 
 // Where the means and self-similarities of one tensor's blocks of rows go (sparse/predict.h reads them).
 struct PooledBlocks {

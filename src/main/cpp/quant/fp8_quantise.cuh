@@ -45,14 +45,14 @@ struct RowPart {
   }
 
   // x / 2 - shift / 2, which no two numbers of the type can take out of its range. `addend` is minus half of the shift,
-  // in global memory, the same for many lanes.
+  // in shared memory, the same for many lanes.
   template <DType T>
-  __device__ __forceinline__ void half_difference(const uint32_t* addend) {
+  __device__ __forceinline__ void half_difference(uint32_t addend) {
     using E = Element<T>;
     const auto half = E::two(E::pack(0.5f, 0.5f));
 #pragma unroll
     for (int i = 0; i < kPieces; i++) {
-      const uint4 s = *reinterpret_cast<const uint4*>(addend + 4 * i);
+      const uint4 s = ptx::load_shared_words4(addend + 16 * i);
       words[4 * i] = E::fma2(words[4 * i], half, E::two(s.x));
       words[4 * i + 1] = E::fma2(words[4 * i + 1], half, E::two(s.y));
       words[4 * i + 2] = E::fma2(words[4 * i + 2], half, E::two(s.z));
@@ -159,12 +159,18 @@ __device__ __forceinline__ void pool_k(const Fp8Team& team, const PrepassParams&
 // The keys {32g + 8i + 2t + e} share a scale; the parts of these 8 rows are neighbours but for the bits of t.
 template <int D, DType T, bool kPool>
 __device__ __forceinline__ void quantise_k(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
-                                           const RowsBuffer<D>& rows, Pool<D>& pool) {
+                                           const RowsBuffer<D>& rows, StatisticsScratch<D>& scratch, Pool<D>& pool) {
   using Shape = PrepassShape<D>;
   const AttentionArgs& a = p.a;
-  if (a.k_mean != nullptr && step.block == 0) await_statistics(p, step.kv_head);
-  if constexpr (kPool) pool_k<D, T>(team, p, step, rows, pool);
   const int lane = team.thread() % 32, warp = team.thread() / 32;
+  uint4* const shift = scratch.threads + warp * (D / 8);  // the warp's own copy: it lasts for the unit
+  if (a.k_mean != nullptr && step.block == 0) {
+    await_statistics(p, step.kv_head);
+    const auto* from = reinterpret_cast<const uint4*>(statistics_of<D>(p, step.kv_head).minus_half_shift());
+    if (lane < D / 8) shift[lane] = __ldcg(from + lane);
+    __syncwarp();
+  }
+  if constexpr (kPool) pool_k<D, T>(team, p, step, rows, pool);
   // Lane bits: e, the low bit of t, i. Then the high bit of t, or, where two warps share 32 keys, the part.
   const int high = lane >> 4, part = Shape::kParts == 1 ? 0 : high;
   const int t = (lane >> 1 & 1) | (Shape::kParts == 1 ? high : warp & 1) << 1;
@@ -175,8 +181,7 @@ __device__ __forceinline__ void quantise_k(const Fp8Team& team, const PrepassPar
   x.load(rows, row, part);
   float unit = 1.f;
   if (a.k_mean != nullptr) {
-    x.template half_difference<T>(statistics_of<D>(p, step.kv_head).minus_half_shift() +
-                                  part * (Shape::kPartChannels / 2));
+    x.template half_difference<T>(ptx::shared_address(shift) + part * (Shape::kPartChannels * 2));
     unit = 2.f;
   }
   float absmax = x.template absmax<T>();
@@ -217,17 +222,24 @@ __device__ __forceinline__ void quantise_v(const Fp8Team& team, const PrepassPar
   static_assert(kSharing * kQuads <= kTeamThreads);
   const int channel = 4 * (team.thread() % kQuads), row = 16 * (team.thread() / kQuads);
   const int first = step.first + row, key_end = min(round_up(step.end, p.key_tile), step.first + kBlock);
-  if (step.block == 0) await_statistics(p, step.kv_head);
+  if (step.block == 0) {
+    await_statistics(p, step.kv_head);
+    if (first < key_end) {
+      const auto* maxima = reinterpret_cast<const float4*>(statistics_of<D>(p, step.kv_head).v_maxima() + channel);
+      const float4 most = __ldcg(maxima);
+      const float4 f = make_float4(v_factor(most.x), v_factor(most.y), v_factor(most.z), v_factor(most.w));
+      scratch.factors[team.thread()] = f;
+      if (first == 0) {
+        float* scale = const_cast<float*>(a.v_scale) + int64_t{step.kv_head} * (2 * D) + channel;
+        *reinterpret_cast<float4*>(scale) =
+            make_float4(v_scale(most.x, f.x), v_scale(most.y, f.y), v_scale(most.z, f.z), v_scale(most.w, f.w));
+      }
+    }
+  }
   uint8_t* image = const_cast<uint8_t*>(a.v_image) + static_cast<int64_t>(step.kv_head) * a.lk_padded * (D + 8);
   float4 errors = make_float4(0.f, 0.f, 0.f, 0.f);
   if (first < key_end) {
-    const float4 most = __ldcg(reinterpret_cast<const float4*>(statistics_of<D>(p, step.kv_head).v_maxima() + channel));
-    const float4 factor = make_float4(v_factor(most.x), v_factor(most.y), v_factor(most.z), v_factor(most.w));
-    if (first == 0) {
-      float* scale = const_cast<float*>(a.v_scale) + int64_t{step.kv_head} * (2 * D) + channel;
-      *reinterpret_cast<float4*>(scale) = make_float4(v_scale(most.x, factor.x), v_scale(most.y, factor.y),
-                                                      v_scale(most.z, factor.z), v_scale(most.w, factor.w));
-    }
+    const float4 factor = scratch.factors[team.thread()];
     QuantisedValues out;
 #pragma unroll
     for (__half2& e : out.error) e = __float2half2_rn(0.f);

@@ -65,34 +65,48 @@ __device__ __forceinline__ Fp8Step first_step(const PrepassParams& p, int32_t un
   return step;
 }
 
+// Where each thread of a team copies from, from block to block.
+struct RowSources {
+  const unsigned char* of_thread[kTeamThreads];
+};
+
 // Starts the copy of a block of rows. Rows beyond the end are zeros, those of K copies of the last key: they never
 // raise a row maximum.
 template <int D, DType T>
 __device__ __forceinline__ void fetch_rows(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
-                                           const RowsBuffer<D>& to) {
+                                           RowSources& sources, const RowsBuffer<D>& to) {
   using Shape = PrepassShape<D>;
   const AttentionArgs& a = p.a;
-  const bool is_q = step.task == Fp8Task::kQ, is_k = step.task == Fp8Task::kK;
-  const void* x = is_q ? a.q : is_k ? a.k : a.v;
-  const Strides& s = is_q ? a.q_stride : is_k ? a.k_stride : a.v_stride;
-  const int piece = team.thread() % Shape::kPieces, row = team.thread() / Shape::kPieces;
   if (step.task == Fp8Task::kMean) return;  // it reads its keys itself
-  if (Shape::kCopiers == kTeamThreads || team.thread() < Shape::kCopiers) {
-    const auto* from = rows_of<T>(x, s, step.batch(p), step.head) + 8 * piece;
+  const bool is_q = step.task == Fp8Task::kQ, is_k = step.task == Fp8Task::kK;
+  const int thread = team.thread(), piece = thread % Shape::kPieces, row = thread / Shape::kPieces;
+  if (Shape::kCopiers == kTeamThreads || thread < Shape::kCopiers) {
+    const int64_t pitch = 2 * (is_q ? a.q_stride.row : is_k ? a.k_stride.row : a.v_stride.row);
+    const unsigned char* from;
+    if (step.block == 0) {
+      const void* x = is_q ? a.q : is_k ? a.k : a.v;
+      const Strides& s = is_q ? a.q_stride : is_k ? a.k_stride : a.v_stride;
+      from = reinterpret_cast<const unsigned char*>(rows_of<T>(x, s, step.batch(p), step.head)) + 16 * piece +
+             (step.first + row) * pitch;
+    } else {
+      from = sources.of_thread[thread] + Shape::kBlock * pitch;
+    }
+    sources.of_thread[thread] = from;
     const uint32_t target = to.address(row, piece);
     static_assert(Shape::kRowsAtOnce % 16 == 0, "then a pass is the same distance in the buffer for all rows");
     constexpr int kPass = Shape::kRowsAtOnce * D * 2;  // bytes of a pass in the buffer
     if (step.first + Shape::kBlock <= step.end && 8 * piece < a.head_dim) {
-      from += (step.first + row) * s.row;
-      const int64_t pass = Shape::kRowsAtOnce * s.row;
 #pragma unroll
-      for (int i = 0; i < 8; i++) ptx::cp_async_16(target + i * kPass, from + i * pass, true);
+      for (int i = 0; i < 8; i++) {
+        ptx::cp_async_16(target + i * kPass, from, true);
+        from += Shape::kRowsAtOnce * pitch;
+      }
     } else {
       const bool repeats = is_k && step.end > 0, exists = 8 * piece < a.head_dim;
 #pragma unroll 1
       for (int i = 0; i < 8; i++) {
-        const int r = step.first + row + i * Shape::kRowsAtOnce;
-        ptx::cp_async_16(target + i * kPass, from + min(r, step.end - 1) * s.row, exists && (r < step.end || repeats));
+        const int r = i * Shape::kRowsAtOnce, most = step.end - 1 - step.first - row;
+        ptx::cp_async_16(target + i * kPass, from + min(r, most) * pitch, exists && (r <= most || repeats));
       }
     }
   }

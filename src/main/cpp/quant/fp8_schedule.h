@@ -116,7 +116,9 @@ struct Fp8Schedule {
   ATTN4J_HOST_DEVICE Fp8Unit unit(int32_t u) const {
     return u < early_units() ? early.unit(u) : late.unit(u - early_units());
   }
-  ATTN4J_HOST_DEVICE const Fp8Section& section(int32_t kv_head) const { return kv_head < late.first_head ? early : late; }
+  ATTN4J_HOST_DEVICE const Fp8Section& section(int32_t kv_head) const {
+    return kv_head < late.first_head ? early : late;
+  }
 };
 
 }  // namespace attn4j

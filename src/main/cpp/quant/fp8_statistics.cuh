@@ -36,8 +36,11 @@ __device__ __forceinline__ HeadStatistics<D> statistics_of(const PrepassParams& 
 template <int D>
 struct StatisticsScratch {
   static constexpr int kWarps = kTeamThreads / 32;
-  uint4 threads[kTeamThreads];  // what each thread has found, from block to block
-  float sums[kWarps][D];
+  uint4 threads[kTeamThreads];  // what each thread has found, from block to block; K's shift, for each warp
+  union {
+    float sums[kWarps][D];
+    float4 factors[kTeamThreads];  // of each thread's channels of V
+  };
 };
 
 // Key of sample i of K: one of each `step` keys, at places that no period of the data follows.
@@ -110,7 +113,9 @@ __device__ __forceinline__ float v_factor(float most) {
 }
 
 // What undoes it. An infinite value has the factor 0.
-__device__ __forceinline__ float v_scale(float most, float factor) { return factor > 0.f ? 1.f / factor : most / 448.f; }
+__device__ __forceinline__ float v_scale(float most, float factor) {
+  return factor > 0.f ? 1.f / factor : most / 448.f;
+}
 
 // Adds a block of V's rows to the maxima.
 template <int D, DType T>
@@ -175,7 +180,7 @@ __device__ __forceinline__ void add_errors(const Fp8Team& team, const PrepassPar
   for (int i = 0; i < kSharing; i++) sum += reinterpret_cast<const float*>(sums)[i * D + channel];
   sum *= 1.f / p.a.v_error_unit;
   // A value that is no number spoils the rows that see it, not others.
-  if (!(fabsf(sum) < 0x1p31f)) return;
+  if (!(fabsf(sum) < 0x1p22f)) return;
   auto* out = reinterpret_cast<int32_t*>(const_cast<float*>(p.a.v_scale)) + int64_t{step.kv_head} * (2 * D) + D;
   atomicAdd(out + channel, __float2int_rn(sum));
 }
