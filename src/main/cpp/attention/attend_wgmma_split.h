@@ -27,7 +27,7 @@ struct WgmmaSplit {
 
   static constexpr int32_t kMostParts = 8;
   static constexpr int32_t kLeastStages = 4, kStageKeys = 128;  // of a part; of a stage, at least
-  static constexpr double kPartStages = 1.5;                    // what a part costs besides, in stages
+  static constexpr double kPartStages = 2;                      // what a part costs besides, in stages
 
   // Parts that the workspace has room for: two rounds of an H100, whatever the GPU. Fewer if there is little to divide.
   static int64_t most_parts(int64_t items, int32_t streams_per_sm, int32_t keys, bool causal) {

@@ -199,34 +199,41 @@ class Fp8Plan {
                  item * (1. / split.parts + WgmmaSplit::kPartStages / stages));
       return times.end();
     };
-    constexpr double kWorthwhile = 0.98;  // of the time of what is simpler
+    constexpr double kWorthwhile = 0.98;  // of the time of what was considered before: the simpler comes first
     Division best;
     double least = kInfiniteTime;
-    const auto consider = [&](const WgmmaSplit& split) {
-      const double all = kBlockMicrosecondsOfAll * late_blocks / sms + finish(split, 0, 0);
-      if (all < kWorthwhile * least) least = all, best = {split, 0};
-      if (late_blocks <= 0) return;
-      const int first = pace(p, m, 1.2);
-      for (int late = first; late <= sms / 2; late += std::max(1, late / 8)) {
-        const auto end_if = [&](double longer) {  // than expected the late work takes
-          return finish(split, int64_t{late} * per_sm, longer * kBlockMicroseconds * late_blocks / late);
-        };
-        const double expected = end_if(1.0);
-        if (expected >= kWorthwhile * least) continue;
-        const double end = (expected + end_if(1.1) + end_if(1.25)) / 3;  // no plan that a small error ruins
-        if (end < kWorthwhile * least) least = end, best = {split, late};
-      }
+    const auto consider = [&](const WgmmaSplit& split, int late) {
+      const double before = late == 0 ? kBlockMicrosecondsOfAll * late_blocks / sms : 0.;
+      const auto end_if = [&](double longer) {  // than expected the late work takes
+        const double start = late == 0 ? 0. : longer * kBlockMicroseconds * late_blocks / late;
+        return before + finish(split, int64_t{late} * per_sm, start);
+      };
+      double end = end_if(1.0);
+      if (end >= kWorthwhile * least) return;
+      if (late > 0) end = (end + end_if(1.1) + end_if(1.25)) / 3;  // no plan that a small error ruins
+      if (end < kWorthwhile * least) least = end, best = {split, late};
     };
-    consider(whole);
     const int64_t room = WgmmaSplit::most_parts(whole.items, per_sm, p.lk, p.causal);
     const int64_t stages = p.lk / WgmmaSplit::kStageKeys;
-    // Whole rounds, and what remains in parts; or a round more of parts.
-    for (int64_t split = whole.items % all_streams; split <= whole.items && 2 * split <= room; split += all_streams) {
-      for (int32_t parts = 2; parts <= WgmmaSplit::kMostParts; parts++) {
-        if (split == 0 || split * parts > room || parts * WgmmaSplit::kLeastStages > stages) break;
-        WgmmaSplit candidate = whole;
-        candidate.whole -= static_cast<int32_t>(split), candidate.parts = parts;
-        consider(candidate);
+    const int least_late = pace(p, m, 1.2);
+    for (int late = 0; late <= sms / 2; late = late == 0 ? least_late : late + std::max(1, late / 10)) {
+      if (late > 0 && late_blocks <= 0) break;
+      consider(whole, late);
+      // Whole items as long as all streams have one; what remains in parts.
+      const double missed = late == 0 ? 0. : kBlockMicroseconds * late_blocks / late / item;  // rounds, by late streams
+      int64_t rounds = whole.items / all_streams + 1, done = 0;
+      do {
+        rounds--;
+        const int64_t of_late = std::max<int64_t>(0, static_cast<int64_t>(std::floor(rounds - missed)));
+        done = (all_streams - int64_t{late} * per_sm) * rounds + int64_t{late} * per_sm * of_late;
+      } while (done > whole.items);
+      for (const int64_t split : {whole.items % all_streams, whole.items - done}) {
+        for (int32_t parts = 2; parts <= WgmmaSplit::kMostParts; parts++) {
+          if (split == 0 || split * parts > room || parts * WgmmaSplit::kLeastStages > stages) break;
+          WgmmaSplit candidate = whole;
+          candidate.whole -= static_cast<int32_t>(split), candidate.parts = parts;
+          consider(candidate, late);
+        }
       }
     }
     return best;
