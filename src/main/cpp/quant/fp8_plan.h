@@ -123,17 +123,16 @@ class Fp8Plan {
   }
 
   static Fp8Schedule schedule(const Fp8Problem& p, const Fp8Machine& m, int64_t early_heads, int late) {
-    // A unit's own cost, of waiting and telling, is that of about one block. But what all wait for must not become a
-    // long chain in a few teams.
-    constexpr int64_t kLeastBlocks = 2, kMostBlocks = 4, kUnitsPerTeam = 3;
+    // Units that all wait for are short chains of blocks, so that no team's is long. Late ones are longer, since a unit
+    // costs something by itself, but a head has enough of them for all that wait for it.
+    constexpr int64_t kLeastBlocks = 2, kMostBlocks = 4, kLateBlocks = 8, kUnitsPerTeam = 3;
     const int64_t teams = int64_t{m.multiprocessors} * m.teams;
     const int64_t blocks = early_heads * (image_blocks(p) + key_blocks(p));
     const int64_t early_run = std::max(kLeastBlocks, std::min(kMostBlocks, blocks / (teams * kUnitsPerTeam)));
     Fp8Schedule s;
     s.early = section(p, 0, early_heads, early_run, teams);
-    // A head's units should be enough for all that wait for it.
-    s.late = section(p, early_heads, heads(p) - early_heads, key_blocks(p) >= 32 ? kMostBlocks : kLeastBlocks,
-                     int64_t{late} * m.teams);
+    s.late = section(p, early_heads, heads(p) - early_heads,
+                     key_blocks(p) >= 4 * kLateBlocks ? kLateBlocks : kLeastBlocks, int64_t{late} * m.teams);
     s.heads_kv = Divisor(p.heads_kv);
     s.late_ctas = s.late.heads > 0 ? late : 0;
     return s;

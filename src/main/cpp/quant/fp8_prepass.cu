@@ -45,8 +45,9 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   p.extras = extras;
   p.statistics = statistics;
   p.images_done = a.images_done;
-  p.statistics_done = a.images_done + a.batch * a.heads_kv;
-  p.units_drawn = p.statistics_done + a.batch * a.heads_kv;
+  p.means_done = a.images_done + a.batch * a.heads_kv;
+  p.maxima_done = p.means_done + a.batch * a.heads_kv;
+  p.units_drawn = p.maxima_done + a.batch * a.heads_kv;
   p.key_tile = kernel.key_tile, p.compiled_d = D;
   p.parts_done_count = static_cast<int32_t>(most_parts(kernel, a) / 2 * kWgmmaItemWarps);
   static_assert(PrepassShape<D>::kBlock == Fp8Plan::block_rows(D));
@@ -101,7 +102,7 @@ Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& a) no
   w.q_scale = slice(2 * q_heads * queries * 4);  // scales, then q . mean(k)
   w.statistics = slice(kv_heads * head_statistics_size(static_cast<int>(d)) * 4);
   w.work_counter = 256;
-  w.images_done = slice((2 * kv_heads + 2) * 4);
+  w.images_done = slice((3 * kv_heads + 2) * 4);
   const int64_t parts = most_parts(kernel, a);
   w.partials = slice(parts * wgmma_part_floats(d) * 4);
   w.parts_done = slice(parts / 2 * kWgmmaItemWarps * 4);  // an item has at least two

@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kTeamThreads) fp8_clear(const __grid_constant_
   if constexpr (arch::kSm == 90) ptx::griddepcontrol_launch_dependents();
   const int i = blockIdx.x * kTeamThreads + threadIdx.x, heads = p.a.batch * p.a.heads_kv, d = p.compiled_d;
   if (i == 0) *p.a.work_counter = p.units_drawn[0] = p.units_drawn[1] = 0;
-  if (i < heads) p.images_done[i] = p.statistics_done[i] = 0;
+  if (i < heads) p.images_done[i] = p.means_done[i] = p.maxima_done[i] = 0;
   if (i < p.parts_done_count) p.a.parts_done[i] = 0;
   if (i < p.extras.cleared_count) p.extras.cleared[i] = 0;
   // V's scales, which no unit writes if there is no V, with the rounding errors behind them; its maxima.
@@ -119,9 +119,11 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
     }
     if (draws) mine.tickets[turn] = drawn;
     if (now.ends_unit()) {
-      const bool is_image = now.task >= Fp8Task::kQ;
-      complete = (is_image ? p.images_done : p.statistics_done) + now.kv_head;
-      completed = is_image ? now.blocks : 1;
+      int32_t* const done = now.task == Fp8Task::kMean     ? p.means_done
+                            : now.task == Fp8Task::kMaxima ? p.maxima_done
+                                                           : p.images_done;
+      complete = done + now.kv_head;
+      completed = done == p.images_done ? now.blocks : 1;
     }
   }
   team.sync();

@@ -165,7 +165,7 @@ __device__ __forceinline__ void quantise_k(const Fp8Team& team, const PrepassPar
   const int lane = team.thread() % 32, warp = team.thread() / 32;
   uint4* const shift = scratch.threads + warp * (D / 8);  // the warp's own copy: it lasts for the unit
   if (a.k_mean != nullptr && step.block == 0) {
-    await_statistics(p, step.kv_head);
+    await_mean(p, step.kv_head);
     const auto* from = reinterpret_cast<const uint4*>(statistics_of<D>(p, step.kv_head).minus_half_shift());
     if (lane < D / 8) shift[lane] = __ldcg(from + lane);
     __syncwarp();
@@ -223,7 +223,7 @@ __device__ __forceinline__ void quantise_v(const Fp8Team& team, const PrepassPar
   const int channel = 4 * (team.thread() % kQuads), row = 16 * (team.thread() / kQuads);
   const int first = step.first + row, key_end = min(round_up(step.end, p.key_tile), step.first + kBlock);
   if (step.block == 0) {
-    await_statistics(p, step.kv_head);
+    await_maxima(p, step.kv_head);
     if (first < key_end) {
       const auto* maxima = reinterpret_cast<const float4*>(statistics_of<D>(p, step.kv_head).v_maxima() + channel);
       const float4 most = __ldcg(maxima);
@@ -328,7 +328,7 @@ __device__ __forceinline__ void quantise_q(const Fp8Team& team, const PrepassPar
   const AttentionArgs& a = p.a;
   if constexpr (kPool) pool_q<D, T>(team, p, step, rows, pool);
   const bool with_shift = a.lse != nullptr && a.k_mean != nullptr;
-  if (with_shift && step.block == 0) await_statistics(p, step.kv_head);
+  if (with_shift && step.block == 0) await_mean(p, step.kv_head);
   constexpr int kRows = 32 / Shape::kParts;  // of a warp
   const int lane = team.thread() % 32, part = lane / kRows, row = team.thread() / 32 * kRows + lane % kRows;
   if (step.first + row >= a.lq_padded) return;  // whole warps: lq_padded is a multiple of 128

@@ -50,13 +50,18 @@ __device__ __forceinline__ int sampled_key(int i, int step, int keys) {
   return min(i * step + static_cast<int>(place), keys - 1);
 }
 
-// Returns when a head's statistics are there. Each warp waits by itself.
-__device__ __forceinline__ void await_statistics(const PrepassParams& p, int32_t kv_head) {
+// Return when a head's statistics are there: the mean of K, the maxima of V. Each warp waits by itself.
+__device__ __forceinline__ void await_count(const int32_t* done, int32_t wanted) {
   if ((threadIdx.x & 31) == 0) {
-    const int32_t wanted = p.schedule.section(kv_head).statistics.value;
-    while (ptx::load_acquire(p.statistics_done + kv_head) < wanted) __nanosleep(100);
+    while (ptx::load_acquire(done) < wanted) __nanosleep(100);
   }
   __syncwarp();
+}
+__device__ __forceinline__ void await_mean(const PrepassParams& p, int32_t kv_head) {
+  await_count(p.means_done + kv_head, 1);
+}
+__device__ __forceinline__ void await_maxima(const PrepassParams& p, int32_t kv_head) {
+  await_count(p.maxima_done + kv_head, p.schedule.section(kv_head).statistics.value - 1);
 }
 
 // The mean of the sampled keys, whose rounded half is what K loses.

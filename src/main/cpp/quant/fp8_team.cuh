@@ -27,10 +27,11 @@ struct PrepassParams {
   AttentionArgs a;
   Fp8Schedule schedule;
   Fp8Extras extras;
-  float* statistics;         // [b, hkv] times HeadStatistics (quant/fp8_statistics.cuh)
-  int32_t* images_done;      // [b, hkv]: blocks whose image is complete
-  int32_t* statistics_done;  // [b, hkv]: units
-  int32_t* units_drawn;      // [2]
+  float* statistics;     // [b, hkv] times HeadStatistics (quant/fp8_statistics.cuh)
+  int32_t* images_done;  // [b, hkv]: blocks whose image is complete
+  int32_t* means_done;   // [b, hkv]: 1 when the mean of K is there
+  int32_t* maxima_done;  // [b, hkv]: units
+  int32_t* units_drawn;  // [2]
   int32_t key_tile, compiled_d;
   int32_t parts_done_count;  // of attention's counters of the parts of items
 };
