@@ -32,6 +32,7 @@ __device__ __forceinline__ bool wgmma_combine(const WgmmaParams& p, int partial,
   int before = 0;
   if (lane == 0) before = ptx::fetch_add_acq_rel(p.a.parts_done + item * kWarps + warp, 1);
   before = __shfl_sync(kFullWarp, before, 0);
+  __syncwarp();
   if ((before + 1) % parts != 0) return false;  // where attention runs again without a pre-pass, it counts on
 
   // References are integers: the factors to their maximum are powers of two. A part in which a row has seen no key has

@@ -25,13 +25,16 @@ struct alignas(32) WgmmaItem {
   float skip_below;    // listed keys: a half whose scores all stay this far from the reference is left out
   int32_t first_tile;  // not 0 in a part of an item
   int32_t partial;     // number of the part over all split items, -1: the item is whole
+
+  // A part of an item that isn't split after all.
+  __device__ __forceinline__ bool is_nothing() const { return tiles == 0 && partial >= 0; }
 };
 static_assert(sizeof(WgmmaItem) == 32);
 static_assert(offsetof(WgmmaItem, skip_below) == WgmmaPolicy<128>::kSkipBelowAt);
 
 // Keys that a unit of work (WgmmaSplit) sees, and its place in the order of work: sections of heads that fit the L2
 // cache, and within a section the longest items first, so that the last ones to finish are short. Parts of items come
-// last. Without tiles and not whole: a part of an item that isn't split after all.
+// last.
 template <class P>
 __device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int unit) {
   const AttentionArgs& a = p.a;

@@ -77,7 +77,7 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned cha
       return;
     }
     const WgmmaItem item = wgmma_item<P>(p, ticket.unit);
-    if (item.tiles == 0 && item.partial >= 0) {
+    if (item.is_nothing()) {
       ticket.draw();
       continue;
     }

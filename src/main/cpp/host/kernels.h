@@ -68,16 +68,16 @@ struct AttentionArgs {
   const float* q_scale = nullptr;
   int32_t lk_padded = 0, lq_padded = 0;
   int32_t* work_counter = nullptr;  // zeroed by the pre-pass, for kernels that hand out work dynamically
-  // Items whose keys are divided between CTAs (attention/attend_wgmma_split.h): the sums of each part, and for each
-  // warp of an item how many parts are there, zeroed by the pre-pass.
-  WgmmaSplit split;
-  int32_t late_ctas = 0;  // of the pre-pass, that work beside attention (quant/fp8_plan.h)
-  float* partials = nullptr;
-  int32_t* parts_done = nullptr;
   // [b, hkv]: a head's images, of K, V and its group's Q, are complete when the counter reaches images_wanted. Counters
   // of the pre-pass's own follow.
   int32_t* images_done = nullptr;
   int32_t images_wanted = 0;
+  int32_t late_ctas = 0;  // of the pre-pass, that work beside attention (quant/fp8_plan.h)
+  // Items whose keys are divided between CTAs (attention/attend_wgmma_split.h); the sums of each part; and for each
+  // warp of such an item how many parts are there, zeroed by the pre-pass.
+  WgmmaSplit split;
+  float* partials = nullptr;
+  int32_t* parts_done = nullptr;
 
   BlockLists blocks;  // read by the block-sparse kernels alone
 };
