@@ -155,7 +155,7 @@ void test_plans(Expect expect) {
                 one_of({0, 1, 77, 1000, 4096, 9000}), one_of({64, 96, 128}));
     p.causal = random() % 2 == 0;
     p.section_heads = one_of({1, 4, 20});
-    const Fp8Machine machine{one_of({16, 114, 132}), one_of({2, 3})};
+    const Fp8Machine machine{one_of({16, 114, 132, 144}), one_of({2, 3})};
     const std::string name = "plan " + std::to_string(i);
     const Fp8Plan::Division division = Fp8Plan::divide(p, machine);
     const WgmmaSplit& split = division.split;
@@ -178,6 +178,16 @@ void test_plans(Expect expect) {
       expect(s.early.heads + s.late.heads == p.batch * p.heads_kv, name + ": heads");
       test_order(s, name, expect);
     }
+  }
+}
+
+// Room for parts doesn't grow with the GPU: the size of a workspace must not depend on it.
+void test_large_gpu(Expect expect) {
+  for (const int32_t head_dim : {64, 96, 128}) {
+    const WgmmaSplit split = Fp8Plan::divide(problem(4, 32, 1, 4096, 4096, head_dim), {144, 3}).split;
+    expect(split.parts > 1 && split.split_items() * split.parts <=
+                                  WgmmaSplit::most_parts(split.items, Fp8Plan::streams(head_dim), 4096, false),
+           "144 SMs: the workspace has room for all parts");
   }
 }
 
@@ -222,5 +232,6 @@ void test_schedule(Expect expect) {
   test_splits(expect);
   test_stream_times(expect);
   test_plans(expect);
+  test_large_gpu(expect);
   test_measured_plans(expect);
 }

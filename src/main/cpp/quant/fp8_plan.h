@@ -104,8 +104,10 @@ class Fp8Plan {
       // When each stream ends is hard to tell: about half an item before the last one. Parts of the items that half of
       // the streams begin last even that out.
       constexpr int32_t kParts = 4;
-      if (!p.causal && p.lk >= kParts * WgmmaSplit::kLeastStages * WgmmaSplit::kStageKeys) {
-        best.split.whole -= static_cast<int32_t>(all_streams / 2), best.split.parts = kParts;
+      const int64_t room = WgmmaSplit::most_parts(items, streams(p.head_dim), p.lk, p.causal);
+      if (p.lk >= kParts * WgmmaSplit::kLeastStages * WgmmaSplit::kStageKeys && room > 0) {
+        best.split.whole -= static_cast<int32_t>(std::min(all_streams / 2, room / kParts));
+        best.split.parts = kParts;
       }
     } else {
       best = divide_rounds(p, m, best.split);
