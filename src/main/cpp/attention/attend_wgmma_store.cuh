@@ -26,7 +26,7 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
     const int row = item.first_row + c.warp_row + (lane >> 2) + 8 * r;
     valid[r] = row < a.lq;
     target[r] = static_cast<typename E::type*>(a.o) + item.batch * a.o_stride.batch + item.head * a.o_stride.head +
-                row * a.o_stride.row + 2 * quad_lane;
+                row * a.o_stride.row;
     if (a.lse != nullptr && quad_lane == 0 && valid[r]) {
       // The second half of q_scale holds q . mean(k), which the shifted scores lack.
       const int64_t padded = head * a.lq_padded + row;
@@ -42,15 +42,25 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
   const float factor[2] = {sum[0] == 0.f ? 0.f : mean, sum[1] == 0.f ? 0.f : mean};
   const float zero[2] = {-kNoError * factor[0], -kNoError * factor[1]};
 #pragma unroll
-  for (int i = 0; i < P::kHeadDim / 8; i++) {
-    if (8 * i >= a.head_dim) break;
-    const float2 s = reinterpret_cast<const float2*>(v_scale)[4 * i + quad_lane];
-    const float2 e = reinterpret_cast<const float2*>(v_scale + P::kHeadDim)[4 * i + quad_lane];
+  for (int g = 0; g < P::kHeadDim / 32; g++) {  // 8 channels of each row at once: the order of V's columns makes it so
+    const int channel = 32 * g + 8 * quad_lane;
+    const auto* scales = reinterpret_cast<const float4*>(v_scale + channel);
+    const auto* errors = reinterpret_cast<const float4*>(v_scale + P::kHeadDim + channel);
+    const float4 s4[2] = {scales[0], scales[1]}, e4[2] = {errors[0], errors[1]};
+    const float s[8] = {s4[0].x, s4[0].y, s4[0].z, s4[0].w, s4[1].x, s4[1].y, s4[1].z, s4[1].w};
+    const float e[8] = {e4[0].x, e4[0].y, e4[0].z, e4[0].w, e4[1].x, e4[1].y, e4[1].z, e4[1].w};
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-      const uint32_t two = E::pack(fmaf(sums[4 * i + 2 * r], inverse[r], fmaf(e.x, factor[r], zero[r])) * s.x,
-                                   fmaf(sums[4 * i + 2 * r + 1], inverse[r], fmaf(e.y, factor[r], zero[r])) * s.y);
-      if (valid[r]) *reinterpret_cast<uint32_t*>(target[r] + 8 * i) = two;
+      uint32_t two[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const float* x = sums + 16 * g + 4 * i + 2 * r;
+        two[i] = E::pack(fmaf(x[0], inverse[r], fmaf(e[2 * i], factor[r], zero[r])) * s[2 * i],
+                         fmaf(x[1], inverse[r], fmaf(e[2 * i + 1], factor[r], zero[r])) * s[2 * i + 1]);
+      }
+      if (valid[r] && channel < a.head_dim) {
+        *reinterpret_cast<uint4*>(target[r] + channel) = make_uint4(two[0], two[1], two[2], two[3]);
+      }
     }
   }
 }

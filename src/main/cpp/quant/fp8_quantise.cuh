@@ -271,16 +271,17 @@ __device__ __forceinline__ void quantise_v(const Fp8Team& team, const PrepassPar
             out.put<3>(q, half, Half::pack(x1.y * factor.w, y1.y * factor.w));
       }
     }
-    uint4* target = reinterpret_cast<uint4*>(image + v_unit_offset<D>(first, channel));
+    uint8_t* target = image + v_unit_offset<D>(first, v_column(channel));
     float e[4];
 #pragma unroll
     for (int c = 0; c < 4; c++) {
-      target[c] = make_uint4(out.codes[c][0], out.codes[c][1], out.codes[c][2], out.codes[c][3]);
+      *reinterpret_cast<uint4*>(target + (c & 1) * kVNextColumn + (c >> 1) * kVNextPair) =
+          make_uint4(out.codes[c][0], out.codes[c][1], out.codes[c][2], out.codes[c][3]);
       e[c] = __low2float(out.error[c]) + __high2float(out.error[c]);
     }
     errors = make_float4(e[0], e[1], e[2], e[3]);
   }
-  // The last channel group: ones for valid keys in channel D, zeros below it.
+  // The last group of columns: ones for valid keys in column D, zeros behind it.
   const int t = step.first + 16 * (team.thread() >> 3), ones_row = team.thread() & 7;
   if (t < key_end) {
     uint32_t w[4] = {0u, 0u, 0u, 0u};
