@@ -17,17 +17,18 @@ namespace attn4j {
 
 template <class P>
 __device__ __forceinline__ void init_barriers(WgmmaBarriers<P> barrier) {
+  constexpr int kDone = 4 * P::kConsumers * P::kArrivals;  // arrivals of consumer warps
   for (int s = 0; s < P::kStages; s++) {
     ptx::mbarrier_init(barrier.k_full(s), 1);
-    ptx::mbarrier_init(barrier.k_empty(s), 4 * P::kConsumers);  // one arrival per consumer warp
+    ptx::mbarrier_init(barrier.k_empty(s), kDone);
     if constexpr (!P::kWholeStages) {
       ptx::mbarrier_init(barrier.v_full(s), 1);
-      ptx::mbarrier_init(barrier.v_empty(s), 4 * P::kConsumers);
+      ptx::mbarrier_init(barrier.v_empty(s), kDone);
     }
   }
   for (int s = 0; s < 2; s++) {
     ptx::mbarrier_init(barrier.q_full(s), 1);
-    ptx::mbarrier_init(barrier.q_empty(s), 4 * P::kConsumers);
+    ptx::mbarrier_init(barrier.q_empty(s), kDone);
   }
   ptx::fence_mbarrier_init();
 }

@@ -48,7 +48,7 @@ struct WgmmaConsumer {
   __device__ __forceinline__ float (&sums())[kOut] { return out; }
 
   __device__ __forceinline__ void release(uint32_t empty) {
-    if (lane == 0) ptx::mbarrier_arrive(empty);
+    if (lane < P::kArrivals) ptx::mbarrier_arrive(empty);
   }
 
   // ------------------------------------------------------------------------------------------------ multiplies
@@ -180,7 +180,7 @@ struct WgmmaConsumer {
       // The list ascends, and padding ends it: the stage's last block decides for the four warps of the group alike.
       all_seen = first_key_of(P::kKeys / P::kBlockKeys - 1) <= limit - (warp_row & 63) - (P::kBlockKeys - 1);
     }
-    __syncwarp();  // all lanes have read before one of them releases the stage
+    __syncwarp();
   }
 
   template <int kBuffer, int kGroup>
@@ -267,6 +267,7 @@ struct WgmmaConsumer {
     if constexpr (kHasNext) {
       issue_qk<kOther>(q_address);
       load_k_scales(kOther);
+      if constexpr (kBuffer == 0) __syncwarp();  // all lanes have read before one of them gives the stage back
     }
     if constexpr (P::kHoldExponentials) {
       ptx::mbarrier_finish_wait(v_full, v_next.parity, v_ready);

@@ -40,6 +40,8 @@ struct WgmmaPolicy : WgmmaTuning<D> {
   static constexpr int kVRows = D + 8;  // channels of V's image: the last group holds the row of ones
   static constexpr int kConsumerRegs = 232, kProducerRegs = 40;
   static constexpr bool kRandomDelay = false;  // the checks set it: producer and consumers pause at random
+  // Lanes of a warp that say that it is done with a stage. The checks make it all: racecheck believes none for another.
+  static constexpr int kArrivals = 1;
   // Keys come in the order of a list of blocks (sparse_wgmma.cuh) instead of all of them.
   static constexpr bool kListed = false;
   // Exponentials of a half are left out where they would add next to nothing (SpargeAttn's pvthreshd).
@@ -77,6 +79,7 @@ struct SlabPolicy {
   // As in WgmmaTuning. A row's first reference is taken from few keys, and most rows never need another.
   static constexpr float kFirstHeadroom = 4.f, kHeadroom = 2.f;
   static constexpr bool kSlab = true, kWholeStages = true, kListed = false, kSkips = false, kRandomDelay = false;
+  static constexpr int kArrivals = 1;
 
   // setmaxnreg redistributes what the CTA got at launch: a multiple of 8 for each thread.
   static constexpr int kGroups = kStreams * kConsumers, kThreads = 128 * (kGroups + 1);

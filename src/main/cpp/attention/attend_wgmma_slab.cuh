@@ -42,7 +42,7 @@ struct SlabConsumer {
   __device__ __forceinline__ float (&sums())[kOut] { return part; }
 
   __device__ __forceinline__ void release(uint32_t empty) {
-    if (lane == 0) ptx::mbarrier_arrive(empty);
+    if (lane < P::kArrivals) ptx::mbarrier_arrive(empty);
   }
 
   // ------------------------------------------------------------------------------------------------ multiplies
@@ -281,6 +281,7 @@ struct SlabConsumer {
     RingPosition<P::kStages> next = at;
     if constexpr (kEnds) {
       next.advance();
+      __syncwarp();  // all lanes have read their scales of the stage before one of them gives it back
       if (j > 0) {
         ptx::mbarrier_wait(barrier.k_full(next.stage), next.parity);
       } else if (stages_of(round + 1) > 0) {
