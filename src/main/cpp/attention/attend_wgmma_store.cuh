@@ -40,54 +40,47 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
   // weights of a row sum to 1.
   const int keys = a.kv_lengths ? min(a.kv_lengths[item.batch], a.lk) : a.lk;
   const float mean = keys > 0 ? __fdividef(a.v_error_unit, static_cast<float>(keys)) : 0.f;
-  const float factor[2] = {sum[0] == 0.f ? 0.f : mean, sum[1] == 0.f ? 0.f : mean};
-  const float zero[2] = {-kNoError * factor[0], -kNoError * factor[1]};
   // Of 32 channels the quad's threads have 8 neighbours each: the order of V's columns makes it so.
   constexpr int kParts = P::kHeadDim / 32;
-  const auto normalise = [&](int part, uint4(&out)[2]) {
+  const auto normalised = [&](int part, int r) {
     const auto* scales = reinterpret_cast<const float4*>(v_scale + 32 * part + channel);
     const auto* errors = scales + P::kHeadDim / 4;
-    const float4 s4[2] = {scales[0], scales[1]}, e4[2] = {errors[0], errors[1]};
-    const float s[8] = {s4[0].x, s4[0].y, s4[0].z, s4[0].w, s4[1].x, s4[1].y, s4[1].z, s4[1].w};
-    const float e[8] = {e4[0].x, e4[0].y, e4[0].z, e4[0].w, e4[1].x, e4[1].y, e4[1].z, e4[1].w};
+    const float factor = inverse[r] == 0.f ? 0.f : mean;
+    uint32_t two[4];
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-      uint32_t two[4];
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const float* x = sums + 16 * part + 4 * i + 2 * r;
-        two[i] = E::pack(fmaf(x[0], inverse[r], fmaf(e[2 * i], factor[r], zero[r])) * s[2 * i],
-                         fmaf(x[1], inverse[r], fmaf(e[2 * i + 1], factor[r], zero[r])) * s[2 * i + 1]);
-      }
-      out[r] = make_uint4(two[0], two[1], two[2], two[3]);
+    for (int i = 0; i < 4; i += 2) {
+      const float4 s = scales[i / 2], e = errors[i / 2];
+      const float* x = sums + 16 * part + 4 * i + 2 * r;
+      two[i] = E::pack(fmaf(x[0], inverse[r], (e.x - kNoError) * factor) * s.x,
+                       fmaf(x[1], inverse[r], (e.y - kNoError) * factor) * s.y);
+      two[i + 1] = E::pack(fmaf(x[4], inverse[r], (e.z - kNoError) * factor) * s.z,
+                           fmaf(x[5], inverse[r], (e.w - kNoError) * factor) * s.w);
     }
+    return make_uint4(two[0], two[1], two[2], two[3]);
   };
   auto* const target = static_cast<typename E::type*>(a.o) + item.batch * a.o_stride.batch +
                        item.head * a.o_stride.head + row * a.o_stride.row + channel;
-  const auto is_there = [&](int part, int r) { return row + 8 * r < a.lq && 32 * part + channel < a.head_dim; };
-  if constexpr (P::kSlab) {  // few registers
-#pragma unroll
-    for (int part = 0; part < kParts; part++) {
-      uint4 out[2];
-      normalise(part, out);
-#pragma unroll
-      for (int r = 0; r < 2; r++) {
-        if (is_there(part, r)) *reinterpret_cast<uint4*>(target + 8 * r * a.o_stride.row + 32 * part) = out[r];
-      }
+  const auto store = [&](int part, int r, const uint4& x) {
+    if (row + 8 * r < a.lq && 32 * part + channel < a.head_dim) {
+      ptx::store_global_words4(target + 8 * r * a.o_stride.row + 32 * part, x);
     }
-  } else {  // loads of shared memory wait for stores before them: all stores last
-    uint4 out[kParts][2];
+  };
+  // Loads of shared memory wait for stores before them: all stores last, if there are registers.
+  constexpr int kAtOnce = P::kSlab ? 1 : kParts;
+  uint4 out[kAtOnce][2];
 #pragma unroll
-    for (int part = 0; part < kParts; part++) normalise(part, out[part]);
+  for (int part = 0; part < kParts; part++) {
 #pragma unroll
-    for (int part = 0; part < kParts; part++) {
-#pragma unroll
-      for (int r = 0; r < 2; r++) {
-        if (is_there(part, r)) {
-          ptx::store_global_words4(target + 8 * r * a.o_stride.row + 32 * part, out[part][r]);
-        }
-      }
+    for (int r = 0; r < 2; r++) {
+      out[part % kAtOnce][r] = normalised(part, r);
+      if constexpr (kAtOnce == 1) store(part, r, out[0][r]);
     }
+  }
+  if constexpr (kAtOnce == 1) return;
+#pragma unroll
+  for (int part = 0; part < kParts; part++) {
+#pragma unroll
+    for (int r = 0; r < 2; r++) store(part, r, out[part % kAtOnce][r]);
   }
 }
 
