@@ -6,23 +6,25 @@
 namespace attn4j {
 namespace {
 
-// What the Hopper kernels take, where a problem fills the GPU: an H100's figures. docs/choice.md has the measurements
-// and what the estimate gets right and wrong.
+// What the Hopper kernels take, where a problem fills the GPU: an H100's figures, fitted to measurements of whole
+// calls. docs/choice.md has those, and what the estimate gets right and wrong.
 struct HopperRates {
   int32_t head_dim;
-  double exact, exact_causal;  // operations per second
-  double fp8, fp8_causal;      // the attention kernel alone, long sequences
+  double exact, exact_causal;  // operations per second within an item
+  double fp8, fp8_causal;
 };
 constexpr HopperRates kHopperRates[] = {
-    {64, 560e12, 500e12, 720e12, 650e12},
-    {96, 640e12, 600e12, 790e12, 735e12},
-    {128, 700e12, 655e12, 940e12, 860e12},
+    {64, 530e12, 530e12, 725e12, 700e12},
+    {96, 645e12, 615e12, 850e12, 810e12},
+    {128, 720e12, 695e12, 1010e12, 980e12},
 };
 
-// The FP8 path's constant costs: an item's beginning and end; a block of the pre-pass on one SM; two more launches and
-// the wait for the first heads' images. They belong to the measurements: the plan of the pre-pass (quant/fp8_plan.h)
-// has a time per block of its own, and what changes there must not move a choice unmeasured.
-constexpr double kItemSeconds = 2.5e-6, kBlockSeconds = 0.9e-6, kStartSeconds = 13e-6, kMultiprocessors = 132;
+// Constant costs: of 128 queries of a head on an SM, or on a stream of one, whatever the number of keys; of a block of
+// the FP8 path's pre-pass on one SM; of a call, in which FP8 has two more launches and the wait for the first heads'
+// images. They belong to the measurements: the plan of the pre-pass (quant/fp8_plan.h) has a time per block of its own,
+// and what changes there must not move a choice unmeasured.
+constexpr double kExactItemSeconds = 1.5e-6, kFp8ItemSeconds = 4.0e-6, kBlockSeconds = 0.9e-6;
+constexpr double kExactStartSeconds = 7e-6, kFp8StartSeconds = 17.5e-6, kMultiprocessors = 132;
 
 bool exact_is_faster(const AttentionArgs& a) {
   const HopperRates* rates = nullptr;
@@ -37,9 +39,10 @@ bool exact_is_faster(const AttentionArgs& a) {
   // The pre-pass takes each row of Q and K once, of V twice.
   const double blocks = (heads_q * a.lq + 3. * heads_kv * a.lk) / Fp8Plan::block_rows(rates->head_dim);
   const double items = heads_q * ((a.lq + 127) / 128), streams = kMultiprocessors * Fp8Plan::streams(rates->head_dim);
-  const double exact = operations / (causal ? rates->exact_causal : rates->exact);
-  const double fp8 = operations / (causal ? rates->fp8_causal : rates->fp8) + items / streams * kItemSeconds +
-                     blocks / kMultiprocessors * kBlockSeconds + kStartSeconds;
+  const double exact = operations / (causal ? rates->exact_causal : rates->exact) +
+                       items / kMultiprocessors * kExactItemSeconds + kExactStartSeconds;
+  const double fp8 = operations / (causal ? rates->fp8_causal : rates->fp8) + items / streams * kFp8ItemSeconds +
+                     blocks / kMultiprocessors * kBlockSeconds + kFp8StartSeconds;
   return exact < fp8;
 }
 
