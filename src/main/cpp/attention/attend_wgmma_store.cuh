@@ -65,22 +65,24 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
       ptx::store_global_words4(target + 8 * r * a.o_stride.row + 32 * part, x);
     }
   };
-  // Loads of shared memory wait for stores before them: all stores last, if there are registers.
-  constexpr int kAtOnce = P::kSlab ? 1 : kParts;
-  uint4 out[kAtOnce][2];
+  if constexpr (P::kSlab) {  // has few registers
 #pragma unroll
-  for (int part = 0; part < kParts; part++) {
+    for (int part = 0; part < kParts; part++) {
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-      out[part % kAtOnce][r] = normalised(part, r);
-      if constexpr (kAtOnce == 1) store(part, r, out[0][r]);
+      for (int r = 0; r < 2; r++) store(part, r, normalised(part, r));
     }
-  }
-  if constexpr (kAtOnce == 1) return;
+  } else {  // loads of shared memory wait for stores before them: all stores last
+    uint4 out[kParts][2];
 #pragma unroll
-  for (int part = 0; part < kParts; part++) {
+    for (int part = 0; part < kParts; part++) {
 #pragma unroll
-    for (int r = 0; r < 2; r++) store(part, r, out[part % kAtOnce][r]);
+      for (int r = 0; r < 2; r++) out[part][r] = normalised(part, r);
+    }
+#pragma unroll
+    for (int part = 0; part < kParts; part++) {
+#pragma unroll
+      for (int r = 0; r < 2; r++) store(part, r, out[part][r]);
+    }
   }
 }
 
