@@ -14,9 +14,9 @@ struct WgmmaTuning {
   static constexpr int kPacksAtOnce = 2;  // packed P registers in the making at once
   // log2 units between a raised row reference's largest probability and the largest e4m3, before rounding up. More
   // makes raises rarer, and takes as much from e4m3's range below the maximum.
-  static constexpr float kHeadroom = 3.f;
+  static constexpr float kHeadroom = 4.f;
   // Exponentials are kept between the issue of the multiplies and the wait for them. Worth it where these take long.
-  static constexpr bool kHoldExponentials = true;
+  static constexpr bool kHoldExponentials = D > 96;
 };
 
 template <>
