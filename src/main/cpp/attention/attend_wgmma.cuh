@@ -84,10 +84,13 @@ cudaError_t wgmma_launch(const AttentionArgs& a, cudaStream_t stream) {
 template <int kD>
 struct WgmmaDensePolicy : WgmmaBestPolicy<kD> {
   using Tiles = WgmmaAllTiles<WgmmaDensePolicy>;
+  // At head_dim 96 ptxas leaves half of the early exponentials between the multiplies, which is faster (docs/hopper.md,
+  // sixth round).
+  static constexpr bool kHoldExponentials = kD > 96;
 };
 
-// Reads the workspace that enqueue_sm90_prepass (quant/fp8_prepass.h) writes, on the same stream. o must allow 4-byte
-// stores: an even head_dim, even strides and a 4-byte aligned base.
+// Reads the workspace that enqueue_sm90_prepass (quant/fp8_prepass.h) writes, on the same stream. o must allow 16-byte
+// stores: head_dim and strides are multiples of 8, the base is aligned.
 template <int kD, DType T>
 struct WgmmaInt8Fp8 {
   using Policy = WgmmaDensePolicy<kD>;

@@ -16,7 +16,7 @@ struct WgmmaTuning {
   // makes raises rarer, and takes as much from e4m3's range below the maximum.
   static constexpr float kHeadroom = 4.f;
   // Exponentials are kept between the issue of the multiplies and the wait for them. Worth it where these take long.
-  static constexpr bool kHoldExponentials = D > 96;
+  static constexpr bool kHoldExponentials = true;
 };
 
 template <>

@@ -12,8 +12,11 @@ import java.nio.file.Path;
  * told"). A program of one file that needs the JDK alone.
  *
  * <pre>
- * java WaitCheck.java CUBIN WAITS EXPONENTIALS   fails unless every kernel has WAITS such waits,
- *                                                each behind EXPONENTIALS or more; more are fine
+ * java WaitCheck.java CUBIN WAITS EXPONENTIALS        fails unless every kernel has WAITS such
+ *                                                     waits, each behind EXPONENTIALS or more that
+ *                                                     follow the last multiply; more are fine
+ * java WaitCheck.java CUBIN WAITS EXPONENTIALS amid   the same, but those between the multiplies
+ *                                                     of a wait count too
  * </pre>
  */
 final class WaitCheck {
@@ -26,8 +29,9 @@ final class WaitCheck {
   private WaitCheck() {}
 
   public static void main(String[] args) throws IOException {
-    if (args.length != 3) {
-      System.err.println("usage: java WaitCheck.java CUBIN WAITS EXPONENTIALS");
+    boolean amid = args.length == 4 && args[3].equals("amid");
+    if (args.length != 3 && !amid) {
+      System.err.println("usage: java WaitCheck.java CUBIN WAITS EXPONENTIALS [amid]");
       System.exit(2);
     }
     int waits = Integer.parseInt(args[1]);
@@ -48,7 +52,7 @@ final class WaitCheck {
       }
       int start = offset(elf, header);
       int end = start + Math.toIntExact(elf.getLong(header + 32));
-      int found = hidden(elf, start, end, exponentials);
+      int found = hidden(elf, start, end, exponentials, amid);
       kernels++;
       if (found < waits) {
         System.err.printf(
@@ -63,14 +67,14 @@ final class WaitCheck {
     System.exit(good && kernels > 0 ? 0 : 1);
   }
 
-  /** Multiplies after which at least `least` exponentials come before the next wait. */
-  private static int hidden(ByteBuffer elf, int start, int end, int least) {
+  /** Waits with at least `least` exponentials between them and their last (amid: first) multiply. */
+  private static int hidden(ByteBuffer elf, int start, int end, int least, boolean amid) {
     int hidden = 0;
     int exponentials = -1; // since the last multiply; -1: none is in flight
     for (int at = start; at < end; at += 16) {
       int opcode = elf.getShort(at) & 0xfff;
       if (opcode == IGMMA || opcode == QGMMA) {
-        exponentials = 0;
+        exponentials = amid ? Math.max(exponentials, 0) : 0;
       } else if (opcode == EX2 && exponentials >= 0) {
         exponentials++;
       } else if (opcode == WARPGROUP && exponentials >= 0) {

@@ -2,7 +2,8 @@
 # Runs nvcc, keeps what ptxas says about each kernel beside the object file (OBJECT.ptxas), and fails if a kernel spills
 # registers or if ptxas serialised wgmma instructions: both cost more speed than any bug report would reveal.
 # A generated source may allow spills with a line "// spill-bytes-allowed: N". With "// waits-behind-exponentials: N" its
-# kernels must each have N waits for multiplies behind exponentials (WaitCheck.java), which ptxas may move as well.
+# kernels must each have N waits for multiplies behind 16 exponentials (WaitCheck.java), which ptxas may move as well; with
+# "N/M" behind M that may stand between the multiplies.
 set -uo pipefail
 
 object=""; source=""; previous=""
@@ -13,7 +14,7 @@ for argument in "$@"; do
 done
 if [[ -z $object || -z $source ]]; then exec "$@"; fi
 
-hidden_waits=$(sed -n 's|^// waits-behind-exponentials: *\([0-9]*\).*|\1|p' "$source" | head -n 1)
+IFS=/ read -r hidden_waits amid < <(sed -n 's|^// waits-behind-exponentials: *||p' "$source" | head -n 1) || true
 keep=()
 if (( ${hidden_waits:-0} > 0 )); then
   rm -rf "$object.keep"
@@ -43,8 +44,10 @@ if grep -qE 'C75[0-9][0-9]|Potential Performance Loss' "$object.ptxas"; then
 fi
 if (( ${hidden_waits:-0} > 0 )); then
   # 16: the exponentials of the packed registers that are made before the wait (attend_wgmma_policy.cuh).
+  rule=("$hidden_waits" "${amid:-16}")
+  [[ -z $amid ]] || rule+=(amid)
   for cubin in "$object.keep"/*.cubin; do
-    "${JAVA_HOME:+$JAVA_HOME/bin/}java" "$(dirname "$0")/WaitCheck.java" "$cubin" "$hidden_waits" 16 && continue
+    "${JAVA_HOME:+$JAVA_HOME/bin/}java" "$(dirname "$0")/WaitCheck.java" "$cubin" "${rule[@]}" && continue
     echo "$source: ptxas moved a wait for multiplies above the exponentials that should hide them" >&2
     rm -rf "$object" "$object.keep"
     exit 1
