@@ -67,7 +67,9 @@ final class WaitCheck {
     System.exit(good && kernels > 0 ? 0 : 1);
   }
 
-  /** Waits with at least `least` exponentials between them and their last (amid: first) multiply. */
+  /**
+   * Waits with at least `least` exponentials between them and their last (amid: first) multiply.
+   */
   private static int hidden(ByteBuffer elf, int start, int end, int least, boolean amid) {
     int hidden = 0;
     int exponentials = -1; // since the last multiply; -1: none is in flight
