@@ -25,7 +25,7 @@ namespace hopper {
 
 // The library's policy with pauses of producer and consumers: orders that an undisturbed run never takes.
 template <int D>
-struct Delayed : WgmmaBestPolicy<D> {
+struct Delayed : WgmmaDensePolicy<D> {
   using Tiles = WgmmaAllTiles<Delayed>;
   static constexpr bool kRandomDelay = true;
 };
@@ -38,7 +38,7 @@ struct DelayedListed : SparseWgmmaPolicy<D, false> {
 
 // For racecheck, which doesn't know that one lane's arrival can speak for its warp: here each lane has its own.
 template <int D>
-struct Arriving : WgmmaBestPolicy<D> {
+struct Arriving : WgmmaDensePolicy<D> {
   using Tiles = WgmmaAllTiles<Arriving>;
   static constexpr int kArrivals = 32;
 };
