@@ -180,7 +180,7 @@ struct WgmmaConsumer {
       // The list ascends, and padding ends it: the stage's last block decides for the four warps of the group alike.
       all_seen = first_key_of(P::kKeys / P::kBlockKeys - 1) <= limit - (warp_row & 63) - (P::kBlockKeys - 1);
     }
-    __syncwarp();
+    __syncwarp();  // all lanes have read before one of them gives the stage back
   }
 
   template <int kBuffer, int kGroup>
