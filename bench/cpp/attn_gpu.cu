@@ -55,7 +55,7 @@ const Kernel kKernels[] = {
      kScoreLse, 128, 0},
     {"fp8_sm90", attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90, attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size,
      0.05, 0.4, kScoreLse + kRoundedLse, 128, 2},
-    {"sage", attn4j::sageattn, attn4j::sageattn_workspace_size, 0.05, 0.4, kScoreLse + kRoundedLse, 128, 0},
+    {"sage", attn4j::sageattn, attn4j::sageattn_workspace_size, 0.05, 0.4, kScoreLse, 128, 0},
 };
 
 // Device memory with canaries on both sides, filled with 0xFF (NaN in every 16-bit float) before use.

@@ -292,7 +292,8 @@ void race_all(const char* lengths, int rounds, const char* filter) {
       std::vector<const KernelEntry*> kernels;
       std::vector<std::unique_ptr<Problem>> problems;
       for (const KernelEntry& e : registry()) {
-        if (!matches(e, filter) || e.head_dim != d || std::strstr(e.name, "delayed")) continue;
+        if (!matches(e, filter) || e.head_dim != d) continue;
+        if (std::strstr(e.name, "delayed") || std::strstr(e.name, "arriving")) continue;
         kernels.push_back(&e);
         problems.push_back(std::make_unique<Problem>(Shape{"race", b, h, h, l, l, d, causal, false, false, false}, e));
         problems.back()->run();  // attention alone reads images that are there
