@@ -23,11 +23,13 @@ class TileConsumer {
     WorkCursor cursor(params_.plan);
     acquire_queries();
     issue_scores();
+    if constexpr (Tile::kQueriesInRegisters) release_queries();
     enter_block(cursor);
     ptx::wgmma_wait_group<0>();
     scores_.complete(tile_.slot);
-    release(shared_.k_empty(tile_.slot));
+    if constexpr (!Tile::Scores::kReadsStage) release(shared_.k_empty(tile_.slot));
     first_softmax();
+    if constexpr (Tile::Scores::kReadsStage) release(shared_.k_empty(tile_.slot));
     wait_values();
     tile_.advance();
     clear_output();
@@ -79,13 +81,10 @@ class TileConsumer {
   __device__ __forceinline__ void acquire_queries() {
     ptx::mbarrier_wait(shared_.q_full(q_.slot), q_.parity);
     scores_.prepare_queries(q_.slot);
-    if constexpr (Tile::kQueriesInRegisters) {
-      __syncwarp();
-      release_queries();
-    }
   }
 
-  // Nothing reads the Q buffer any more.
+  // Nothing reads the Q buffer any more. Where Q goes to registers, that is so once a multiply has taken them, as in
+  // `wait_output`.
   __device__ __forceinline__ void release_queries() {
     release(shared_.q_empty(q_.slot));
     q_.advance();
@@ -123,7 +122,7 @@ class TileConsumer {
   __device__ __forceinline__ void wait_scores() {
     ptx::wgmma_wait_group<1>();
     scores_.complete(tile_.slot);
-    release(shared_.k_empty(tile_.slot));
+    if constexpr (!Tile::Scores::kReadsStage) release(shared_.k_empty(tile_.slot));
   }
 
   __device__ __forceinline__ void wait_values() { ptx::mbarrier_wait(shared_.v_full(tile_.slot), tile_.parity); }
@@ -138,6 +137,9 @@ class TileConsumer {
     ptx::wgmma_wait_group<0>();
     ptx::wgmma_pin<kOutputs>(output_);
     release(shared_.v_empty(values_slot()));
+    // What was read of the stage has been used by now, in the maxima: an arrival may overtake loads that are still on
+    // their way, and the copy engine doesn't wait for them (docs/hopper.md, "The race of the prototype").
+    if constexpr (Tile::Scores::kReadsStage) release(shared_.k_empty(tile_.slot));
     tile_.advance();
   }
 
@@ -216,6 +218,7 @@ class TileConsumer {
     if constexpr (!Tile::kQueriesInRegisters) release_queries();
     acquire_queries();
     issue_scores_and_values();
+    if constexpr (Tile::kQueriesInRegisters) release_queries();
     const Finished finished = finish();
     enter_block(cursor);
     wait_scores();

@@ -12,6 +12,7 @@ namespace attn4j {
 template <class Tile>
 class ExactScores {
  public:
+  static constexpr bool kReadsStage = false;  // `complete` reads something of the stage of K
   static constexpr int kCount = Tile::kKeys / 2;
 
   __device__ __forceinline__ ExactScores(const ExactParams& params, const TileShared<Tile>& shared)

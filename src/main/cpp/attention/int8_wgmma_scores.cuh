@@ -65,6 +65,7 @@ struct Int8Source {
 template <class Tile>
 class Int8Scores {
  public:
+  static constexpr bool kReadsStage = true;
   static constexpr int kCount = Tile::kKeys / 2;
 
   __device__ __forceinline__ Int8Scores(const ExactParams& params, const TileShared<Tile>& shared)
@@ -100,7 +101,7 @@ class Int8Scores {
     const float* scale = shared_.template pointer<float>(shared_.k_scale(stage)) + threadIdx.x % 4;
 #pragma unroll
     for (int g = 0; g < Tile::kGroups; g++) k_scale_[g] = scale[4 * g];
-    __syncwarp();  // all lanes have read before one of them gives the stage back
+    __syncwarp();  // all lanes read before one of them gives the stage back
   }
 
   __device__ __forceinline__ void mask(const int (&end)[2]) {
