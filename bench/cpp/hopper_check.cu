@@ -5,9 +5,11 @@
 //
 //   hopper_check check [filter]           against the reference, sampled rows
 //   hopper_check repeat N [filter]        N bitwise repeats
+//   hopper_check lossless [filter]        the same bits whether keys that add nothing are left out or not
 //   hopper_check time L,L,.. [filter]     TOPS, kernel alone and with quantisation
 //   hopper_check race L,L,.. R [filter]   the same, R rounds over all kernels in turn with pauses between; a table. The
-//                                         environment variables B and H set batch and heads, CAUSAL the mask
+//                                         environment variables B and H set batch and heads, CAUSAL the mask, DATA the
+//                                         kind of inputs (a number of hopper_support.cuh's Data)
 //   hopper_check names
 //   hopper_check once L [filter]          one launch, for profilers
 //   hopper_check tiny [filter]            small shapes for compute-sanitizer
@@ -56,6 +58,13 @@ struct Skipping : WgmmaPolicy<D> {
   static constexpr bool kSkips = true;
 };
 
+// Never looks for keys that add nothing.
+template <int D>
+struct Unasking : WgmmaDensePolicy<D> {
+  using Tiles = WgmmaAllTiles<Unasking>;
+  static constexpr bool kLooks = false;
+};
+
 template <class P>
 KernelEntry entry(const char* name) {
   constexpr Family kFamily = P::kListed ? Family::kSparseWgmmaInt8Fp8 : Family::kWgmmaInt8Fp8;
@@ -75,6 +84,9 @@ std::vector<KernelEntry>& registry() {
       SparseWgmmaInt8Fp8<128, DType::kFloat16>::entry("listed/d128"),
       SparseWgmmaInt8Fp8<64, DType::kFloat16>::entry("listed/d64"),
       entry<Skipping<128>>("skipping/d128"),
+      entry<Unasking<128>>("unasking/d128"),
+      entry<Unasking<96>>("unasking/d96"),
+      entry<Unasking<64>>("unasking/d64"),
       entry<Delayed<128>>("delayed/d128"),
       entry<Delayed<96>>("delayed/d96"),
       entry<Delayed<64>>("delayed/d64"),
@@ -203,6 +215,9 @@ int check_all(const char* filter) {
         {"peaks x50", 1, 4, 4, 512, 2048, d, 1, false, false, true, true, Data::kFlatThenPeak, 5.f, true},
         {"sink", 1, 4, 4, 256, 8192, d, 0, false, false, true, false, Data::kSink, 8.f / d, true},
         {"sink causal", 1, 4, 4, 8192, 8192, d, 1, false, false, true, false, Data::kSink, 8.f / d, true},
+        {"local", 1, 4, 4, 2048, 8192, d, 0, false, false, true, true, Data::kLocal, 0.f, true},
+        {"scattered", 1, 4, 4, 2048, 8192, d, 0, false, false, true, true, Data::kScattered, 0.f, true},
+        {"scattered causal", 1, 4, 4, 4096, 4096, d, 1, false, false, true, true, Data::kScattered, 0.f, true},
         {"huge keys", 1, 4, 4, 512, 2048, d, 0, false, false, true, true, Data::kHuge, 2e-7f},
         {"lk 0", 1, 2, 2, 65, 0, d},
         {"split", 2, 10, 10, 4096, 4096, d},
@@ -221,7 +236,8 @@ void repeat_all(int repeats, const char* filter) {
     if (!matches(e, filter)) continue;
     const int l = 2048 - 64, d = e.head_dim;
     for (const Shape& s :
-         {Shape{"all", 1, 32, 32, l, l, d}, {"causal", 1, 32, 32, l, l, d, 1}, {"split", 1, 10, 10, l, l, d}}) {
+         {Shape{"all", 1, 32, 32, l, l, d}, Shape{"causal", 1, 32, 32, l, l, d, 1}, Shape{"split", 1, 10, 10, l, l, d},
+          Shape{"scattered", 1, 16, 16, l, 6000, d, 0, false, false, true, true, Data::kScattered}}) {
       Problem p(s, e);
       p.run();
       uint32_t* first;
@@ -239,12 +255,51 @@ void repeat_all(int repeats, const char* filter) {
         check(cudaMemcpy(&n, count, 4, cudaMemcpyDeviceToHost), "copy");
         different += n > 0, elements += n;
       }
-      std::printf("REPEAT %-16s %-6s: %d of %d differ (%d words) %s\n", e.name, s.name, different, repeats, elements,
+      std::printf("REPEAT %-18s %-9s: %d of %d differ (%d words) %s\n", e.name, s.name, different, repeats, elements,
                   different ? "FAIL" : "ok");
       cudaFree(first);
       cudaFree(count);
     }
   }
+}
+
+// The bits of the kernels that look for keys which add nothing against those of the one that never looks.
+int lossless_all(const char* filter) {
+  int failures = 0;
+  for (const KernelEntry& e : registry()) {
+    // Lists put keys into other stages.
+    if (!matches(e, filter) || e.dtype != DType::kFloat16 || e.family != Family::kWgmmaInt8Fp8) continue;
+    for (const KernelEntry& plain : registry()) {
+      if (!std::strstr(plain.name, "unasking") || plain.head_dim != e.head_dim) continue;
+      const int d = e.head_dim;
+      for (Data data :
+           {Data::kLocal, Data::kScattered, Data::kNormal, Data::kSink, Data::kJumps, Data::kFlatThenPeak}) {
+        for (const Shape& s : {Shape{"all", 1, 16, 4, 4000, 6000, d}, Shape{"causal", 1, 8, 8, 5000, 5000, d, 1},
+                               Shape{"split", 1, 10, 10, 2000, 8192, d}}) {
+          Shape shape = s;
+          shape.data = data;
+          Problem a(shape, plain), b(shape, e);
+          int n = 0, *count;
+          check(cudaMalloc(&count, 4), "malloc");
+          check(cudaMemset(count, 0, 4), "zero");
+          a.run();
+          b.run();
+          count_differences<<<512, 256>>>(static_cast<uint32_t*>(a.args.o), static_cast<uint32_t*>(b.args.o), a.o_words,
+                                          count);
+          count_differences<<<512, 256>>>(reinterpret_cast<uint32_t*>(a.args.lse),
+                                          reinterpret_cast<uint32_t*>(b.args.lse),
+                                          static_cast<int64_t>(s.b) * s.hq * s.lq, count);
+          check(cudaMemcpy(&n, count, 4, cudaMemcpyDeviceToHost), "copy");
+          cudaFree(count);
+          failures += n > 0;
+          std::printf("LOSSLESS %-18s %-6s data %d: %d words differ %s\n", e.name, s.name, static_cast<int>(data), n,
+                      n ? "FAIL" : "ok");
+        }
+      }
+    }
+  }
+  std::printf("%d failures\n", failures);
+  return failures;
 }
 
 void time_all(const char* lengths, const char* filter) {
@@ -295,7 +350,9 @@ void race_all(const char* lengths, int rounds, const char* filter) {
         if (!matches(e, filter) || e.head_dim != d) continue;
         if (std::strstr(e.name, "delayed") || std::strstr(e.name, "arriving")) continue;
         kernels.push_back(&e);
-        problems.push_back(std::make_unique<Problem>(Shape{"race", b, h, h, l, l, d, causal, false, false, false}, e));
+        Shape shape = {"race", b, h, h, l, l, d, causal, false, false, false};
+        if (const char* data = std::getenv("DATA")) shape.data = static_cast<Data>(std::atoi(data));
+        problems.push_back(std::make_unique<Problem>(shape, e));
         problems.back()->run();  // attention alone reads images that are there
       }
       std::vector<std::vector<float>> kernel(kernels.size()), both(kernels.size());
@@ -337,6 +394,7 @@ int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "check";
   if (mode == "check") return check_all(argc > 2 ? argv[2] : "");
   if (mode == "repeat") repeat_all(std::atoi(argv[2]), argc > 3 ? argv[3] : "");
+  if (mode == "lossless") return lossless_all(argc > 2 ? argv[2] : "");
   if (mode == "time") time_all(argv[2], argc > 3 ? argv[3] : "");
   if (mode == "names") {
     for (const KernelEntry& e : registry()) std::printf("%s\n", e.name);
@@ -350,6 +408,8 @@ int main(int argc, char** argv) {
       compare(e, {"tiny", 1, 2, 1, 200, 2 * e.key_tile + 40, e.head_dim, 2, true}, false);
       compare(e, {"tiny lengths", 2, 2, 2, 130, 3 * e.key_tile, e.head_dim - 8, 0, false, true}, false);
       compare(e, {"tiny split", 1, 1, 1, 200, 1600, e.head_dim}, false);
+      compare(e, {"tiny scattered", 1, 1, 1, 130, 4000, e.head_dim, 2, false, false, true, true, Data::kScattered},
+              false);
     }
     if (mode == "once") {
       const int l = std::atoi(argv[2]);

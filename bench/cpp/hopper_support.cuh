@@ -24,7 +24,7 @@ inline void check(cudaError_t error, const char* what) {
   std::exit(1);
 }
 
-enum class Data { kNormal, kOutlier, kJumps, kTiny, kFlatThenPeak, kSink, kHuge };
+enum class Data { kNormal, kOutlier, kJumps, kTiny, kFlatThenPeak, kSink, kHuge, kLocal, kScattered };
 
 __device__ inline uint32_t mix(uint32_t x) {
   x ^= x >> 16;
@@ -58,6 +58,14 @@ __device__ inline float sample(uint64_t index, int64_t row, int64_t rows, int ch
     case Data::kSink: {  // one key has about half of all weight at 8192 keys, the others share the rest
       const float shared_bias = (uniform(mix(channel * 31u)) * 2.f - 1.f) * 1.7320508f;
       return which == 0 ? z + 2.f * shared_bias : which == 1 ? (row == rows / 3 ? 0.56f * shared_bias : 0.1f * z) : z;
+    }
+    case Data::kLocal:
+    case Data::kScattered: {
+      // Rows of 16 kinds that attend to their own: in runs, or in blocks of 64 that lie anywhere. What a query has of
+      // other kinds vanishes.
+      const uint32_t kind = data == Data::kLocal ? row * 16 / rows : mix(row / 64 + 99) & 15;
+      const float centre = mix(channel * 31u + kind * 1009u) & 1 ? 1.5f : -1.5f;
+      return which == 2 ? z : centre + z;
     }
     default:
       return z;

@@ -54,6 +54,7 @@ __device__ __forceinline__ bool wgmma_combine(const WgmmaParams& p, int partial,
                         last.w == kNoKeyYet ? 0.f : ptx::ex2_approx_ftz(last.w - top[1])};
 #pragma unroll
     for (int i = 0; i < kPieces; i++) {
+      if (P::kSlab && i > 0 && i % 3 == 0) __syncwarp();  // few registers: not all loads at once
       const float4 x = __ldcg(from + 32 * i);
       sums[4 * i] = fmaf(x.x, f[0], sums[4 * i]);
       sums[4 * i + 1] = fmaf(x.y, f[0], sums[4 * i + 1]);

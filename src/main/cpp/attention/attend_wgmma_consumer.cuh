@@ -29,9 +29,9 @@ struct WgmmaConsumer {
   __device__ __forceinline__ uint32_t& packed(int i) {
     return i < kEarly ? p_early[kBuffer][i] : p_late[i - kEarly];
   }
-  float out[kOut], part[kOut];          // O, and the P V of the keys since the last fold
-  float reference[2];                   // of rows r and r+8: p = 2^(score - reference), an integer
-  float out_factor[2], next_factor[2];  // 2^(old - new reference): for the next fold, for the one after it
+  float out[kOut], part[kOut];  // O, and the P V of the keys since the last fold
+  float reference[2];           // of rows r and r+8: p = 2^(score - reference), an integer
+  float factor[2];              // what O is due for references raised since: 2^(old - new), 1 mostly
   float q_scale[2];
   float k_scale[2][kGroups];
   // Positions.
@@ -105,7 +105,8 @@ struct WgmmaConsumer {
       const int32_t* s = scores[kBuffer] + 16 * (i >> 2) + 8 * (x >> 1) + 2 * (x & 1);
       const float scale = ptx::max_nan(q_scale[x & 1] * k_scale[kBuffer][i >> 2], kMinScale);
       float ref = reference[x & 1];
-      if (i >= kFirst + P::kPacksAtOnce) ref = after(ref, packed<kBuffer>(i - P::kPacksAtOnce));
+      constexpr int kAtOnce = kFirst == 0 ? P::kPacksAtOnce : P::kLatePacksAtOnce;
+      if (i >= kFirst + kAtOnce) ref = after(ref, packed<kBuffer>(i - kAtOnce));
       const float y[4] = {__int2float_rn(s[0]), __int2float_rn(s[1]), __int2float_rn(s[4]), __int2float_rn(s[5])};
       float e[4];
 #pragma unroll
@@ -138,7 +139,7 @@ struct WgmmaConsumer {
 
   __device__ __forceinline__ void fold() {
 #pragma unroll
-    for (int i = 0; i < kOut; i++) out[i] = fmaf(out[i], out_factor[i >> 1 & 1], part[i]);
+    for (int i = 0; i < kOut; i++) out[i] += part[i];
   }
 
   // Last key that the warp's first row sees: from shared memory each time, since registers are full.
@@ -198,7 +199,7 @@ struct WgmmaConsumer {
     return ptx::load_shared_int(smem + P::kBlockAt + P::kBlockBytes * k_at.stage + 4 * block);
   }
 
-  // Largest score of this thread's two rows in a buffer; -inf if all are masked.
+  // Largest score of this thread's two rows in a buffer; -inf if all are masked, NaN if a scale is.
   template <int kBuffer, bool kMask>
   __device__ __forceinline__ void largest(float (&y)[2]) {
     y[0] = y[1] = -kInfinity;
@@ -211,8 +212,8 @@ struct WgmmaConsumer {
         x0 = __vimax3_s32(x0, s[4 * i], s[4 * i + 1]);
         x1 = __vimax3_s32(x1, s[4 * i + 2], s[4 * i + 3]);
       }
-      if (!kMask || x0 != kMaskedScore) y[0] = fmaxf(y[0], __int2float_rn(x0) * k_scale[kBuffer][g]);
-      if (!kMask || x1 != kMaskedScore) y[1] = fmaxf(y[1], __int2float_rn(x1) * k_scale[kBuffer][g]);
+      if (!kMask || x0 != kMaskedScore) y[0] = ptx::max_nan(y[0], __int2float_rn(x0) * k_scale[kBuffer][g]);
+      if (!kMask || x1 != kMaskedScore) y[1] = ptx::max_nan(y[1], __int2float_rn(x1) * k_scale[kBuffer][g]);
     }
     y[0] *= q_scale[0];
     y[1] *= q_scale[1];
@@ -224,7 +225,7 @@ struct WgmmaConsumer {
 
   // Raises the references so that no probability of the buffer exceeds e4m3. References are integers and factors
   // powers of two: probabilities of the stage's first half, already packed, are rescaled exactly.
-  __device__ __forceinline__ void raise(const float (&y)[2], float (&factor)[2], bool rescale_p) {
+  __device__ __forceinline__ void raise(const float (&y)[2], bool rescale_p) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       const float top = quad_max(y[r]) - kMaxExponent;
@@ -240,6 +241,14 @@ struct WgmmaConsumer {
         }
       }
     }
+  }
+
+  // Gives O its factor. That isn't part of `fold`, which runs for every stage: references rise rarely, and a sum is one
+  // register less to read than a multiply-add, for which two banks of registers are not always enough.
+  __device__ __forceinline__ void rescale_out() {
+#pragma unroll
+    for (int i = 0; i < kOut; i++) out[i] *= factor[i >> 1 & 1];
+    factor[0] = factor[1] = 1.f;
   }
 
   // ------------------------------------------------------------------------------------------------ one half
@@ -260,6 +269,7 @@ struct WgmmaConsumer {
     // The V that the next step multiplies with: half B's step finds it complete.
     RingPosition<P::kStages> v_next = v_at;
     if constexpr (kBuffer == 0 && kHasPrevious) v_next.advance();
+    const uint32_t k_empty = barrier.k_empty(k_at.stage);
     const uint32_t v_full = barrier.v_full(v_next.stage);
     const uint32_t v_ready = ptx::mbarrier_try_wait(v_full, v_next.parity);
     ptx::wgmma_fence();
@@ -285,7 +295,6 @@ struct WgmmaConsumer {
       ptx::wgmma_pin<kScores>(scores[kOther]);
       if constexpr (kMask) mask<kOther>(next_key);
       if constexpr (kBuffer == 0) {
-        release(barrier.k_empty(k_at.stage));
         k_at.advance();
         k_ready = ptx::mbarrier_try_wait(barrier.k_full(k_at.stage), k_at.parity);
       }
@@ -299,6 +308,9 @@ struct WgmmaConsumer {
     if constexpr (kHasNext) largest<kOther, kMask>(y);
     probabilities<kBuffer, kEarly, kPacks>();
     finish_half<kBuffer, kHasNext, kMask>(y);
+    // Not before: by now all lanes have used K's scales. An arrival may overtake a load that still waits behind another
+    // warp's stores, and the copy engine would fill the stage before it (docs/hopper.md, "The race of the prototype").
+    if constexpr (kHasNext && kBuffer == 0) release(k_empty);
   }
 
   // The next two keep ptxas from undoing the overlap; docs/hopper.md, "What the compiler must be told".
@@ -322,23 +334,19 @@ struct WgmmaConsumer {
     return ~signs >> 31;
   }
 
-  // Bookkeeping of the factors between references, and the check of the next half.
+  // The check of the next half. When a first half raises references, the stage before is not yet in O: the factor
+  // waits for the check of the second half.
   template <int kBuffer, bool kHasNext, bool kMask>
   __device__ __forceinline__ void finish_half(const float (&y)[2]) {
     if constexpr (kBuffer == 0) {
-      out_factor[0] = next_factor[0];
-      out_factor[1] = next_factor[1];
-      check<kMask>(y, out_factor, true);
+      if (kMask || __any_sync(kFullWarp, exceeds(y) || factor[0] != 1.f || factor[1] != 1.f)) {
+        raise(y, true);
+        rescale_out();
+      }
     } else if constexpr (kHasNext) {
-      next_factor[0] = next_factor[1] = 1.f;
-      check<kMask>(y, next_factor, false);
+      if (kMask || __any_sync(kFullWarp, exceeds(y))) raise(y, false);
     }
     if constexpr (P::kSkips && kHasNext) look_ahead(y);
-  }
-
-  template <bool kMask>
-  __device__ __forceinline__ void check(const float (&y)[2], float (&factor)[2], bool rescale_p) {
-    if (kMask || __any_sync(kFullWarp, exceeds(y))) raise(y, factor, rescale_p);
   }
 
   // Starts the scores of an item's first half. They need no register of the item before, whose output is written
@@ -361,40 +369,126 @@ struct WgmmaConsumer {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       reference[r] = kNoKeyYet;
-      out_factor[r] = next_factor[r] = 1.f;
+      factor[r] = 1.f;
     }
     int j = tiles - 1;  // tiles before the current one
-    load_k_scales(0);
-    mask<0>(j * P::kKeys);
-    float y[2];
-    largest<0, true>(y);
-    raise(y, next_factor, false);
-    if constexpr (P::kSkips) look_ahead(y);
-
-    step<0, Role::kFirst, true>(q_address, j * P::kKeys + kHalf);
-    // Keys are taken from the last to the first: what a causal mask touches comes first. The four warps of the group
-    // must run the same multiplies, so they change loops together, by the limit of the group's first row.
-    // One tile more than the mask touches: from then on every row has seen a key.
+    // The four warps of the group must run the same multiplies, so they change loops together, by the limit of the
+    // group's first row. One tile more than the mask touches: from then on every row has seen a key.
     const int group_limit = row_limit() - (warp_row & 63);
     const auto needs_mask = [&] { return P::kListed ? !all_seen : (j + 1) * P::kKeys - 1 > group_limit; };
 #pragma unroll 1
-    for (; j > 0 && needs_mask(); j--) {
-      step<1, Role::kMiddle, true>(q_address, (j - 1) * P::kKeys);
-      step<0, Role::kMiddle, true>(q_address, (j - 1) * P::kKeys + kHalf);
-    }
+    while (true) {
+      load_k_scales(0);
+      mask<0>(j * P::kKeys);
+      float y[2];
+      largest<0, true>(y);
+      raise(y, false);
+      if constexpr (P::kSkips) look_ahead(y);
+
+      // Keys are taken from the last to the first: what a causal mask touches comes first.
+      step<0, Role::kFirst, true>(q_address, j * P::kKeys + kHalf);
 #pragma unroll 1
-    for (; j > 0; j--) {
-      step<1, Role::kMiddle>(q_address, 0);
-      step<0, Role::kMiddle>(q_address, 0);
+      for (; j > 0 && needs_mask(); j--) {
+        step<1, Role::kMiddle, true>(q_address, (j - 1) * P::kKeys);
+        step<0, Role::kMiddle, true>(q_address, (j - 1) * P::kKeys + kHalf);
+      }
+#pragma unroll 1
+      while (j > 0) {
+#pragma unroll 1
+        do {
+          step<1, Role::kMiddle>(q_address, 0);
+          step<0, Role::kMiddle>(q_address, 0);
+          j--;
+        } while (P::kLooks ? j % P::kLookEvery != 0 : j > 0);
+        if constexpr (P::kLooks) {
+          if (j > 0 && half_vanished()) break;
+        }
+      }
+      step<1, Role::kLast>(q_address, 0);
+      ptx::wgmma_fence();
+      issue_pv<1>();
+      ptx::wgmma_wait_group<0>();
+      ptx::wgmma_pin<kOut>(part);
+      release(barrier.v_empty(v_at.stage));
+      v_at.advance();
+      fold();
+      if constexpr (!P::kLooks) return;
+
+      int added_in_a_row = 0;
+#pragma unroll 1
+      for (; j > 0 && added_in_a_row < 2; j--) {
+        added_in_a_row = attend_if_it_adds(q_address) ? added_in_a_row + 1 : 0;
+      }
+      if (j == 0) return;
+      j--;
+      begin(q_address, 1);
+      finish_begin();
     }
-    step<1, Role::kLast>(q_address, 0);
+  }
+
+  // ------------------------------------------------------------------------------------------------ stages that vanish
+  //
+  // Far below a row's maximum all probabilities round to zero in e4m3: to leave such keys out changes no bit. To ask
+  // for it in `step` would cost all that don't vanish 8 % (docs/hopper.md). So the loop over stages looks up now and
+  // then; where a half was zero for the whole warpgroup, stages come one by one, each asked first, until two in a row
+  // add.
+
+  // An answer for the warpgroup.
+  static __device__ __forceinline__ bool group_any(bool mine) {
+    return __any_sync(kFullWarp, ptx::named_barrier_any(ptx::thread_index() / 128, 128, mine));
+  }
+
+  // Whether the current stage's first half, already packed, is zero in all rows of the group.
+  __device__ __forceinline__ bool half_vanished() {
+    uint32_t any = 0;
+#pragma unroll
+    for (int i = 0; i < kPacks; i++) any |= packed<0>(i);
+    return !group_any(any != 0);
+  }
+
+  __device__ __forceinline__ bool may_add(const float (&y)[2]) const {
+    return !surely_vanishes(y[0], reference[0]) || !surely_vanishes(y[1], reference[1]);
+  }
+
+  // The next stage, with the same operations as two steps but nothing overlapped. Without exponentials, P V and
+  // fold if it adds nothing; returns whether it did.
+  __device__ __forceinline__ bool attend_if_it_adds(uint32_t q_address) {
+    if constexpr (P::kRandomDelay) random_delay();
+    ptx::mbarrier_wait(barrier.k_full(k_at.stage), k_at.parity);
     ptx::wgmma_fence();
-    issue_pv<1>();
+    issue_qk<0>(q_address);
+    issue_qk<1>(q_address);
+    load_k_scales(0);
+    load_k_scales(1);
     ptx::wgmma_wait_group<0>();
-    ptx::wgmma_pin<kOut>(part);
+    ptx::wgmma_pin<kScores>(scores[0]);
+    ptx::wgmma_pin<kScores>(scores[1]);
+    float y0[2], y1[2];
+    largest<0, false>(y0);
+    largest<1, false>(y1);
+    const bool adds = group_any(may_add(y0) || may_add(y1));
+    release(barrier.k_empty(k_at.stage));  // after the use of its scales, as in `step`
+    k_at.advance();
+    ptx::mbarrier_wait(barrier.v_full(v_at.stage), v_at.parity);  // to give it back, its copy must be over
+    if (adds) {
+      raise(y0, false);
+      exponentiate<0, 0, kPacks>();
+      raise(y1, true);
+      rescale_out();
+      ptx::wgmma_fence();
+      issue_pv<0>();
+      ptx::wgmma_wait_group<0>();
+      ptx::wgmma_pin<kOut>(part);
+      exponentiate<1, 0, kPacks>();
+      ptx::wgmma_fence();
+      issue_pv<1>();
+      ptx::wgmma_wait_group<0>();
+      ptx::wgmma_pin<kOut>(part);
+      fold();
+    }
     release(barrier.v_empty(v_at.stage));
     v_at.advance();
-    fold();
+    return adds;
   }
 };
 

@@ -11,7 +11,8 @@ template <int D>
 struct WgmmaTuning {
   static constexpr int kHalfKeys = 64;    // keys of one score buffer: the registers that O and its partial sum leave
   static constexpr int kEarlyPacks = 4;   // packed P registers made before the wait for the multiplies in flight
-  static constexpr int kPacksAtOnce = 2;  // packed P registers in the making at once
+  static constexpr int kPacksAtOnce = 3;  // packed P registers in the making at once: those made before the wait
+  static constexpr int kLatePacksAtOnce = 2;  // and those made after it
   // log2 units between a raised row reference's largest probability and the largest e4m3, before rounding up. More
   // makes raises rarer, and takes as much from e4m3's range below the maximum.
   static constexpr float kHeadroom = 4.f;
@@ -20,10 +21,15 @@ struct WgmmaTuning {
 };
 
 template <>
+struct WgmmaTuning<96> : WgmmaTuning<128> {
+  static constexpr int kPacksAtOnce = 2, kLatePacksAtOnce = 4;
+};
+
+template <>
 struct WgmmaTuning<64> {
   static constexpr int kHalfKeys = 96;
   static constexpr int kEarlyPacks = 8;
-  static constexpr int kPacksAtOnce = 3;
+  static constexpr int kPacksAtOnce = 3, kLatePacksAtOnce = 3;
   static constexpr float kHeadroom = 3.f;
   static constexpr bool kHoldExponentials = false;
 };
@@ -46,6 +52,9 @@ struct WgmmaPolicy : WgmmaTuning<D> {
   static constexpr bool kListed = false;
   // Exponentials of a half are left out where they would add next to nothing (SpargeAttn's pvthreshd).
   static constexpr bool kSkips = false;
+  // Looks for keys that add nothing at all and can be left out; stages between looks.
+  static constexpr bool kLooks = true;
+  static constexpr int kLookEvery = 16;
 
   // Shared memory: offsets in bytes.
   static constexpr int kKBytes = kKeys * D, kVBytes = kKeys * kVRows, kScaleBytes = kKeys / 32 * 16;
@@ -80,6 +89,8 @@ struct SlabPolicy {
   static constexpr float kFirstHeadroom = 4.f, kHeadroom = 2.f;
   static constexpr bool kSlab = true, kWholeStages = true, kListed = false, kSkips = false, kRandomDelay = false;
   static constexpr int kArrivals = 1;
+  static constexpr bool kLooks = true;
+  static constexpr int kLookEvery = 16;
 
   // setmaxnreg redistributes what the CTA got at launch: a multiple of 8 for each thread.
   static constexpr int kGroups = kStreams * kConsumers, kThreads = 128 * (kGroups + 1);

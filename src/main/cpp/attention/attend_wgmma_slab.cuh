@@ -59,12 +59,13 @@ struct SlabConsumer {
     for (int g = 0; g < kGroups; g++) k_scale[g] = ptx::load_shared(scales + 16 * g);
   }
 
+  // `keeps`: 0 if `part` starts anew with the stage's first tile.
   template <int kAt>
-  __device__ __forceinline__ void issue_pv(uint32_t stage) {
+  __device__ __forceinline__ void issue_pv(uint32_t stage, int keeps) {
     const uint64_t b =
         ptx::wgmma_descriptor(smem + P::kVAt + stage * P::kVBytes, 128, 256) + kAt * (kTile * P::kVRows / 16);
     if constexpr (kAt == 0) {
-      ptx::WgmmaE4m3<P::kVRows>::rs_if(part, packed, b, since_fold);  // after a fold it starts anew
+      ptx::WgmmaE4m3<P::kVRows>::rs_if(part, packed, b, keeps);
     } else {
       ptx::WgmmaE4m3<P::kVRows>::rs(part, packed, b);
     }
@@ -117,9 +118,9 @@ struct SlabConsumer {
     }
   }
 
-  // Largest score of this thread's two rows; -inf if all are masked.
+  // Largest score of this thread's two rows; -inf if all are masked, NaN if a scale is.
   template <bool kMask>
-  __device__ __forceinline__ void largest(const int32_t (&scores)[kScores], float (&y)[2]) {
+  __device__ __forceinline__ void largest(const int32_t (&scores)[kScores], float (&y)[2]) const {
     y[0] = y[1] = -kInfinity;
 #pragma unroll
     for (int g = 0; g < kGroups; g++) {
@@ -130,8 +131,8 @@ struct SlabConsumer {
         x0 = __vimax3_s32(x0, s[4 * i], s[4 * i + 1]);
         x1 = __vimax3_s32(x1, s[4 * i + 2], s[4 * i + 3]);
       }
-      if (!kMask || x0 != kMaskedScore) y[0] = fmaxf(y[0], __int2float_rn(x0) * k_scale[g]);
-      if (!kMask || x1 != kMaskedScore) y[1] = fmaxf(y[1], __int2float_rn(x1) * k_scale[g]);
+      if (!kMask || x0 != kMaskedScore) y[0] = ptx::max_nan(y[0], __int2float_rn(x0) * k_scale[g]);
+      if (!kMask || x1 != kMaskedScore) y[1] = ptx::max_nan(y[1], __int2float_rn(x1) * k_scale[g]);
     }
     y[0] *= q_scale[0];
     y[1] *= q_scale[1];
@@ -186,6 +187,7 @@ struct SlabConsumer {
     const uint32_t at = slab_pieces();
 #pragma unroll
     for (int i = 0; i < kOut / 4; i++) {
+      if (i > 0 && i % 3 == 0) __syncwarp();  // few registers: not all loads at once
       const float4 o = ptx::load_shared4(at + 2048 * i);
       part[4 * i] = fmaf(o.x, f.x, part[4 * i]);
       part[4 * i + 1] = fmaf(o.y, f.x, part[4 * i + 1]);
@@ -202,7 +204,14 @@ struct SlabConsumer {
       ptx::store_shared4(at + 2048 * i, make_float4(part[4 * i], part[4 * i + 1], part[4 * i + 2], part[4 * i + 3]));
     }
     ptx::store_shared2(slab_factors(), make_float2(1.f, 1.f));
-    since_fold = 0;
+  }
+
+  // Returns 0 if `part` is to start anew. Stages that were left out count: folds come after the same stages.
+  __device__ __forceinline__ int fold_if_due() {
+    if (since_fold < P::kFoldStages) return since_fold;
+    fold();
+    since_fold %= P::kFoldStages;
+    return 0;
   }
 
   // ------------------------------------------------------------------------------------------------ items
@@ -233,8 +242,12 @@ struct SlabConsumer {
   // First scores of an item, where no item before could start them.
   __device__ __forceinline__ void start(int stages) {
     if (stages > 0) open(round, at);
+    scores_of_first_tile();  // without keys it multiplies whatever is there, and nobody looks
+  }
+
+  __device__ __forceinline__ void scores_of_first_tile() {
     ptx::wgmma_fence();
-    issue_qk<0>(at.stage);  // without keys it multiplies whatever is there, and nobody looks
+    issue_qk<0>(at.stage);
     ptx::wgmma_commit_group();
     ptx::wgmma_wait_group<0>();
     ptx::wgmma_pin<kScores>(scores);
@@ -272,12 +285,17 @@ struct SlabConsumer {
   // next one's.
   template <int kAt, bool kMask>
   __device__ __forceinline__ void step(int j) {
-    constexpr bool kEnds = kAt == kTiles - 1;
     if constexpr (P::kRandomDelay) random_delay();
     softmax<kAt, kMask>(j * P::kKeys + kAt * kTile);
-    if constexpr (kAt == 0) {
-      if (since_fold == P::kFoldStages) fold();
-    }
+    int keeps = 1;
+    if constexpr (kAt == 0) keeps = fold_if_due();
+    multiply<kAt, true>(j, keeps);
+  }
+
+  // The next tile's scores and the current tile's P V.
+  template <int kAt, bool kAdds>
+  __device__ __forceinline__ void multiply(int j, int keeps) {
+    constexpr bool kEnds = kAt == kTiles - 1;
     RingPosition<P::kStages> next = at;
     if constexpr (kEnds) {
       next.advance();
@@ -290,11 +308,11 @@ struct SlabConsumer {
     }
     ptx::wgmma_fence();
     issue_qk<kEnds ? 0 : kAt + 1>(next.stage);
-    issue_pv<kAt>(at.stage);
+    if constexpr (kAdds) issue_pv<kAt>(at.stage, keeps);
     ptx::wgmma_commit_group();
     ptx::wgmma_wait_group<0>();
     ptx::wgmma_pin<kScores>(scores);
-    ptx::wgmma_pin<kOut>(part);
+    if constexpr (kAdds) ptx::wgmma_pin<kOut>(part);
     if constexpr (kEnds) {
       release(barrier.k_empty(at.stage));
       at = next;
@@ -307,6 +325,31 @@ struct SlabConsumer {
     step<0, kMask>(j);
     if constexpr (kTiles == 2) step<kTiles - 1, kMask>(j);
     static_assert(kTiles <= 2);
+  }
+
+  // Far below a row's maximum all probabilities round to zero in e4m3: to leave such keys out changes no bit. The loop
+  // over stages looks up now and then, and leaves out the stages before j while they add nothing to any row of the
+  // warpgroup. Returns how far it came.
+  __device__ __forceinline__ int leave_out(int j) {
+#pragma unroll 1
+    while (j >= 0 && !tile_adds()) {
+      multiply<0, false>(j, 0);
+      if (tile_adds()) {
+        scores_of_first_tile();
+        break;
+      }
+      multiply<kTiles - 1, false>(j, 0);
+      j--;
+    }
+    return j;
+  }
+
+  // Whether the current scores may add something to a row of the warpgroup.
+  __device__ __forceinline__ bool tile_adds() const {
+    float y[2];
+    largest<false>(scores, y);
+    const bool mine = !surely_vanishes(y[0], reference[0]) || !surely_vanishes(y[1], reference[1]);
+    return __any_sync(kFullWarp, ptx::named_barrier_any(ptx::thread_index() / 128, 128, mine));
   }
 
   // All keys of an item, then, if possible, the first scores of the next one. On return `part` holds the sums, with the
@@ -330,7 +373,14 @@ struct SlabConsumer {
       j--;
     } while (j >= 0 && touched());
 #pragma unroll 1
-    for (; j >= 0; j--) stage<false>(j);
+    while (j >= 0) {
+#pragma unroll 1
+      do {
+        stage<false>(j);
+        j--;
+      } while (j >= 0 && (!P::kLooks || (j + 1) % P::kLookEvery != 0));
+      if constexpr (P::kLooks) j = leave_out(j);
+    }
     take_slab();
   }
 };
@@ -357,11 +407,13 @@ __device__ __forceinline__ void slab_consume(const WgmmaParams& p, unsigned char
       for (int i = 0; i < P::kVRows / 2; i++) c.part[i] = 0.f;
     }
     const uint32_t done = c.round & 1;
-    WgmmaItem item;  // only now: the main loop has no register for it
-    item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
     const int partial = items[done].partial;
-    const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
-    if (partial < 0 || wgmma_combine<P>(p, partial, c)) wgmma_store<P, T>(p, item, v_scale, c);
+    if (partial < 0 || wgmma_combine<P>(p, partial, c)) {
+      WgmmaItem item;  // only now: there is no register for it before
+      item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
+      const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
+      wgmma_store<P, T>(p, item, v_scale, c);
+    }
     __syncwarp();  // all lanes have read the scales before one of them gives the buffer back
     c.release(barrier.q_empty(done));
     c.round++;

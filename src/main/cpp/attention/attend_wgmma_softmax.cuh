@@ -28,6 +28,12 @@ constexpr float kMinScale = 0x1p-26f;
 // Below the reference plus this, 2^x rounds to zero in e4m3, whose smallest step is 2^-9: with what ex2 may be off.
 constexpr float kVanishes = -10.001f;
 
+// Whether a row whose maximum of scores, computed as in `largest`, is y has nothing but zeros there: what the order of
+// multiplications and kMinScale may change is allowed for. False for NaN.
+__device__ __forceinline__ bool surely_vanishes(float y, float reference) {
+  return y < fmaf(fabsf(reference), -0x1p-21f, reference + (kVanishes - 0x1p-5f));
+}
+
 // e4m3 times a power of two, for packed probabilities whose row reference rose after they were made.
 __device__ __forceinline__ uint32_t scale_packed(uint32_t p, float factor) {
   const __half2 f = __float2half2_rn(factor);

@@ -65,11 +65,14 @@ __device__ __forceinline__ void wgmma_store(const WgmmaParams& p, const WgmmaIte
       ptx::store_global_words4(target + 8 * r * a.o_stride.row + 32 * part, x);
     }
   };
-  if constexpr (P::kSlab) {  // has few registers
+  if constexpr (P::kSlab) {
 #pragma unroll
     for (int part = 0; part < kParts; part++) {
 #pragma unroll
-      for (int r = 0; r < 2; r++) store(part, r, normalised(part, r));
+      for (int r = 0; r < 2; r++) {
+        store(part, r, normalised(part, r));
+        __syncwarp();  // few registers: loads of the next part stay behind it
+      }
     }
   } else {  // loads of shared memory wait for stores before them: all stores last
     uint4 out[kParts][2];

@@ -70,6 +70,7 @@ struct SparseWgmmaPolicy : std::conditional_t<kSkip, WgmmaPolicy<D>, WgmmaBestPo
   using Base = std::conditional_t<kSkip, WgmmaPolicy<D>, WgmmaBestPolicy<D>>;
   using Tiles = WgmmaListedTiles<SparseWgmmaPolicy>;
   static constexpr bool kListed = true, kSkips = kSkip;
+  static constexpr bool kLooks = !kSkip;
   static constexpr int kBlockKeys = 64;        // of a block, whatever a stage holds
   static constexpr int kNoBlock = 0x7fffffff;  // instead of a first key: padding
 

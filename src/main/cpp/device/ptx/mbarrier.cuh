@@ -70,4 +70,20 @@ __device__ __forceinline__ void named_barrier_arrive(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+// Whether `mine` holds in any of the threads that meet.
+__device__ __forceinline__ bool named_barrier_any(int id, int threads, bool mine) {
+  int any;
+  asm volatile(
+      "{\n"
+      "  .reg .pred p, q;\n"
+      "  setp.ne.s32 q, %3, 0;\n"
+      "  bar.red.or.pred p, %1, %2, q;\n"
+      "  selp.s32 %0, 1, 0, p;\n"
+      "}"
+      : "=r"(any)
+      : "r"(id), "r"(threads), "r"(static_cast<int>(mine))
+      : "memory");
+  return any != 0;
+}
+
 }  // namespace attn4j::ptx

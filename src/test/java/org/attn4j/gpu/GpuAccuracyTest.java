@@ -67,6 +67,50 @@ public class GpuAccuracyTest extends GpuTestBase {
     return problem.compare(stream, ROWS, random).output();
   }
 
+  /**
+   * Blocks of 64 rows of 16 kinds: most keys weigh nothing for a query, and some kernels leave them
+   * out.
+   */
+  @Test(dataProvider = "kernels")
+  public void keysOfOtherKindsWeighNothing(GpuKernel kernel) {
+    double bar = !kernel.isQuantised() ? 0.0005 : kernel == GpuKernel.INT8_FP16 ? 0.022 : 0.042;
+    Random random = new Random(SEED);
+    try (CudaStream stream = CudaStream.create(DEVICE)) {
+      for (int headDim : new int[] {64, 96, 128}) {
+        for (CausalMask mask : new CausalMask[] {CausalMask.NONE, CausalMask.TOP_LEFT}) {
+          GpuProblem.Spec spec = spec(kernel, headDim, mask, 0);
+          try (GpuProblem problem = new GpuProblem(spec, random)) {
+            fillWithKinds(problem, random);
+            AttentionRequest request = problem.request().stream(stream).build();
+            ErrorStats stats = measure(problem, request, stream, random);
+            System.out.printf("kinds: %s d%d %s: %s%n", kernel, headDim, mask, stats);
+            assertTrue(stats.relativeL1() <= bar, stats + " in " + spec);
+          }
+        }
+      }
+    }
+  }
+
+  private static void fillWithKinds(GpuProblem problem, Random random) {
+    int headDim = problem.spec.headDim;
+    int rows = problem.spec.lk;
+    float[][] centres = new float[16][headDim];
+    for (float[] centre : centres) {
+      for (int c = 0; c < headDim; c++) {
+        centre[c] = random.nextBoolean() ? 1.5f : -1.5f;
+      }
+    }
+    int[] kinds = random.ints(rows / 64, 0, 16).toArray();
+    for (PaddedTensor x : new PaddedTensor[] {problem.q, problem.k}) {
+      float[] values = new float[x.elements()];
+      for (int i = 0; i < values.length; i++) {
+        int kind = kinds[i / headDim % rows / 64];
+        values[i] = centres[kind][i % headDim] + (float) random.nextGaussian();
+      }
+      x.fill(values);
+    }
+  }
+
   @Test
   public void smoothingIsWhatHoldsTheErrorOfOffsetKeys() {
     Random random = new Random(SEED);
