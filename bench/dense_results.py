@@ -4,7 +4,7 @@
 
 attn_gpu is bench/cpp/attn_gpu.cu, built as its head says. The environment variable COMMIT names the commit of the library.
 Both sides are timed alike: CUDA graphs of calls over rotating inputs that together exceed the L2 cache, median of five
-replays. TOPS = 4 * b * hq * lq * lk * d / time, half of that with a causal mask; quantisation is included.
+replays with pauses between; "sustained" is a second without pauses after two others, for the first KERNEL. TOPS = 4 * b * hq * lq * lk * d / time, half of that with a causal mask; quantisation is included.
 """
 import datetime
 import json
@@ -25,7 +25,37 @@ def query(fields):
   return out.stdout.strip()
 
 
-def sdpa_us(row, backend):
+def paused_us(graph, calls):
+  times = []
+  for i in range(6):
+    time.sleep(0.02)  # a pause lets the clocks recover from what ran before
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    graph.replay()
+    end.record()
+    torch.cuda.synchronize()
+    if i:
+      times.append(start.elapsed_time(end) * 1e3 / calls)
+  return sorted(times)[len(times) // 2]
+
+
+def sustained_us(graph, calls):
+  """As attn_gpu's: of a second after two others."""
+  for seconds in (2, 1):
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    until, launches = time.monotonic() + seconds, 0
+    start.record()
+    while time.monotonic() < until:
+      graph.replay()
+      launches += 1
+      if launches % 4 == 0:
+        torch.cuda.synchronize()
+    end.record()
+    torch.cuda.synchronize()
+  return start.elapsed_time(end) * 1e3 / (launches * calls)
+
+
+def sdpa_us(row, backend, measure):
   b, hq, hkv, lq, lk, d = (row[k] for k in ("b", "hq", "hkv", "lq", "lk", "d"))
   size = 4 * d * b * (hq * lq + hkv * lk)
   sets = max(1, min(24, (200 << 20) // size + 1))
@@ -48,17 +78,7 @@ def sdpa_us(row, backend):
     with torch.cuda.graph(graph):
       for i in range(calls):
         call(i)
-  times = []
-  for i in range(6):
-    time.sleep(0.02)  # a pause lets the clocks recover from what ran before
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    start.record()
-    graph.replay()
-    end.record()
-    torch.cuda.synchronize()
-    if i:
-      times.append(start.elapsed_time(end) * 1e3 / calls)
-  return sorted(times)[len(times) // 2], operations
+  return measure(graph, calls), operations
 
 
 def rows_of(command):
@@ -66,6 +86,23 @@ def rows_of(command):
   if out.returncode != 0:
     sys.exit(f"{command} ended with {out.returncode}: {out.stdout[-500:]} {out.stderr[-500:]}")
   return [json.loads(line) for line in out.stdout.splitlines() if line.startswith("{")]
+
+
+def sdpa_rows(row, measure):
+  """The shape of a row on PyTorch's backends."""
+  rows = []
+  for name, backend in BACKENDS.items():
+    if name == "flash2" and (row["lq"] > 8192 or measure is sustained_us):
+      continue  # slow, and nowhere the best
+    try:
+      us, operations = sdpa_us(row, backend, measure)
+    except RuntimeError as error:
+      print("skipped", name, row["shape"], row["d"], str(error).splitlines()[0][:100], file=sys.stderr)
+      continue
+    rows.append({**{k: row[k] for k in row if k not in ("us", "tops", "kernel")}, "kernel": name, "us": round(us, 2),
+                 "tops": round(operations / us * 1e-6, 1)})
+  torch.cuda.empty_cache()
+  return rows
 
 
 def main():
@@ -92,18 +129,11 @@ def main():
     key = tuple(row[k] for k in ("shape", "b", "hq", "hkv", "lq", "lk", "d", "causal"))
     shapes.setdefault(key, row)
   for row in shapes.values():
-    for name, backend in BACKENDS.items():
-      if name == "flash2" and row["lq"] > 8192:
-        continue  # slow, and nowhere the best
-      try:
-        us, operations = sdpa_us(row, backend)
-      except RuntimeError as error:
-        print("skipped", name, row["shape"], row["d"], str(error).splitlines()[0][:100], file=sys.stderr)
-        continue
-      rows.append({**{k: row[k] for k in row if k not in ("us", "tops", "kernel")}, "kernel": name, "us": round(us, 2),
-                   "tops": round(operations / us * 1e-6, 1)})
-    torch.cuda.empty_cache()
+    rows += sdpa_rows(row, paused_us)
   result["rows"] = rows
+  result["sustained"] = rows_of([program, "sustain", kernels[0]])
+  for row in list(result["sustained"]):
+    result["sustained"] += sdpa_rows(row, sustained_us)
   result["accuracy"] = [r for kernel in kernels for r in rows_of([program, "accuracy", kernel])]
   with open(target, "w") as f:
     json.dump(result, f, indent=1)

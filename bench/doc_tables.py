@@ -83,6 +83,17 @@ def choice_rows(dense):
              "exact" if took is exact else "FP8"]
 
 
+def sustained_rows():
+  shapes = {}
+  for row in rows_of("dense", "sustained"):
+    shapes.setdefault((row["shape"], row["d"], row["lk"]), {})[row["kernel"]] = row
+  names = {"dense": "4 x 32 heads", "flux": "Flux", "sdxl_self4096": "SDXL self-attention"}
+  for (name, d, length), shape in shapes.items():
+    ours, cudnn = shape["sage"], shape["cudnn"]
+    yield [names[name], f"{length:,}" if length >= 10000 else length, d, f"{cudnn['tops']:.0f}", f"{ours['tops']:.0f}",
+           f"{ours['us'] / cudnn['us']:.2f}"]
+
+
 def hopper_rows(dense):
   aims = {128: (760, 830, 870, 890), 64: (580, 620, 650, 660), 96: (700, 700, 700, None)}
   for d, of_d in aims.items():
@@ -144,6 +155,7 @@ def main():
       for kernel, title in kernels.items()])
   write_table("README.md", "| head dimension, mask |", grid_rows(dense))
   write_table("README.md", "| shape | batch | heads (q/kv)", model_rows(dense))
+  write_table("README.md", "| kept busy |", sustained_rows())
   write_table("README.md", "| head dimension | left out |", sparge_rows("masks"))
   write_table("README.md", "| shape | batch | heads | queries, keys", drop_in_rows("few"))
   titles = {"exact": "exact", "int8_f16": "INT8, 16-bit PV", "fp8_sm90": "INT8, FP8 PV"}

@@ -4,6 +4,7 @@
 //   ./attn_gpu check KERNEL...      semantics over seeded random shapes; exit status 0 only if all hold
 //   ./attn_gpu accuracy KERNEL...   cos, L1, RMSE on the two data sets of docs/accuracy.md
 //   ./attn_gpu time KERNEL...       one JSON row per shape on stdout
+//   ./attn_gpu sustain KERNEL...    the same, a few shapes, each after two seconds of nothing else: power is the limit
 //   ./attn_gpu probe KERNEL...      the same at one length, for experiments
 //   ./attn_gpu sanitize KERNEL...   a few small shapes, for compute-sanitizer
 // KERNEL: exact, int8_f16, fp8_sm90, sage
@@ -303,9 +304,68 @@ void print_accuracy(const Kernel& kernel) {
   }
 }
 
-// Median microseconds of one call: CUDA graphs of calls over rotating inputs that together exceed the L2 cache, so that
-// neither host time nor cached inputs count.
-double time_us(const Kernel& kernel, const Case& c, double operations) {
+// Time on a stream.
+class Stopwatch {
+ public:
+  explicit Stopwatch(cudaStream_t stream) : stream_(stream) {
+    require(cudaEventCreate(&start_), "event");
+    require(cudaEventCreate(&end_), "event");
+  }
+  ~Stopwatch() {
+    cudaEventDestroy(start_);
+    cudaEventDestroy(end_);
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  void start() { require(cudaEventRecord(start_, stream_), "event"); }
+  float stop_us() {
+    require(cudaEventRecord(end_, stream_), "event");
+    require(cudaEventSynchronize(end_), "event");
+    float ms;
+    require(cudaEventElapsedTime(&ms, start_, end_), "event");
+    return ms * 1000;
+  }
+
+ private:
+  cudaStream_t stream_;
+  cudaEvent_t start_, end_;
+};
+
+// Of five bursts with pauses between, in which the clocks recover from what ran before.
+float paused_us(cudaGraphExec_t calls, cudaStream_t stream, float count) {
+  Stopwatch watch(stream);
+  std::vector<float> times;
+  for (int i = 0; i < 6; i++) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    watch.start();
+    require(cudaGraphLaunch(calls, stream), "graph");
+    const float us = watch.stop_us() / count;
+    if (i > 0) times.push_back(us);
+  }
+  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
+  return times[times.size() / 2];
+}
+
+// Of a second after two others.
+float sustained_us(cudaGraphExec_t calls, cudaStream_t stream, float count) {
+  Stopwatch watch(stream);
+  float us = 0;
+  for (const float seconds : {2.f, 1.f}) {
+    const auto start = std::chrono::steady_clock::now();
+    int launches = 0;
+    watch.start();
+    for (; std::chrono::steady_clock::now() - start < std::chrono::duration<float>(seconds); launches++) {
+      require(cudaGraphLaunch(calls, stream), "graph");
+      if (launches % 4 == 3) require(cudaStreamSynchronize(stream), "graph");
+    }
+    us = watch.stop_us() / (launches * count);
+  }
+  return us;
+}
+
+// Microseconds of one call: CUDA graphs of calls over rotating inputs that together exceed the L2 cache, so that
+// neither host time nor cached inputs count. `measure` is one of the two above.
+template <class Measure>
+double time_us(const Kernel& kernel, const Case& c, double operations, Measure measure) {
   const int64_t bytes = 4 * c.d * c.b * (c.hq * c.lq + c.hkv * c.lk);
   const int sets = static_cast<int>(std::clamp<int64_t>((200 << 20) / bytes + 1, 1, 24));
   std::vector<Problem*> problems;
@@ -317,46 +377,30 @@ double time_us(const Kernel& kernel, const Case& c, double operations) {
   cudaStream_t stream;
   cudaGraph_t graph;
   cudaGraphExec_t executable;
-  cudaEvent_t start, end;
   require(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
-  require(cudaEventCreate(&start), "event");
-  require(cudaEventCreate(&end), "event");
   bool ok = true;
   for (Problem* p : problems) ok = ok && p->run(kernel, stream);
-  std::vector<float> times;
+  double us = NAN;
   if (ok) {
     require(cudaStreamSynchronize(stream), kernel.name);
     require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
     for (int i = 0; i < calls; i++) problems[i % sets]->run(kernel, stream);
     require(cudaStreamEndCapture(stream, &graph), "capture");
     require(cudaGraphInstantiate(&executable, graph, 0), "graph");
-    for (int i = 0; i < 6; i++) {
-      // A pause lets the clocks recover from what ran before.
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-      require(cudaEventRecord(start, stream), "event");
-      require(cudaGraphLaunch(executable, stream), "graph");
-      require(cudaEventRecord(end, stream), "event");
-      require(cudaEventSynchronize(end), kernel.name);
-      float ms;
-      require(cudaEventElapsedTime(&ms, start, end), "event");
-      if (i > 0) times.push_back(ms * 1000 / calls);
-    }
+    us = measure(executable, stream, static_cast<float>(calls));
     cudaGraphExecDestroy(executable);
     cudaGraphDestroy(graph);
   }
-  cudaEventDestroy(start);
-  cudaEventDestroy(end);
   cudaStreamDestroy(stream);
   for (Problem* p : problems) delete p;
-  if (!ok) return NAN;
-  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
-  return times[times.size() / 2];
+  return us;
 }
 
-void time_case(const Kernel& kernel, const char* name, Case c) {
+template <class Measure>
+void time_case(const Kernel& kernel, const char* name, Case c, Measure measure) {
   c.lse = false;
   const double operations = 4.0 * c.b * c.hq * c.lq * c.lk * c.d * (c.causal ? 0.5 : 1.0);
-  const double us = time_us(kernel, c, operations);
+  const double us = time_us(kernel, c, operations, measure);
   if (std::isnan(us)) return;
   std::printf(
       "{\"kernel\": \"%s\", \"shape\": \"%s\", \"b\": %ld, \"hq\": %ld, \"hkv\": %ld, \"lq\": %ld, \"lk\": %ld, "
@@ -378,7 +422,7 @@ void time_grid(const Kernel& kernel, const std::vector<int64_t>& dims, const std
         if (d == 96 && causal) continue;
         Case c;
         c.b = 4, c.hq = c.hkv = 32, c.lq = c.lk = l, c.d = d, c.causal = causal;
-        time_case(kernel, "dense", c);
+        time_case(kernel, "dense", c, paused_us);
       }
     }
   }
@@ -394,7 +438,18 @@ void time_shapes(const Kernel& kernel) {
   for (const Shape& s : shapes) {
     Case c;
     c.b = s.b, c.hq = s.hq, c.hkv = s.hkv, c.lq = s.lq, c.lk = s.lk, c.d = s.d;
-    time_case(kernel, s.name, c);
+    time_case(kernel, s.name, c, paused_us);
+  }
+}
+
+void time_sustained(const Kernel& kernel) {
+  const Shape shapes[] = {{"dense", 4, 32, 32, 4096, 4096, 128}, {"dense", 4, 32, 32, 16384, 16384, 128},
+                          {"dense", 4, 32, 32, 4096, 4096, 96},  {"dense", 4, 32, 32, 4096, 4096, 64},
+                          {"flux", 1, 24, 24, 4608, 4608, 128},  {"sdxl_self4096", 2, 10, 10, 4096, 4096, 64}};
+  for (const Shape& s : shapes) {
+    Case c;
+    c.b = s.b, c.hq = s.hq, c.hkv = s.hkv, c.lq = s.lq, c.lk = s.lk, c.d = s.d;
+    time_case(kernel, s.name, c, sustained_us);
   }
 }
 
@@ -429,6 +484,7 @@ int main(int argc, char** argv) {
         time_grid(kernel, {128, 64, 96}, {1024, 2048, 4096, 8192, 16384, 32768});
         time_shapes(kernel);
       }
+      if (mode == "sustain") time_sustained(kernel);
       if (mode == "probe") time_grid(kernel, {64, 128}, {8192});
       if (mode == "sanitize") sanitize(kernel);
     }
