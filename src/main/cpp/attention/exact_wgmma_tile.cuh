@@ -113,16 +113,16 @@ class TileShared {
 
   // Full barriers expect the producer, empty ones every consumer warp.
   __device__ __forceinline__ void init_barriers() const {
-    constexpr int kConsumerWarps = 4 * Tile::kWarpgroups;
+    constexpr int kDone = 4 * Tile::kWarpgroups * ptx::kArrivingLanes;  // arrivals of consumer warps
     for (int i = 0; i < Tile::kStages; i++) {
       ptx::mbarrier_init(k_full(i), 1);
-      ptx::mbarrier_init(k_empty(i), kConsumerWarps);
+      ptx::mbarrier_init(k_empty(i), kDone);
       ptx::mbarrier_init(v_full(i), 1);
-      ptx::mbarrier_init(v_empty(i), kConsumerWarps);
+      ptx::mbarrier_init(v_empty(i), kDone);
     }
     for (int i = 0; i < Tile::kQueryBuffers; i++) {
       ptx::mbarrier_init(q_full(i), 1);
-      ptx::mbarrier_init(q_empty(i), kConsumerWarps);
+      ptx::mbarrier_init(q_empty(i), kDone);
     }
     ptx::mbarrier_init(v_raw(), 1);
     ptx::fence_mbarrier_init();

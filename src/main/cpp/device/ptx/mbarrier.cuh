@@ -6,6 +6,13 @@
 
 namespace attn4j::ptx {
 
+// Lanes of a warp that arrive when the warp is done with a stage. One speaks for all; compute-sanitizer's racecheck
+// believes none for another, and wants a build with 32 (docs/hopper.md, "Barriers").
+#ifndef ATTN4J_ARRIVING_LANES
+#define ATTN4J_ARRIVING_LANES 1
+#endif
+constexpr int kArrivingLanes = ATTN4J_ARRIVING_LANES;
+
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
