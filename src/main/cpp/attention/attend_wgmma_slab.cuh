@@ -372,14 +372,19 @@ struct SlabConsumer {
       stage<true>(j);
       j--;
     } while (j >= 0 && touched());
+    int next_look = P::kLooks ? j / P::kLookEvery * P::kLookEvery : 0;
 #pragma unroll 1
     while (j >= 0) {
 #pragma unroll 1
       do {
         stage<false>(j);
         j--;
-      } while (j >= 0 && (!P::kLooks || (j + 1) % P::kLookEvery != 0));
-      if constexpr (P::kLooks) j = leave_out(j);
+      } while (j >= next_look);
+      if constexpr (P::kLooks) {
+        const int before = j;
+        j = leave_out(j);
+        next_look = max(j == before ? j - P::kLookEvery : j, 0);  // after some success, again behind the next stage
+      }
     }
     take_slab();
   }
