@@ -428,28 +428,24 @@ void time_grid(const Kernel& kernel, const std::vector<int64_t>& dims, const std
   }
 }
 
-void time_shapes(const Kernel& kernel) {
-  const Shape shapes[] = {{"sdxl_self4096", 2, 10, 10, 4096, 4096, 64}, {"sdxl_self1024", 2, 20, 20, 1024, 1024, 64},
-                          {"sdxl_cross77", 2, 10, 10, 4096, 77, 64},    {"flux", 1, 24, 24, 4608, 4608, 128},
-                          {"sd15_40", 2, 8, 8, 4096, 4096, 40},         {"sd15_80", 2, 8, 8, 1024, 1024, 80},
-                          {"wan_480p", 1, 12, 12, 32760, 32760, 128},   {"cogvideox", 1, 30, 30, 17776, 17776, 64},
-                          {"hd96", 2, 16, 16, 4096, 4096, 96},          {"gqa", 1, 32, 8, 8192, 8192, 128},
-                          {"llm512", 1, 32, 8, 512, 512, 128},          {"sdxl_cross77_1024", 2, 20, 20, 1024, 77, 64}};
-  for (const Shape& s : shapes) {
-    Case c;
-    c.b = s.b, c.hq = s.hq, c.hkv = s.hkv, c.lq = s.lq, c.lk = s.lk, c.d = s.d;
-    time_case(kernel, s.name, c, paused_us);
-  }
-}
+const std::vector<Shape> kModelShapes = {
+    {"sdxl_self4096", 2, 10, 10, 4096, 4096, 64}, {"sdxl_self1024", 2, 20, 20, 1024, 1024, 64},
+    {"sdxl_cross77", 2, 10, 10, 4096, 77, 64},    {"flux", 1, 24, 24, 4608, 4608, 128},
+    {"sd15_40", 2, 8, 8, 4096, 4096, 40},         {"sd15_80", 2, 8, 8, 1024, 1024, 80},
+    {"wan_480p", 1, 12, 12, 32760, 32760, 128},   {"cogvideox", 1, 30, 30, 17776, 17776, 64},
+    {"hd96", 2, 16, 16, 4096, 4096, 96},          {"gqa", 1, 32, 8, 8192, 8192, 128},
+    {"llm512", 1, 32, 8, 512, 512, 128},          {"sdxl_cross77_1024", 2, 20, 20, 1024, 77, 64}};
+const std::vector<Shape> kSustainedShapes = {
+    {"dense", 4, 32, 32, 4096, 4096, 128}, {"dense", 4, 32, 32, 16384, 16384, 128},
+    {"dense", 4, 32, 32, 4096, 4096, 96},  {"dense", 4, 32, 32, 4096, 4096, 64},
+    {"flux", 1, 24, 24, 4608, 4608, 128},  {"sdxl_self4096", 2, 10, 10, 4096, 4096, 64}};
 
-void time_sustained(const Kernel& kernel) {
-  const Shape shapes[] = {{"dense", 4, 32, 32, 4096, 4096, 128}, {"dense", 4, 32, 32, 16384, 16384, 128},
-                          {"dense", 4, 32, 32, 4096, 4096, 96},  {"dense", 4, 32, 32, 4096, 4096, 64},
-                          {"flux", 1, 24, 24, 4608, 4608, 128},  {"sdxl_self4096", 2, 10, 10, 4096, 4096, 64}};
+template <class Measure>
+void time_shapes(const Kernel& kernel, const std::vector<Shape>& shapes, Measure measure) {
   for (const Shape& s : shapes) {
     Case c;
     c.b = s.b, c.hq = s.hq, c.hkv = s.hkv, c.lq = s.lq, c.lk = s.lk, c.d = s.d;
-    time_case(kernel, s.name, c, sustained_us);
+    time_case(kernel, s.name, c, measure);
   }
 }
 
@@ -482,9 +478,9 @@ int main(int argc, char** argv) {
       if (mode == "accuracy") print_accuracy(kernel);
       if (mode == "time") {
         time_grid(kernel, {128, 64, 96}, {1024, 2048, 4096, 8192, 16384, 32768});
-        time_shapes(kernel);
+        time_shapes(kernel, kModelShapes, paused_us);
       }
-      if (mode == "sustain") time_sustained(kernel);
+      if (mode == "sustain") time_shapes(kernel, kSustainedShapes, sustained_us);
       if (mode == "probe") time_grid(kernel, {64, 128}, {8192});
       if (mode == "sanitize") sanitize(kernel);
     }

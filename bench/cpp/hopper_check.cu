@@ -12,7 +12,8 @@
 //                                         kind of inputs (a number of hopper_support.cuh's Data)
 //   hopper_check names
 //   hopper_check once L [filter]          one launch, for profilers
-//   hopper_check tiny [filter]            small shapes for compute-sanitizer
+//   hopper_check tiny [filter]            small shapes for compute-sanitizer; for racecheck, build with
+//                                         -DATTN4J_ARRIVING_LANES=32 (docs/hopper.md, "Barriers")
 #include <chrono>
 #include <cstring>
 #include <map>
@@ -38,20 +39,8 @@ struct DelayedListed : SparseWgmmaPolicy<D, false> {
   static constexpr bool kRandomDelay = true;
 };
 
-// For racecheck, which doesn't know that one lane's arrival can speak for its warp: here each lane has its own.
-template <int D>
-struct Arriving : WgmmaDensePolicy<D> {
-  using Tiles = WgmmaAllTiles<Arriving>;
-  static constexpr int kArrivals = 32;
-};
-
-template <int D>
-struct ArrivingListed : SparseWgmmaPolicy<D, false> {
-  using Tiles = WgmmaListedTiles<ArrivingListed>;
-  static constexpr int kArrivals = 32;
-};
-
-// Asks before each half whether its exponentials matter, which the kernel of SpargeAttn does for low thresholds.
+// Asks before each half whether its exponentials matter, which the kernel of SpargeAttn does for low thresholds; looks
+// for keys that add nothing besides, which that one does not.
 template <int D>
 struct Skipping : WgmmaPolicy<D> {
   using Tiles = WgmmaAllTiles<Skipping>;
@@ -92,10 +81,6 @@ std::vector<KernelEntry>& registry() {
       entry<Delayed<64>>("delayed/d64"),
       entry<DelayedListed<128>>("delayed/listed128"),
       entry<DelayedListed<64>>("delayed/listed64"),
-      entry<Arriving<128>>("arriving/d128"),
-      entry<Arriving<64>>("arriving/d64"),
-      entry<ArrivingListed<128>>("arriving/listed128"),
-      entry<ArrivingListed<64>>("arriving/listed64"),
   };
   return entries;
 }
@@ -348,7 +333,7 @@ void race_all(const char* lengths, int rounds, const char* filter) {
       std::vector<std::unique_ptr<Problem>> problems;
       for (const KernelEntry& e : registry()) {
         if (!matches(e, filter) || e.head_dim != d) continue;
-        if (std::strstr(e.name, "delayed") || std::strstr(e.name, "arriving")) continue;
+        if (std::strstr(e.name, "delayed")) continue;
         kernels.push_back(&e);
         Shape shape = {"race", b, h, h, l, l, d, causal, false, false, false};
         if (const char* data = std::getenv("DATA")) shape.data = static_cast<Data>(std::atoi(data));

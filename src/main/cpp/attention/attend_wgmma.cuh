@@ -17,7 +17,7 @@ namespace attn4j {
 
 template <class P>
 __device__ __forceinline__ void init_barriers(WgmmaBarriers<P> barrier) {
-  constexpr int kDone = 4 * P::kConsumers * P::kArrivals;  // arrivals of consumer warps
+  constexpr int kDone = 4 * P::kConsumers * ptx::kArrivingLanes;  // arrivals of consumer warps
   for (int s = 0; s < P::kStages; s++) {
     ptx::mbarrier_init(barrier.k_full(s), 1);
     ptx::mbarrier_init(barrier.k_empty(s), kDone);

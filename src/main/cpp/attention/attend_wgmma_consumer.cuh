@@ -48,7 +48,7 @@ struct WgmmaConsumer {
   __device__ __forceinline__ float (&sums())[kOut] { return out; }
 
   __device__ __forceinline__ void release(uint32_t empty) {
-    if (lane < P::kArrivals) ptx::mbarrier_arrive(empty);
+    if (lane < ptx::kArrivingLanes) ptx::mbarrier_arrive(empty);
   }
 
   // ------------------------------------------------------------------------------------------------ multiplies
@@ -277,7 +277,8 @@ struct WgmmaConsumer {
     if constexpr (kHasNext) {
       issue_qk<kOther>(q_address);
       load_k_scales(kOther);
-      if constexpr (kBuffer == 0) __syncwarp();  // all lanes have read before one of them gives the stage back
+      if constexpr (kBuffer == 0)
+        __syncwarp();  // the vote before the stage is given back is missing where keys are masked
     }
     if constexpr (P::kHoldExponentials) {
       ptx::mbarrier_finish_wait(v_full, v_next.parity, v_ready);
@@ -429,25 +430,16 @@ struct WgmmaConsumer {
   // ------------------------------------------------------------------------------------------------ stages that vanish
   //
   // Far below a row's maximum all probabilities round to zero in e4m3: to leave such keys out changes no bit. To ask
-  // for it in `step` would cost all that don't vanish 8 % (docs/hopper.md). So the loop over stages looks up now and
-  // then; where a half was zero for the whole warpgroup, stages come one by one, each asked first, until two in a row
-  // add.
-
-  // An answer for the warpgroup.
-  static __device__ __forceinline__ bool group_any(bool mine) {
-    return __any_sync(kFullWarp, ptx::named_barrier_any(ptx::thread_index() / 128, 128, mine));
-  }
+  // for it in `step` would cost 5 to 8 % where nothing vanishes (docs/hopper.md). So the loop over stages looks up now
+  // and then; where a half was zero for the whole warpgroup, stages come one by one, each asked first, until two in a
+  // row add.
 
   // Whether the current stage's first half, already packed, is zero in all rows of the group.
   __device__ __forceinline__ bool half_vanished() {
     uint32_t any = 0;
 #pragma unroll
     for (int i = 0; i < kPacks; i++) any |= packed<0>(i);
-    return !group_any(any != 0);
-  }
-
-  __device__ __forceinline__ bool may_add(const float (&y)[2]) const {
-    return !surely_vanishes(y[0], reference[0]) || !surely_vanishes(y[1], reference[1]);
+    return !warpgroup_any(any != 0);
   }
 
   // The next stage, with the same operations as two steps but nothing overlapped. Without exponentials, P V and
@@ -466,7 +458,7 @@ struct WgmmaConsumer {
     float y0[2], y1[2];
     largest<0, false>(y0);
     largest<1, false>(y1);
-    const bool adds = group_any(may_add(y0) || may_add(y1));
+    const bool adds = warpgroup_any(may_add(y0, reference) || may_add(y1, reference));
     release(barrier.k_empty(k_at.stage));  // after the use of its scales, as in `step`
     k_at.advance();
     ptx::mbarrier_wait(barrier.v_full(v_at.stage), v_at.parity);  // to give it back, its copy must be over

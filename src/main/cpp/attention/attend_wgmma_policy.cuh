@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "device/ptx/mbarrier.cuh"
-
 namespace attn4j {
 
 // What differs between head dims. Every value was measured; docs/hopper.md has the figures.
@@ -48,8 +46,6 @@ struct WgmmaPolicy : WgmmaTuning<D> {
   static constexpr int kVRows = D + 8;  // channels of V's image: the last group holds the row of ones
   static constexpr int kConsumerRegs = 232, kProducerRegs = 40;
   static constexpr bool kRandomDelay = false;  // the checks set it: producer and consumers pause at random
-  // Lanes of a warp that say that it is done with a stage. The checks make it all.
-  static constexpr int kArrivals = ptx::kArrivingLanes;
   // Keys come in the order of a list of blocks (sparse_wgmma.cuh) instead of all of them.
   static constexpr bool kListed = false;
   // Exponentials of a half are left out where they would add next to nothing (SpargeAttn's pvthreshd).
@@ -90,7 +86,6 @@ struct SlabPolicy {
   // As in WgmmaTuning. A row's first reference is taken from few keys, and most rows never need another.
   static constexpr float kFirstHeadroom = 4.f, kHeadroom = 2.f;
   static constexpr bool kSlab = true, kWholeStages = true, kListed = false, kSkips = false, kRandomDelay = false;
-  static constexpr int kArrivals = ptx::kArrivingLanes;
   static constexpr bool kLooks = true;
   static constexpr int kLookEvery = 16;
 

@@ -42,7 +42,7 @@ struct SlabConsumer {
   __device__ __forceinline__ float (&sums())[kOut] { return part; }
 
   __device__ __forceinline__ void release(uint32_t empty) {
-    if (lane < P::kArrivals) ptx::mbarrier_arrive(empty);
+    if (lane < ptx::kArrivingLanes) ptx::mbarrier_arrive(empty);
   }
 
   // ------------------------------------------------------------------------------------------------ multiplies
@@ -348,8 +348,7 @@ struct SlabConsumer {
   __device__ __forceinline__ bool tile_adds() const {
     float y[2];
     largest<false>(scores, y);
-    const bool mine = !surely_vanishes(y[0], reference[0]) || !surely_vanishes(y[1], reference[1]);
-    return __any_sync(kFullWarp, ptx::named_barrier_any(ptx::thread_index() / 128, 128, mine));
+    return warpgroup_any(may_add(y, reference));
   }
 
   // All keys of an item, then, if possible, the first scores of the next one. On return `part` holds the sums, with the

@@ -14,6 +14,8 @@
 #include "device/numeric.cuh"
 #include "device/ptx/fp8.cuh"
 #include "device/ptx/math.cuh"
+#include "device/ptx/mbarrier.cuh"
+#include "device/ptx/ordering.cuh"
 
 namespace attn4j {
 
@@ -32,6 +34,17 @@ constexpr float kVanishes = -10.001f;
 // multiplications and kMinScale may change is allowed for. False for NaN.
 __device__ __forceinline__ bool surely_vanishes(float y, float reference) {
   return y < fmaf(fabsf(reference), -0x1p-21f, reference + (kVanishes - 0x1p-5f));
+}
+
+// Whether maxima of a thread's two rows may belong to a probability that isn't zero.
+__device__ __forceinline__ bool may_add(const float (&y)[2], const float (&reference)[2]) {
+  return !surely_vanishes(y[0], reference[0]) || !surely_vanishes(y[1], reference[1]);
+}
+
+// Whether `mine` holds in any thread of the warpgroup. The four warps meet; the vote tells the compiler that all lanes
+// have the same answer.
+__device__ __forceinline__ bool warpgroup_any(bool mine) {
+  return __any_sync(kFullWarp, ptx::named_barrier_any(ptx::thread_index() / 128, 128, mine));
 }
 
 // e4m3 times a power of two, for packed probabilities whose row reference rose after they were made.

@@ -144,7 +144,7 @@ class TileConsumer {
   }
 
   __device__ __forceinline__ void release(uint32_t barrier) const {
-    if (ptx::kArrivingLanes == 1 ? lane_ == 0 : lane_ < ptx::kArrivingLanes) ptx::mbarrier_arrive(barrier);
+    if (lane_ < ptx::kArrivingLanes) ptx::mbarrier_arrive(barrier);
   }
 
   // ----------------------------------------------------------------------------------------------------------- softmax

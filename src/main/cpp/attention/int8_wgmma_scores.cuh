@@ -101,7 +101,7 @@ class Int8Scores {
     const float* scale = shared_.template pointer<float>(shared_.k_scale(stage)) + threadIdx.x % 4;
 #pragma unroll
     for (int g = 0; g < Tile::kGroups; g++) k_scale_[g] = scale[4 * g];
-    __syncwarp();  // all lanes read before one of them gives the stage back
+    __syncwarp();  // all lanes have read before one of them gives the stage back
   }
 
   __device__ __forceinline__ void mask(const int (&end)[2]) {

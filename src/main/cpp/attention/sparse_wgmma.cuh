@@ -63,8 +63,8 @@ struct WgmmaListedTiles {
   }
 };
 
-// kSkip: also leaves out the exponentials of halves whose scores stay below the caller's pvthreshd. To ask costs 8 % of
-// the kernel where nothing is skipped (docs/sparge.md), so that is a kernel of its own.
+// kSkip: also leaves out the exponentials of halves whose scores stay below the caller's pvthreshd. To ask costs 6 to 8
+// % of the kernel where nothing is skipped (docs/sparge.md), so that is a kernel of its own.
 template <int D, bool kSkip>
 struct SparseWgmmaPolicy : std::conditional_t<kSkip, WgmmaPolicy<D>, WgmmaBestPolicy<D>> {
   using Base = std::conditional_t<kSkip, WgmmaPolicy<D>, WgmmaBestPolicy<D>>;
