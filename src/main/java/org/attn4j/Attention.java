@@ -42,8 +42,9 @@ public final class Attention {
    *
    * @throws RuntimeException as {@link #sdpa(AttentionRequest)}
    */
-  public static Tensor sdpa(Tensor q, Tensor k, Tensor v, AttentionOptions options) {
-    Tensor o = allocateLike(q);
+  public static AttentionTensor sdpa(
+      AttentionTensor q, AttentionTensor k, AttentionTensor v, AttentionOptions options) {
+    AttentionTensor o = allocateLike(q);
     try {
       sdpa(AttentionRequest.builder().q(q).k(k).v(v).o(o).options(options).build());
       return o;
@@ -53,11 +54,14 @@ public final class Attention {
     }
   }
 
-  /** As {@link #sdpa(Tensor, Tensor, Tensor, AttentionOptions)}, with the log-sum-exp. */
+  /**
+   * As {@link #sdpa(AttentionTensor, AttentionTensor, AttentionTensor, AttentionOptions)}, with the
+   * log-sum-exp.
+   */
   public static AttentionResult sdpaWithLse(
-      Tensor q, Tensor k, Tensor v, AttentionOptions options) {
-    Tensor o = allocateLike(q);
-    Tensor lse = null;
+      AttentionTensor q, AttentionTensor k, AttentionTensor v, AttentionOptions options) {
+    AttentionTensor o = allocateLike(q);
+    AttentionTensor lse = null;
     try {
       lse = allocateLse(q, options);
       sdpa(AttentionRequest.builder().q(q).k(k).v(v).o(o).lse(lse).options(options).build());
@@ -119,12 +123,12 @@ public final class Attention {
     }
   }
 
-  private static Tensor allocateLike(Tensor q) {
+  private static AttentionTensor allocateLike(AttentionTensor q) {
     checkQ(q);
     return allocate(q, q.dtype(), q.shape().sizes());
   }
 
-  private static Tensor allocateLse(Tensor q, AttentionOptions options) {
+  private static AttentionTensor allocateLse(AttentionTensor q, AttentionOptions options) {
     if (options == null) {
       throw new InvalidAttentionArgumentException(
           "options is null; AttentionOptions.DEFAULTS or options of your own are needed");
@@ -134,7 +138,7 @@ public final class Attention {
     return allocate(q, DType.FLOAT32, q.size(0), heads, q.size(layout.sequenceDimension()));
   }
 
-  private static void checkQ(Tensor q) {
+  private static void checkQ(AttentionTensor q) {
     if (q == null) {
       throw new InvalidAttentionArgumentException("q is null; a tensor of rank 4 is needed");
     }
@@ -144,7 +148,7 @@ public final class Attention {
     }
   }
 
-  private static Tensor allocate(Tensor like, DType dtype, long... sizes) {
+  private static AttentionTensor allocate(AttentionTensor like, DType dtype, long... sizes) {
     return like instanceof DeviceTensor device
         ? DeviceTensor.allocate(device.device(), dtype, sizes)
         : HostTensor.allocate(dtype, sizes);

@@ -19,7 +19,7 @@ public final class AttentionOptions {
   private final boolean smoothK;
   private final SageKernel sageKernel;
   private final SparsityOptions sparsity;
-  private final Backend backend;
+  private final SdpaBackend backend;
   private final BackendMode mode;
 
   private AttentionOptions(Builder builder) {
@@ -101,7 +101,7 @@ public final class AttentionOptions {
    * The backend to start with; AUTO leaves it to the system property {@code org.attn4j.backend},
    * else to the chain.
    */
-  public Backend backend() {
+  public SdpaBackend backend() {
     return backend;
   }
 
@@ -175,7 +175,7 @@ public final class AttentionOptions {
     private boolean smoothK = true;
     private SageKernel sageKernel = SageKernel.AUTO;
     private SparsityOptions sparsity; // null: not set
-    private Backend backend = Backend.AUTO;
+    private SdpaBackend backend = SdpaBackend.AUTO;
     private BackendMode mode = BackendMode.PREFER;
 
     private Builder() {}
@@ -255,8 +255,8 @@ public final class AttentionOptions {
     }
 
     /** The backend to start with; AUTO if not set. */
-    public Builder backend(Backend value) {
-      backend = require(value, "backend", "a Backend");
+    public Builder backend(SdpaBackend value) {
+      backend = require(value, "backend", "an SdpaBackend");
       return this;
     }
 
@@ -272,7 +272,8 @@ public final class AttentionOptions {
      * @throws InvalidAttentionArgumentException if the mode is OFF and the backend a quantised one
      */
     public AttentionOptions build() {
-      if (mode == BackendMode.OFF && (backend == Backend.SPARGE || backend == Backend.SAGE)) {
+      if (mode == BackendMode.OFF
+          && (backend == SdpaBackend.SPARGE || backend == SdpaBackend.SAGE)) {
         throw new InvalidAttentionArgumentException(
             "mode is OFF, which switches the quantised backends off, and backend is "
                 + backend

@@ -12,12 +12,12 @@ import org.attn4j.backend.Plan;
  * request that is reused makes no garbage.
  */
 public final class AttentionRequest {
-  private final Tensor q;
-  private final Tensor k;
-  private final Tensor v;
-  private final Tensor o;
-  private final Tensor lse;
-  private final Tensor kvLengths;
+  private final AttentionTensor q;
+  private final AttentionTensor k;
+  private final AttentionTensor v;
+  private final AttentionTensor o;
+  private final AttentionTensor lse;
+  private final AttentionTensor kvLengths;
   private final SparsityTensors sparsityTensors;
   private final AttentionOptions options;
   private final CudaStream stream;
@@ -77,32 +77,32 @@ public final class AttentionRequest {
   /**
    * Queries: (batch, headsQ, queries, headDim) in HND, (batch, queries, headsQ, headDim) in NHD.
    */
-  public Tensor q() {
+  public AttentionTensor q() {
     return q;
   }
 
   /** Keys: (batch, headsKv, keys, headDim) in HND, (batch, keys, headsKv, headDim) in NHD. */
-  public Tensor k() {
+  public AttentionTensor k() {
     return k;
   }
 
   /** Values, of the sizes of k. */
-  public Tensor v() {
+  public AttentionTensor v() {
     return v;
   }
 
   /** The output, of the sizes of q; written. */
-  public Tensor o() {
+  public AttentionTensor o() {
     return o;
   }
 
   /** FLOAT32 (batch, headsQ, queries), contiguous, written: ln(sum of exp(scores)); or null. */
-  public Tensor lse() {
+  public AttentionTensor lse() {
     return lse;
   }
 
   /** INT32 (batch): the keys at and after this index are ignored; or null: all keys count. */
-  public Tensor kvLengths() {
+  public AttentionTensor kvLengths() {
     return kvLengths;
   }
 
@@ -163,7 +163,7 @@ public final class AttentionRequest {
     }
   }
 
-  private static void requireOpen(Tensor tensor, String name) {
+  private static void requireOpen(AttentionTensor tensor, String name) {
     if (tensor.isClosed()) {
       throw new ClosedTensorException(name + " is closed; it must be open during the call");
     }
@@ -171,12 +171,12 @@ public final class AttentionRequest {
 
   /** Builds an {@link AttentionRequest}. q, k, v and o are needed; the rest is optional. */
   public static final class Builder {
-    Tensor q;
-    Tensor k;
-    Tensor v;
-    Tensor o;
-    Tensor lse;
-    Tensor kvLengths;
+    AttentionTensor q;
+    AttentionTensor k;
+    AttentionTensor v;
+    AttentionTensor o;
+    AttentionTensor lse;
+    AttentionTensor kvLengths;
     SparsityTensors sparsityTensors = SparsityTensors.NONE;
     AttentionOptions options = AttentionOptions.DEFAULTS;
     CudaStream stream;
@@ -185,25 +185,25 @@ public final class AttentionRequest {
     private Builder() {}
 
     /** The queries. */
-    public Builder q(Tensor value) {
+    public Builder q(AttentionTensor value) {
       q = value;
       return this;
     }
 
     /** The keys. */
-    public Builder k(Tensor value) {
+    public Builder k(AttentionTensor value) {
       k = value;
       return this;
     }
 
     /** The values. */
-    public Builder v(Tensor value) {
+    public Builder v(AttentionTensor value) {
       v = value;
       return this;
     }
 
     /** The output; it must not overlap an input. */
-    public Builder o(Tensor value) {
+    public Builder o(AttentionTensor value) {
       o = value;
       return this;
     }
@@ -212,7 +212,7 @@ public final class AttentionRequest {
      * Where to write the log-sum-exp: FLOAT32 (batch, headsQ, queries), contiguous; null: not
      * wanted.
      */
-    public Builder lse(Tensor value) {
+    public Builder lse(AttentionTensor value) {
       lse = value;
       return this;
     }
@@ -222,7 +222,7 @@ public final class AttentionRequest {
      * of memory as q; null: all. Values below 0 count as 0, values above the number of keys as that
      * number.
      */
-    public Builder kvLengths(Tensor value) {
+    public Builder kvLengths(AttentionTensor value) {
       kvLengths = value;
       return this;
     }

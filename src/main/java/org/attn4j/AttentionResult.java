@@ -6,7 +6,7 @@ package org.attn4j;
  * @param o the output, contiguous, of q's sizes and type
  * @param lse FLOAT32 (batch, headsQ, queries): ln(sum of exp(scores)), natural log
  */
-public record AttentionResult(Tensor o, Tensor lse) implements AutoCloseable {
+public record AttentionResult(AttentionTensor o, AttentionTensor lse) implements AutoCloseable {
   @Override
   public void close() {
     o.close();

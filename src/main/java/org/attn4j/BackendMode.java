@@ -9,7 +9,8 @@ public enum BackendMode {
   PREFER,
   /**
    * The chosen backend serves, or the call throws {@link UnsupportedAttentionException} with the
-   * reason. With {@link Backend#AUTO} one of the quantised backends (sparge, sage) has to serve.
+   * reason. With {@link SdpaBackend#AUTO} one of the quantised backends (sparge, sage) has to
+   * serve.
    */
   REQUIRE,
   /**

@@ -10,7 +10,7 @@ import java.util.Objects;
  * @param reason one sentence: the kernel that would run, or why the backend doesn't serve
  * @see Attention#explain
  */
-public record BackendVerdict(Backend backend, Outcome outcome, String reason) {
+public record BackendVerdict(SdpaBackend backend, Outcome outcome, String reason) {
 
   /** The three answers of a backend. */
   public enum Outcome {

@@ -1,7 +1,7 @@
 package org.attn4j;
 
 /** A tensor in GPU memory: input and output of the GPU backends. */
-public final class DeviceTensor extends Tensor {
+public final class DeviceTensor extends AttentionTensor {
   private final DeviceMemory memory;
 
   private DeviceTensor(

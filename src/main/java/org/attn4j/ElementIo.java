@@ -12,8 +12,8 @@ record ElementIo(ByteBuffer buffer, DType dtype) {
 
   float read(int position) {
     return switch (dtype) {
-      case FLOAT16 -> Float16.toFloat(buffer.getShort(position));
-      case BFLOAT16 -> BFloat16.toFloat(buffer.getShort(position));
+      case FLOAT16 -> Float16Bits.toFloat(buffer.getShort(position));
+      case BFLOAT16 -> BFloat16Bits.toFloat(buffer.getShort(position));
       case FLOAT32 -> buffer.getFloat(position);
       case INT32 -> buffer.getInt(position);
       case INT8 -> buffer.get(position);
@@ -22,8 +22,8 @@ record ElementIo(ByteBuffer buffer, DType dtype) {
 
   void write(int position, float value) {
     switch (dtype) {
-      case FLOAT16 -> buffer.putShort(position, Float16.fromFloat(value));
-      case BFLOAT16 -> buffer.putShort(position, BFloat16.fromFloat(value));
+      case FLOAT16 -> buffer.putShort(position, Float16Bits.fromFloat(value));
+      case BFLOAT16 -> buffer.putShort(position, BFloat16Bits.fromFloat(value));
       case FLOAT32 -> buffer.putFloat(position, value);
       case INT32 -> buffer.putInt(position, (int) Math.rint(value));
       case INT8 -> buffer.put(position, (byte) Math.rint(value));
@@ -38,12 +38,12 @@ record ElementIo(ByteBuffer buffer, DType dtype) {
     switch (dtype) {
       case FLOAT16 -> {
         for (int i = 0; i < count; i++) {
-          target[i] = Float16.toFloat(buffer.getShort(position + i * step));
+          target[i] = Float16Bits.toFloat(buffer.getShort(position + i * step));
         }
       }
       case BFLOAT16 -> {
         for (int i = 0; i < count; i++) {
-          target[i] = BFloat16.toFloat(buffer.getShort(position + i * step));
+          target[i] = BFloat16Bits.toFloat(buffer.getShort(position + i * step));
         }
       }
       default -> {

@@ -4,7 +4,7 @@ package org.attn4j;
  * A tensor in host memory: input and output of the CPU backend, source and target of copies to a
  * GPU.
  */
-public final class HostTensor extends Tensor {
+public final class HostTensor extends AttentionTensor {
   private final HostMemory memory;
 
   private HostTensor(

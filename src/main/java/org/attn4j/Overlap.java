@@ -14,7 +14,7 @@ final class Overlap {
    * left out.
    */
   private record Box(long start, long[] sizes, long[] strides, long width) {
-    static Box of(Tensor tensor) {
+    static Box of(AttentionTensor tensor) {
       TensorShape shape = tensor.shape();
       long width = tensor.dtype().byteSize();
       long[] sizes = new long[shape.rank()];
@@ -56,7 +56,7 @@ final class Overlap {
 
   private Overlap() {}
 
-  static boolean possible(Tensor a, Tensor b) {
+  static boolean possible(AttentionTensor a, AttentionTensor b) {
     boolean empty = a.shape().elements() == 0 || b.shape().elements() == 0;
     if (empty || a.isDevice() != b.isDevice()) {
       return false;
@@ -71,12 +71,12 @@ final class Overlap {
   }
 
   /** The first byte that the tensor touches. */
-  private static long first(Tensor tensor) {
+  private static long first(AttentionTensor tensor) {
     return address(tensor) + tensor.shape().minOffset() * tensor.dtype().byteSize();
   }
 
   /** Behind the last byte that the tensor touches. */
-  private static long last(Tensor tensor) {
+  private static long last(AttentionTensor tensor) {
     return address(tensor) + (tensor.shape().maxOffset() + 1) * tensor.dtype().byteSize();
   }
 
@@ -84,7 +84,7 @@ final class Overlap {
    * On the device the address of the first element; on the host its place in the memory that both
    * share.
    */
-  private static long address(Tensor tensor) {
+  private static long address(AttentionTensor tensor) {
     return tensor instanceof DeviceTensor device ? device.address() : tensor.byteOffset();
   }
 

@@ -29,7 +29,7 @@ final class RequestValidation {
     return dims;
   }
 
-  private static void checkTensor(Tensor tensor, String name, Tensor q) {
+  private static void checkTensor(AttentionTensor tensor, String name, AttentionTensor q) {
     if (tensor == null) {
       throw invalid(name + " is null; a tensor of rank 4 is needed");
     }
@@ -53,7 +53,7 @@ final class RequestValidation {
     }
   }
 
-  private static void checkPlace(Tensor tensor, String name, Tensor q) {
+  private static void checkPlace(AttentionTensor tensor, String name, AttentionTensor q) {
     if (tensor.isClosed()) {
       throw new ClosedTensorException(name + " is closed; an open tensor is needed");
     }
@@ -79,7 +79,7 @@ final class RequestValidation {
     }
   }
 
-  private static void checkDeviceStrides(Tensor tensor, String name) {
+  private static void checkDeviceStrides(AttentionTensor tensor, String name) {
     if (tensor.size(3) > 1 && tensor.stride(3) != 1) {
       throw invalid(
           name
@@ -132,7 +132,7 @@ final class RequestValidation {
   }
 
   private static void checkOutput(AttentionRequest.Builder request) {
-    Tensor o = request.o;
+    AttentionTensor o = request.o;
     for (int i = 0; i < 4; i++) {
       if (o.size(i) > 1 && o.stride(i) == 0) {
         throw invalid("o.stride[" + i + "] is 0; the output's elements must not share memory");
@@ -154,7 +154,7 @@ final class RequestValidation {
   }
 
   private static void checkLse(AttentionRequest.Builder request, AttentionDims dims) {
-    Tensor lse = request.lse;
+    AttentionTensor lse = request.lse;
     if (lse == null) {
       return;
     }
@@ -189,7 +189,7 @@ final class RequestValidation {
   }
 
   private static void checkKvLengths(AttentionRequest.Builder request, AttentionDims dims) {
-    Tensor lengths = request.kvLengths;
+    AttentionTensor lengths = request.kvLengths;
     if (lengths == null) {
       return;
     }
@@ -236,7 +236,7 @@ final class RequestValidation {
     }
   }
 
-  static void checkWorkspace(DeviceMemory workspace, Tensor queries) {
+  static void checkWorkspace(DeviceMemory workspace, AttentionTensor queries) {
     if (workspace == null) {
       return;
     }
@@ -258,11 +258,11 @@ final class RequestValidation {
         name + " is set and q is host memory; host tensors take neither stream nor workspace");
   }
 
-  private static String kind(Tensor tensor) {
+  private static String kind(AttentionTensor tensor) {
     return tensor.isDevice() ? "device" : "host";
   }
 
-  private static String sizes(Tensor tensor) {
+  private static String sizes(AttentionTensor tensor) {
     return Arrays.toString(tensor.shape().sizes());
   }
 

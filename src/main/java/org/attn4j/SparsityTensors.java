@@ -77,7 +77,7 @@ public final class SparsityTensors {
   }
 
   /** Throws if a tensor is closed, of another type, on another device or too small. */
-  void check(Tensor q, AttentionDims dims, SparsityOptions options) {
+  void check(AttentionTensor q, AttentionDims dims, SparsityOptions options) {
     checkPerHead(simthreshd1, "simthreshd1", q, dims);
     checkPerHead(cdfthreshd, "cdfthreshd", q, dims);
     checkPerHead(topk, "topk", q, dims);
@@ -125,7 +125,8 @@ public final class SparsityTensors {
     }
   }
 
-  private static void checkPerHead(DeviceTensor tensor, String name, Tensor q, AttentionDims dims) {
+  private static void checkPerHead(
+      DeviceTensor tensor, String name, AttentionTensor q, AttentionDims dims) {
     if (tensor == null) {
       return;
     }
@@ -138,7 +139,8 @@ public final class SparsityTensors {
   }
 
   // The number of blocks depends on the kernel: the backend checks it.
-  private static void checkMap(DeviceTensor tensor, String name, Tensor q, AttentionDims dims) {
+  private static void checkMap(
+      DeviceTensor tensor, String name, AttentionTensor q, AttentionDims dims) {
     if (tensor == null) {
       return;
     }
@@ -159,7 +161,7 @@ public final class SparsityTensors {
             + ", queryBlocks, keyBlocks] of Attention.blockGrid is accepted");
   }
 
-  private static void check(DeviceTensor tensor, String name, Tensor q) {
+  private static void check(DeviceTensor tensor, String name, AttentionTensor q) {
     if (!(q instanceof DeviceTensor there) || there.device() != tensor.device()) {
       throw new InvalidAttentionArgumentException(
           name

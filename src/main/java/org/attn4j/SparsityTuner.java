@@ -63,10 +63,11 @@ public final class SparsityTuner {
       AttentionOptions.Builder options = request.options().toBuilder().mode(BackendMode.REQUIRE);
       Attention.sdpa(
           copy(request, o)
-              .options(options.backend(Backend.EXACT).sparsity(SparsityOptions.DEFAULTS).build())
+              .options(
+                  options.backend(SdpaBackend.EXACT).sparsity(SparsityOptions.DEFAULTS).build())
               .build());
       float[] exact = o.toFloatArray(request.stream());
-      AttentionOptions sparse = options.backend(Backend.SPARGE).build();
+      AttentionOptions sparse = options.backend(SdpaBackend.SPARGE).build();
       return search(
           heads,
           budget,

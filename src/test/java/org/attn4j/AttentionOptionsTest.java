@@ -21,7 +21,7 @@ public class AttentionOptionsTest {
     assertTrue(options.smoothK());
     assertEquals(options.sageKernel(), SageKernel.AUTO);
     assertEquals(options.sparsity(), SparsityOptions.DEFAULTS);
-    assertEquals(options.backend(), Backend.AUTO);
+    assertEquals(options.backend(), SdpaBackend.AUTO);
     assertEquals(options.mode(), BackendMode.PREFER);
   }
 
@@ -37,7 +37,7 @@ public class AttentionOptionsTest {
             .smoothK(false)
             .sageKernel(SageKernel.QK_INT8_PV_FP16)
             .sparsity(SparsityOptions.byTopk(0.5f))
-            .backend(Backend.SAGE)
+            .backend(SdpaBackend.SAGE)
             .mode(BackendMode.REQUIRE)
             .build();
     assertEquals(options.toBuilder().build(), options);
@@ -65,7 +65,8 @@ public class AttentionOptionsTest {
         "smScale is Infinity; a finite number is accepted");
     assertEquals(
         message(
-            () -> AttentionOptions.builder().backend(Backend.SAGE).mode(BackendMode.OFF).build()),
+            () ->
+                AttentionOptions.builder().backend(SdpaBackend.SAGE).mode(BackendMode.OFF).build()),
         "mode is OFF, which switches the quantised backends off, and backend is SAGE; with OFF one"
             + " of AUTO, EXACT, PYTORCH, CPU is accepted");
   }

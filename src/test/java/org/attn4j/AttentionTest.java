@@ -24,7 +24,7 @@ public class AttentionTest {
     assertEquals(Attention.workspaceSize(request), 0);
     Attention.sdpa(request);
     Attention.sdpa(request);
-    try (Tensor fresh = Attention.sdpa(q, k, v, AttentionOptions.DEFAULTS);
+    try (AttentionTensor fresh = Attention.sdpa(q, k, v, AttentionOptions.DEFAULTS);
         AttentionResult both = Attention.sdpaWithLse(q, k, v, AttentionOptions.DEFAULTS)) {
       assertEquals(((HostTensor) fresh).toFloatArray(), o.toFloatArray());
       assertEquals(((HostTensor) both.o()).toFloatArray(), o.toFloatArray());
@@ -51,7 +51,12 @@ public class AttentionTest {
     List<BackendVerdict> verdicts = Attention.explain(request);
     assertEquals(
         verdicts.stream().map(BackendVerdict::backend).toList(),
-        List.of(Backend.SPARGE, Backend.SAGE, Backend.EXACT, Backend.PYTORCH, Backend.CPU));
+        List.of(
+            SdpaBackend.SPARGE,
+            SdpaBackend.SAGE,
+            SdpaBackend.EXACT,
+            SdpaBackend.PYTORCH,
+            SdpaBackend.CPU));
     assertEquals(
         verdicts.get(1).toString(), "sage REFUSES: q is host memory; device memory is accepted");
     assertSame(verdicts.get(4).outcome(), Outcome.SERVES);
@@ -60,7 +65,7 @@ public class AttentionTest {
   @Test
   public void requiredGpuBackendRefusesHostTensors() {
     AttentionOptions required =
-        AttentionOptions.builder().backend(Backend.EXACT).mode(BackendMode.REQUIRE).build();
+        AttentionOptions.builder().backend(SdpaBackend.EXACT).mode(BackendMode.REQUIRE).build();
     UnsupportedAttentionException refusal =
         expectThrows(UnsupportedAttentionException.class, () -> Attention.sdpa(q, k, v, required));
     assertEquals(
@@ -75,7 +80,7 @@ public class AttentionTest {
     DeviceTensor tensor = DeviceTensor.wrap(0, 4096, DType.FLOAT16, shape);
     DeviceTensor o = DeviceTensor.wrap(0, 8192, DType.FLOAT16, shape);
     AttentionOptions cpu =
-        AttentionOptions.builder().backend(Backend.CPU).mode(BackendMode.REQUIRE).build();
+        AttentionOptions.builder().backend(SdpaBackend.CPU).mode(BackendMode.REQUIRE).build();
     AttentionRequest request =
         AttentionRequest.builder().q(tensor).k(tensor).v(tensor).o(o).options(cpu).build();
     assertEquals(

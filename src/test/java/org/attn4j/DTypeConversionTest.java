@@ -31,7 +31,7 @@ public class DTypeConversionTest {
   @Test
   public void everyFloat16HasTheValueOfItsDefinition() {
     for (int bits = 0; bits < 65536; bits++) {
-      float value = Float16.toFloat((short) bits);
+      float value = Float16Bits.toFloat((short) bits);
       if ((bits >> MANTISSA & 31) < 31) {
         assertEquals((double) value, definition(bits), 0.0, "bits " + bits);
         assertEquals(Float.floatToRawIntBits(value) < 0, bits >= 0x8000, "sign of " + bits);
@@ -45,12 +45,12 @@ public class DTypeConversionTest {
 
   @Test
   public void everyFloat16SurvivesTheRoundTrip() {
-    roundTrip(Float16::toFloat, Float16::fromFloat, 0x7c00);
+    roundTrip(Float16Bits::toFloat, Float16Bits::fromFloat, 0x7c00);
   }
 
   @Test
   public void everyBFloat16SurvivesTheRoundTrip() {
-    roundTrip(BFloat16::toFloat, BFloat16::fromFloat, 0x7f80);
+    roundTrip(BFloat16Bits::toFloat, BFloat16Bits::fromFloat, 0x7f80);
   }
 
   private static void roundTrip(ToFloat toFloat, FromFloat fromFloat, int infinity) {
@@ -67,13 +67,14 @@ public class DTypeConversionTest {
 
   @Test
   public void float16RoundsToNearestEven() {
-    rounding(Float16::toFloat, Float16::fromFloat, 0x7c00, 65520f);
+    rounding(Float16Bits::toFloat, Float16Bits::fromFloat, 0x7c00, 65520f);
   }
 
   @Test
   public void bfloat16RoundsToNearestEven() {
     // The largest bfloat16 plus half a unit.
-    rounding(BFloat16::toFloat, BFloat16::fromFloat, 0x7f80, Float.intBitsToFloat(0x7f7f8000));
+    rounding(
+        BFloat16Bits::toFloat, BFloat16Bits::fromFloat, 0x7f80, Float.intBitsToFloat(0x7f7f8000));
   }
 
   /** At the middle of each two neighbours, and one float below and above it, of both signs. */
@@ -99,10 +100,12 @@ public class DTypeConversionTest {
 
   @Test
   public void infinityAndHugeValues() {
-    assertEquals(Float16.fromFloat(Float.POSITIVE_INFINITY), (short) 0x7c00);
-    assertEquals(Float16.fromFloat(-Float.MAX_VALUE), (short) 0xfc00);
-    assertEquals(BFloat16.fromFloat(Float.NEGATIVE_INFINITY), (short) 0xff80);
-    assertTrue(Float.isNaN(Float16.toFloat(Float16.fromFloat(Float.NaN))));
-    assertTrue(Float.isNaN(BFloat16.toFloat(BFloat16.fromFloat(Float.intBitsToFloat(0x7f800001)))));
+    assertEquals(Float16Bits.fromFloat(Float.POSITIVE_INFINITY), (short) 0x7c00);
+    assertEquals(Float16Bits.fromFloat(-Float.MAX_VALUE), (short) 0xfc00);
+    assertEquals(BFloat16Bits.fromFloat(Float.NEGATIVE_INFINITY), (short) 0xff80);
+    assertTrue(Float.isNaN(Float16Bits.toFloat(Float16Bits.fromFloat(Float.NaN))));
+    assertTrue(
+        Float.isNaN(
+            BFloat16Bits.toFloat(BFloat16Bits.fromFloat(Float.intBitsToFloat(0x7f800001)))));
   }
 }

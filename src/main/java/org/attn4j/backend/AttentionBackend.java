@@ -1,13 +1,13 @@
 package org.attn4j.backend;
 
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendInfo;
+import org.attn4j.SdpaBackend;
 
 /** One place of the chain. A backend serves a request exactly as it is, or says why not. */
 interface AttentionBackend {
   /** Which backend this is. */
-  Backend name();
+  SdpaBackend name();
 
   /** Whether this process can use the backend at all. Never throws. */
   BackendInfo info();

@@ -10,17 +10,17 @@ import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendInfo;
 import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
 import org.attn4j.BackendVerdict.Outcome;
 import org.attn4j.BlockGrid;
+import org.attn4j.SdpaBackend;
 import org.attn4j.UnsupportedAttentionException;
 
 /**
  * The chain sparge, sage, exact, pytorch, cpu: the first backend that supports a request runs it.
- * {@link Backend} gives the order. Internal: programs call {@link org.attn4j.Attention}.
+ * {@link SdpaBackend} gives the order. Internal: programs call {@link org.attn4j.Attention}.
  */
 public final class BackendChain {
   // Reasons name sizes, so that a program of many shapes has many of them; a log that nobody can
@@ -32,12 +32,12 @@ public final class BackendChain {
       "the request has a block mask or asks for a report of blocks";
 
   private final Settings settings;
-  private final Map<Backend, AttentionBackend> backends = new EnumMap<>(Backend.class);
+  private final Map<SdpaBackend, AttentionBackend> backends = new EnumMap<>(SdpaBackend.class);
   private final System.Logger logger;
   // Written under this object's monitor; a stale read costs one needless look under it.
-  private final boolean[] announced = new boolean[Backend.values().length];
+  private final boolean[] announced = new boolean[SdpaBackend.values().length];
   // Read without a lock, as each call that falls back asks; written under this object's monitor.
-  private final Map<Backend, Set<String>> loggedReasons = new EnumMap<>(Backend.class);
+  private final Map<SdpaBackend, Set<String>> loggedReasons = new EnumMap<>(SdpaBackend.class);
   private int logged; // guarded by this
 
   BackendChain(Settings settings, List<AttentionBackend> backends, System.Logger logger) {
@@ -46,7 +46,7 @@ public final class BackendChain {
     for (AttentionBackend backend : backends) {
       this.backends.put(backend.name(), backend);
     }
-    for (Backend backend : Backend.values()) {
+    for (SdpaBackend backend : SdpaBackend.values()) {
       loggedReasons.put(backend, ConcurrentHashMap.newKeySet());
     }
   }
@@ -79,7 +79,7 @@ public final class BackendChain {
    *
    * @param what one sentence: what the caller runs
    */
-  public BackendChain withCaller(Backend name, String what) {
+  public BackendChain withCaller(SdpaBackend name, String what) {
     List<AttentionBackend> all = new ArrayList<>(backends.values());
     all.add(new CallerBackend(name, what));
     return new BackendChain(settings, all, logger);
@@ -100,7 +100,7 @@ public final class BackendChain {
   }
 
   /** Logs the first use of a backend. Only a caller that runs a backend itself needs this. */
-  public void served(Backend backend) {
+  public void served(SdpaBackend backend) {
     if (!announced[backend.ordinal()]) {
       announce(backend);
     }
@@ -138,7 +138,7 @@ public final class BackendChain {
 
   private Plan plan(AttentionOptions options, Function<AttentionBackend, Support> question) {
     List<BackendVerdict> verdicts = new ArrayList<>();
-    for (Backend name : order(options)) {
+    for (SdpaBackend name : order(options)) {
       AttentionBackend backend = backends.get(name);
       Support support = backend == null ? Support.refused(absent(name)) : ask(backend, question);
       if (support.supported()) {
@@ -168,10 +168,10 @@ public final class BackendChain {
 
   private List<BackendVerdict> explain(
       AttentionOptions options, Function<AttentionBackend, Support> question) {
-    List<Backend> asked = order(options);
+    List<SdpaBackend> asked = order(options);
     List<BackendVerdict> verdicts = new ArrayList<>();
-    for (Backend name : Backend.values()) {
-      if (name == Backend.AUTO) {
+    for (SdpaBackend name : SdpaBackend.values()) {
+      if (name == SdpaBackend.AUTO) {
         continue;
       }
       AttentionBackend backend = backends.get(name);
@@ -198,12 +198,12 @@ public final class BackendChain {
     return backends.values().stream().map(AttentionBackend::info).toList();
   }
 
-  private static String absent(Backend name) {
+  private static String absent(SdpaBackend name) {
     return "this version of attn4j has no " + name.id() + " backend";
   }
 
   private Support ask(AttentionBackend backend, Function<AttentionBackend, Support> question) {
-    boolean quantised = backend.name() == Backend.SAGE || backend.name() == Backend.SPARGE;
+    boolean quantised = backend.name() == SdpaBackend.SAGE || backend.name() == SdpaBackend.SPARGE;
     if (quantised && settings.quantisedDisabled()) {
       return Support.refused(Settings.DISABLE_VARIABLE + "=1 switches it off");
     }
@@ -211,7 +211,7 @@ public final class BackendChain {
   }
 
   private static Support supports(AttentionBackend backend, AttentionRequest request) {
-    if (backend.name() != Backend.SPARGE && request.sparsityTensors().needSparge()) {
+    if (backend.name() != SdpaBackend.SPARGE && request.sparsityTensors().needSparge()) {
       // Leaving blocks out is a permission, so dense attention is a valid answer to thresholds. A
       // mask is an order, and nobody else can report the blocks computed.
       return Support.refused(NEEDS_SPARGE);
@@ -228,7 +228,7 @@ public final class BackendChain {
               + "; SpargeAttn serves FLOAT16 and BFLOAT16 in device memory",
           List.of());
     }
-    BackendInfo sparge = backends.get(Backend.SPARGE).info();
+    BackendInfo sparge = backends.get(SdpaBackend.SPARGE).info();
     if (!sparge.ready()) {
       throw new UnsupportedAttentionException(sparge.reason(), List.of());
     }
@@ -236,45 +236,45 @@ public final class BackendChain {
   }
 
   /** The backend that the options name, or the system property if they leave it open. */
-  public Backend chosen(AttentionOptions options) {
-    Backend chosen = options.backend();
-    return chosen == Backend.AUTO ? settings.backend() : chosen;
+  public SdpaBackend chosen(AttentionOptions options) {
+    SdpaBackend chosen = options.backend();
+    return chosen == SdpaBackend.AUTO ? settings.backend() : chosen;
   }
 
   /**
    * The backends to ask, best first. Those that this version lacks are asked only if they were
    * chosen.
    */
-  private List<Backend> order(AttentionOptions options) {
-    Backend chosen = chosen(options);
+  private List<SdpaBackend> order(AttentionOptions options) {
+    SdpaBackend chosen = chosen(options);
     BackendMode mode = options.mode();
-    List<Backend> order = new ArrayList<>();
-    for (Backend name : Backend.values()) {
+    List<SdpaBackend> order = new ArrayList<>();
+    for (SdpaBackend name : SdpaBackend.values()) {
       boolean present = backends.containsKey(name);
-      if (name != Backend.AUTO && (present || name == chosen) && asked(name, chosen, mode)) {
+      if (name != SdpaBackend.AUTO && (present || name == chosen) && asked(name, chosen, mode)) {
         order.add(name);
       }
     }
     return order;
   }
 
-  private static boolean asked(Backend name, Backend chosen, BackendMode mode) {
-    boolean quantised = name == Backend.SAGE || name == Backend.SPARGE;
+  private static boolean asked(SdpaBackend name, SdpaBackend chosen, BackendMode mode) {
+    boolean quantised = name == SdpaBackend.SAGE || name == SdpaBackend.SPARGE;
     return switch (mode) {
       case PREFER -> name.compareTo(chosen) >= 0;
-      case REQUIRE -> chosen == Backend.AUTO ? quantised : name == chosen;
+      case REQUIRE -> chosen == SdpaBackend.AUTO ? quantised : name == chosen;
       case OFF -> !quantised && name.compareTo(chosen) >= 0;
     };
   }
 
-  private synchronized void announce(Backend backend) {
+  private synchronized void announce(SdpaBackend backend) {
     if (!announced[backend.ordinal()]) {
       announced[backend.ordinal()] = true;
       logger.log(System.Logger.Level.INFO, backend.firstUseMessage());
     }
   }
 
-  private void logFallback(List<BackendVerdict> refusals, Backend serving) {
+  private void logFallback(List<BackendVerdict> refusals, SdpaBackend serving) {
     for (BackendVerdict refusal : refusals) {
       if (!loggedReasons.get(refusal.backend()).contains(refusal.reason())) {
         logOnce(refusal, serving);
@@ -282,7 +282,7 @@ public final class BackendChain {
     }
   }
 
-  private synchronized void logOnce(BackendVerdict refusal, Backend serving) {
+  private synchronized void logOnce(BackendVerdict refusal, SdpaBackend serving) {
     boolean room = logged < MAX_LOGGED_REASONS;
     if (room && loggedReasons.get(refusal.backend()).add(refusal.reason())) {
       logged++;

@@ -1,21 +1,21 @@
 package org.attn4j.backend;
 
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendInfo;
+import org.attn4j.SdpaBackend;
 
 /** The place in the chain of a backend that the caller runs itself, such as PyTorch's SDPA. */
 final class CallerBackend implements AttentionBackend {
-  private final Backend name;
+  private final SdpaBackend name;
   private final String what;
 
-  CallerBackend(Backend name, String what) {
+  CallerBackend(SdpaBackend name, String what) {
     this.name = name;
     this.what = what;
   }
 
   @Override
-  public Backend name() {
+  public SdpaBackend name() {
     return name;
   }
 

@@ -1,14 +1,14 @@
 package org.attn4j.backend;
 
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendInfo;
+import org.attn4j.SdpaBackend;
 
 /** The exact reference on the CPU, for host tensors. */
 final class CpuBackend implements AttentionBackend {
   @Override
-  public Backend name() {
-    return Backend.CPU;
+  public SdpaBackend name() {
+    return SdpaBackend.CPU;
   }
 
   @Override

@@ -1,12 +1,12 @@
 package org.attn4j.backend;
 
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
+import org.attn4j.SdpaBackend;
 
 /** The exact fused kernel on the GPU. */
 final class ExactBackend extends GpuBackend {
   ExactBackend() {
-    super(Backend.EXACT);
+    super(SdpaBackend.EXACT);
   }
 
   @Override

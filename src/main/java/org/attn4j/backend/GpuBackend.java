@@ -1,10 +1,10 @@
 package org.attn4j.backend;
 
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendInfo;
 import org.attn4j.CudaStream;
 import org.attn4j.DeviceMemory;
+import org.attn4j.SdpaBackend;
 import org.attn4j.WorkspaceTooSmallException;
 import org.attn4j.runtime.NativeLibrary;
 
@@ -12,9 +12,9 @@ import org.attn4j.runtime.NativeLibrary;
 abstract class GpuBackend implements AttentionBackend {
   private static final int WORKSPACE_ALIGNMENT = 256;
 
-  private final Backend name;
+  private final SdpaBackend name;
 
-  GpuBackend(Backend name) {
+  GpuBackend(SdpaBackend name) {
     this.name = name;
   }
 
@@ -32,7 +32,7 @@ abstract class GpuBackend implements AttentionBackend {
   abstract NativeKernel kernel(AttentionRequest request);
 
   @Override
-  public final Backend name() {
+  public final SdpaBackend name() {
     return name;
   }
 

@@ -2,6 +2,7 @@ package org.attn4j.backend;
 
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
+import org.attn4j.AttentionTensor;
 import org.attn4j.BlockGrid;
 import org.attn4j.CausalMask;
 import org.attn4j.DType;
@@ -9,7 +10,6 @@ import org.attn4j.DeviceMemory;
 import org.attn4j.DeviceTensor;
 import org.attn4j.SparsityOptions;
 import org.attn4j.SparsityTensors;
-import org.attn4j.Tensor;
 import org.attn4j.TensorLayout;
 import org.attn4j.natives.AttentionParams;
 import org.attn4j.natives.SparsityParams;
@@ -223,7 +223,7 @@ final class NativeAttention {
     sparsity.sparsity(pointer(tensors.sparsity()));
   }
 
-  private void fill(TensorView view, Tensor tensor) {
+  private void fill(TensorView view, AttentionTensor tensor) {
     view.data(pointer(tensor));
     view.dtype(DTYPES[tensor.dtype() == DType.FLOAT16 ? 0 : 1]);
     for (int i = 0; i < 4; i++) {
@@ -232,7 +232,7 @@ final class NativeAttention {
     }
   }
 
-  private Pointer pointer(Tensor tensor) {
+  private Pointer pointer(AttentionTensor tensor) {
     return tensor == null ? null : address.at(((DeviceTensor) tensor).address());
   }
 

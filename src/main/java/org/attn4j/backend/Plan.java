@@ -1,6 +1,6 @@
 package org.attn4j.backend;
 
-import org.attn4j.Backend;
+import org.attn4j.SdpaBackend;
 
 /**
  * Which backend serves a request, and the scratch memory that it needs. Found once per request.
@@ -16,7 +16,7 @@ public final class Plan {
   }
 
   /** The backend that serves. */
-  public Backend backend() {
+  public SdpaBackend backend() {
     return backend.name();
   }
 

@@ -1,15 +1,15 @@
 package org.attn4j.backend;
 
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendInfo;
+import org.attn4j.SdpaBackend;
 
 /** SageAttention on the GPU. */
 final class SageBackend extends GpuBackend {
   private final Settings settings;
 
   SageBackend(Settings settings) {
-    super(Backend.SAGE);
+    super(SdpaBackend.SAGE);
     this.settings = settings;
   }
 

@@ -4,8 +4,8 @@ import java.util.Arrays;
 import java.util.Locale;
 import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
-import org.attn4j.Backend;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
 
 /**
@@ -15,7 +15,7 @@ import org.attn4j.SparsityOptions;
  * @param quantisedDisabled {@code LD_DISABLE_SAGE_ATTENTION=1} in the environment: sparge and sage
  *     serve nothing
  */
-public record Settings(Backend backend, boolean quantisedDisabled) {
+public record Settings(SdpaBackend backend, boolean quantisedDisabled) {
   /** The system property that chooses a backend for requests that don't. */
   public static final String BACKEND_PROPERTY = "org.attn4j.backend";
 
@@ -77,18 +77,18 @@ public record Settings(Backend backend, boolean quantisedDisabled) {
     return new Settings(parseBackend(backend), parseDisabled(disabled));
   }
 
-  private static Backend parseBackend(String value) {
+  private static SdpaBackend parseBackend(String value) {
     if (value == null || value.isBlank()) {
-      return Backend.AUTO;
+      return SdpaBackend.AUTO;
     }
     String wanted = value.trim().toLowerCase(Locale.ROOT);
-    for (Backend backend : Backend.values()) {
+    for (SdpaBackend backend : SdpaBackend.values()) {
       if (backend.id().equals(wanted)) {
         return backend;
       }
     }
     String known =
-        Arrays.stream(Backend.values()).map(Backend::id).collect(Collectors.joining(", "));
+        Arrays.stream(SdpaBackend.values()).map(SdpaBackend::id).collect(Collectors.joining(", "));
     throw new InvalidAttentionArgumentException(
         "the system property "
             + BACKEND_PROPERTY

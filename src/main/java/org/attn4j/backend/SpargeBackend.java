@@ -1,10 +1,10 @@
 package org.attn4j.backend;
 
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendInfo;
 import org.attn4j.BlockGrid;
 import org.attn4j.DeviceTensor;
+import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions.Selection;
 
 /** SpargeAttn on the GPU. */
@@ -12,7 +12,7 @@ final class SpargeBackend extends GpuBackend {
   private final Settings settings;
 
   SpargeBackend(Settings settings) {
-    super(Backend.SPARGE);
+    super(SdpaBackend.SPARGE);
     this.settings = settings;
   }
 
@@ -66,8 +66,8 @@ final class SpargeBackend extends GpuBackend {
 
   /** Whether the caller wants sparse attention whatever it costs. */
   private boolean askedFor(AttentionRequest request) {
-    Backend chosen = request.options().backend();
-    return (chosen == Backend.AUTO ? settings.backend() : chosen) == Backend.SPARGE
+    SdpaBackend chosen = request.options().backend();
+    return (chosen == SdpaBackend.AUTO ? settings.backend() : chosen) == SdpaBackend.SPARGE
         || request.sparsityTensors().needSparge();
   }
 

@@ -10,7 +10,6 @@ import java.util.Map;
 import java.util.ResourceBundle;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendInfo;
 import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
@@ -20,6 +19,7 @@ import org.attn4j.DeviceMemory;
 import org.attn4j.DeviceTensor;
 import org.attn4j.HostTensor;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
 import org.attn4j.SparsityTensors;
 import org.attn4j.TensorShape;
@@ -33,10 +33,10 @@ import org.testng.annotations.Test;
  * no.
  */
 public class BackendChainTest {
-  private static final Settings NO_SETTINGS = new Settings(Backend.AUTO, false);
+  private static final Settings NO_SETTINGS = new Settings(SdpaBackend.AUTO, false);
 
   private final List<String> log = new ArrayList<>();
-  private final List<Backend> ran = new ArrayList<>();
+  private final List<SdpaBackend> ran = new ArrayList<>();
 
   private final System.Logger logger =
       new System.Logger() {
@@ -62,16 +62,16 @@ public class BackendChainTest {
       };
 
   private final class Fake implements AttentionBackend {
-    private final Backend name;
+    private final SdpaBackend name;
     private String refusal;
 
-    Fake(Backend name, String refusal) {
+    Fake(SdpaBackend name, String refusal) {
       this.name = name;
       this.refusal = refusal;
     }
 
     @Override
-    public Backend name() {
+    public SdpaBackend name() {
       return name;
     }
 
@@ -92,10 +92,10 @@ public class BackendChainTest {
     }
   }
 
-  private final Fake sparge = new Fake(Backend.SPARGE, null);
-  private final Fake sage = new Fake(Backend.SAGE, null);
-  private final Fake exact = new Fake(Backend.EXACT, null);
-  private final Fake cpu = new Fake(Backend.CPU, null);
+  private final Fake sparge = new Fake(SdpaBackend.SPARGE, null);
+  private final Fake sage = new Fake(SdpaBackend.SAGE, null);
+  private final Fake exact = new Fake(SdpaBackend.EXACT, null);
+  private final Fake cpu = new Fake(SdpaBackend.CPU, null);
 
   @BeforeMethod
   public void reset() {
@@ -112,7 +112,7 @@ public class BackendChainTest {
     return new BackendChain(settings, List.of(cpu, exact, sparge, sage), logger);
   }
 
-  private static AttentionRequest request(Backend backend, BackendMode mode) {
+  private static AttentionRequest request(SdpaBackend backend, BackendMode mode) {
     HostTensor tensor = HostTensor.allocate(DType.FLOAT32, 1, 1, 1, 1);
     return AttentionRequest.builder()
         .q(tensor)
@@ -124,37 +124,37 @@ public class BackendChainTest {
   }
 
   private static AttentionRequest auto() {
-    return request(Backend.AUTO, BackendMode.PREFER);
+    return request(SdpaBackend.AUTO, BackendMode.PREFER);
   }
 
   @DataProvider
   public Object[][] choices() {
     return new Object[][] {
       // chosen, mode, which backends refuse, which serves (null: none)
-      {Backend.AUTO, BackendMode.PREFER, "", Backend.SPARGE},
-      {Backend.AUTO, BackendMode.PREFER, "sparge", Backend.SAGE},
-      {Backend.AUTO, BackendMode.PREFER, "sparge sage", Backend.EXACT},
-      {Backend.AUTO, BackendMode.PREFER, "sparge sage exact", Backend.CPU},
-      {Backend.AUTO, BackendMode.PREFER, "sparge sage exact cpu", null},
-      {Backend.SAGE, BackendMode.PREFER, "", Backend.SAGE},
-      {Backend.SAGE, BackendMode.PREFER, "sage", Backend.EXACT},
-      {Backend.EXACT, BackendMode.PREFER, "exact", Backend.CPU},
-      {Backend.PYTORCH, BackendMode.PREFER, "", Backend.CPU},
-      {Backend.CPU, BackendMode.PREFER, "cpu", null},
-      {Backend.SAGE, BackendMode.REQUIRE, "", Backend.SAGE},
-      {Backend.SAGE, BackendMode.REQUIRE, "sage", null},
-      {Backend.PYTORCH, BackendMode.REQUIRE, "", null},
-      {Backend.AUTO, BackendMode.REQUIRE, "sparge", Backend.SAGE},
-      {Backend.AUTO, BackendMode.REQUIRE, "sparge sage", null},
-      {Backend.AUTO, BackendMode.OFF, "", Backend.EXACT},
-      {Backend.AUTO, BackendMode.OFF, "exact", Backend.CPU},
-      {Backend.CPU, BackendMode.OFF, "", Backend.CPU},
+      {SdpaBackend.AUTO, BackendMode.PREFER, "", SdpaBackend.SPARGE},
+      {SdpaBackend.AUTO, BackendMode.PREFER, "sparge", SdpaBackend.SAGE},
+      {SdpaBackend.AUTO, BackendMode.PREFER, "sparge sage", SdpaBackend.EXACT},
+      {SdpaBackend.AUTO, BackendMode.PREFER, "sparge sage exact", SdpaBackend.CPU},
+      {SdpaBackend.AUTO, BackendMode.PREFER, "sparge sage exact cpu", null},
+      {SdpaBackend.SAGE, BackendMode.PREFER, "", SdpaBackend.SAGE},
+      {SdpaBackend.SAGE, BackendMode.PREFER, "sage", SdpaBackend.EXACT},
+      {SdpaBackend.EXACT, BackendMode.PREFER, "exact", SdpaBackend.CPU},
+      {SdpaBackend.PYTORCH, BackendMode.PREFER, "", SdpaBackend.CPU},
+      {SdpaBackend.CPU, BackendMode.PREFER, "cpu", null},
+      {SdpaBackend.SAGE, BackendMode.REQUIRE, "", SdpaBackend.SAGE},
+      {SdpaBackend.SAGE, BackendMode.REQUIRE, "sage", null},
+      {SdpaBackend.PYTORCH, BackendMode.REQUIRE, "", null},
+      {SdpaBackend.AUTO, BackendMode.REQUIRE, "sparge", SdpaBackend.SAGE},
+      {SdpaBackend.AUTO, BackendMode.REQUIRE, "sparge sage", null},
+      {SdpaBackend.AUTO, BackendMode.OFF, "", SdpaBackend.EXACT},
+      {SdpaBackend.AUTO, BackendMode.OFF, "exact", SdpaBackend.CPU},
+      {SdpaBackend.CPU, BackendMode.OFF, "", SdpaBackend.CPU},
     };
   }
 
   @Test(dataProvider = "choices")
   public void firstBackendThatSupportsServes(
-      Backend chosen, BackendMode mode, String refusing, Backend expected) {
+      SdpaBackend chosen, BackendMode mode, String refusing, SdpaBackend expected) {
     for (Fake backend : List.of(sparge, sage, exact, cpu)) {
       backend.refusal = List.of(refusing.split(" ")).contains(backend.name.id()) ? "no" : null;
     }
@@ -176,31 +176,32 @@ public class BackendChainTest {
     UnsupportedAttentionException refusal =
         expectThrows(
             UnsupportedAttentionException.class,
-            () -> chain(NO_SETTINGS).run(request(Backend.AUTO, BackendMode.REQUIRE), null));
+            () -> chain(NO_SETTINGS).run(request(SdpaBackend.AUTO, BackendMode.REQUIRE), null));
     assertEquals(refusal.getMessage(), "no backend serves the request: sparge: a; b; sage: c; d");
     assertEquals(
         refusal.verdicts(),
         List.of(
-            new BackendVerdict(Backend.SPARGE, Outcome.REFUSES, "a; b"),
-            new BackendVerdict(Backend.SAGE, Outcome.REFUSES, "c; d")));
+            new BackendVerdict(SdpaBackend.SPARGE, Outcome.REFUSES, "a; b"),
+            new BackendVerdict(SdpaBackend.SAGE, Outcome.REFUSES, "c; d")));
   }
 
   @Test
   public void systemPropertyReplacesAutoButNotAChoice() {
     BackendChain chain = chain(Settings.of("exact", null));
-    assertSame(chain.run(auto(), null).backend(), Backend.EXACT);
-    assertSame(chain.run(request(Backend.SAGE, BackendMode.PREFER), null).backend(), Backend.SAGE);
-    assertSame(chain(Settings.of("cpu", null)).run(auto(), null).backend(), Backend.CPU);
+    assertSame(chain.run(auto(), null).backend(), SdpaBackend.EXACT);
+    assertSame(
+        chain.run(request(SdpaBackend.SAGE, BackendMode.PREFER), null).backend(), SdpaBackend.SAGE);
+    assertSame(chain(Settings.of("cpu", null)).run(auto(), null).backend(), SdpaBackend.CPU);
   }
 
   @Test
   public void environmentSwitchesTheQuantisedBackendsOff() {
     BackendChain chain = chain(Settings.of(null, "1"));
-    assertSame(chain.run(auto(), null).backend(), Backend.EXACT);
+    assertSame(chain.run(auto(), null).backend(), SdpaBackend.EXACT);
     UnsupportedAttentionException refusal =
         expectThrows(
             UnsupportedAttentionException.class,
-            () -> chain.run(request(Backend.SAGE, BackendMode.REQUIRE), null));
+            () -> chain.run(request(SdpaBackend.SAGE, BackendMode.REQUIRE), null));
     assertEquals(
         refusal.getMessage(),
         "no backend serves the request: sage: LD_DISABLE_SAGE_ATTENTION=1 switches it off");
@@ -219,7 +220,7 @@ public class BackendChainTest {
     AttentionRequest.Builder request = AttentionRequest.builder().q(q).k(q).v(q).o(o);
     sparge.refusal = "no";
     BackendChain chain = chain(NO_SETTINGS);
-    assertSame(chain.plan(request.build()).backend(), Backend.SAGE);
+    assertSame(chain.plan(request.build()).backend(), SdpaBackend.SAGE);
     request.sparsityTensors(SparsityTensors.builder().sparsity(share).build());
     UnsupportedAttentionException refusal =
         expectThrows(UnsupportedAttentionException.class, () -> chain.plan(request.build()));
@@ -227,7 +228,7 @@ public class BackendChainTest {
         refusal.verdicts().get(1).toString(),
         "sage REFUSES: the request has a block mask or asks for a report of blocks");
     sparge.refusal = null;
-    assertSame(chain.plan(request.build()).backend(), Backend.SPARGE);
+    assertSame(chain.plan(request.build()).backend(), SdpaBackend.SPARGE);
   }
 
   @Test
@@ -251,8 +252,8 @@ public class BackendChainTest {
   public void settingsAreReadStrictly() {
     assertEquals(Settings.of(null, null), NO_SETTINGS);
     assertEquals(Settings.of(" AUTO ", "0"), NO_SETTINGS);
-    assertEquals(Settings.of("PyTorch", ""), new Settings(Backend.PYTORCH, false));
-    assertEquals(Settings.of("", "1"), new Settings(Backend.AUTO, true));
+    assertEquals(Settings.of("PyTorch", ""), new Settings(SdpaBackend.PYTORCH, false));
+    assertEquals(Settings.of("", "1"), new Settings(SdpaBackend.AUTO, true));
     assertEquals(
         expectThrows(InvalidAttentionArgumentException.class, () -> Settings.of("saeg", null))
             .getMessage(),
@@ -271,7 +272,7 @@ public class BackendChainTest {
     Plan plan = chain.run(request, null);
     sparge.refusal = "would refuse now";
     assertSame(chain.run(request, plan), plan);
-    assertEquals(ran, List.of(Backend.SPARGE, Backend.SPARGE));
+    assertEquals(ran, List.of(SdpaBackend.SPARGE, SdpaBackend.SPARGE));
   }
 
   @Test
@@ -294,9 +295,9 @@ public class BackendChainTest {
 
   @Test
   public void logLinesOfAllBackends() {
-    assertEquals(Backend.EXACT.firstUseMessage(), "Using fused cross attention");
-    assertEquals(Backend.PYTORCH.firstUseMessage(), "Using pytorch cross attention");
-    assertEquals(Backend.CPU.firstUseMessage(), "Using cpu cross attention");
+    assertEquals(SdpaBackend.EXACT.firstUseMessage(), "Using fused cross attention");
+    assertEquals(SdpaBackend.PYTORCH.firstUseMessage(), "Using pytorch cross attention");
+    assertEquals(SdpaBackend.CPU.firstUseMessage(), "Using cpu cross attention");
   }
 
   @Test
@@ -323,7 +324,7 @@ public class BackendChainTest {
             "cpu SERVES: kernel x"));
     assertEquals(log, List.of());
     assertEquals(ran, List.of());
-    verdicts = chain(NO_SETTINGS).explain(request(Backend.SAGE, BackendMode.REQUIRE));
+    verdicts = chain(NO_SETTINGS).explain(request(SdpaBackend.SAGE, BackendMode.REQUIRE));
     assertEquals(
         verdicts.get(2).toString(),
         "exact NOT_ASKED: mode REQUIRE with backend SAGE doesn't ask it");
@@ -331,26 +332,26 @@ public class BackendChainTest {
 
   @Test
   public void callersBackendHasItsPlaceAndIsRunByTheCaller() {
-    BackendChain chain = chain(NO_SETTINGS).withCaller(Backend.PYTORCH, "torch's kernel");
-    assertSame(chain.plan(auto()).backend(), Backend.SPARGE);
+    BackendChain chain = chain(NO_SETTINGS).withCaller(SdpaBackend.PYTORCH, "torch's kernel");
+    assertSame(chain.plan(auto()).backend(), SdpaBackend.SPARGE);
     sparge.refusal = "no";
     sage.refusal = "no";
     exact.refusal = "no";
     Plan plan = chain.plan(auto());
-    assertSame(plan.backend(), Backend.PYTORCH);
+    assertSame(plan.backend(), SdpaBackend.PYTORCH);
     expectThrows(IllegalStateException.class, () -> chain.run(auto(), plan));
     log.clear();
-    chain.served(Backend.PYTORCH);
-    chain.served(Backend.PYTORCH);
+    chain.served(SdpaBackend.PYTORCH);
+    chain.served(SdpaBackend.PYTORCH);
     assertEquals(log, List.of("Using pytorch cross attention"));
     assertEquals(ran, List.of());
   }
 
   @Test
   public void callThatIsNoRequestIsLeftToTheCaller() {
-    BackendChain chain = chain(NO_SETTINGS).withCaller(Backend.PYTORCH, "torch's kernel");
+    BackendChain chain = chain(NO_SETTINGS).withCaller(SdpaBackend.PYTORCH, "torch's kernel");
     AttentionOptions auto = AttentionOptions.DEFAULTS;
-    assertSame(chain.plan(auto, "a dense mask", null).backend(), Backend.PYTORCH);
+    assertSame(chain.plan(auto, "a dense mask", null).backend(), SdpaBackend.PYTORCH);
     assertEquals(log.get(0), "Falling back from sparge to pytorch: a dense mask");
     assertEquals(
         chain.explain(auto, "a dense mask", null).stream().map(BackendVerdict::toString).toList(),
@@ -361,7 +362,7 @@ public class BackendChainTest {
             "pytorch SERVES: torch's kernel",
             "cpu REFUSES: a dense mask"));
     AttentionOptions sageAlone =
-        auto.toBuilder().backend(Backend.SAGE).mode(BackendMode.REQUIRE).build();
+        auto.toBuilder().backend(SdpaBackend.SAGE).mode(BackendMode.REQUIRE).build();
     assertEquals(
         expectThrows(
                 UnsupportedAttentionException.class,
@@ -372,7 +373,7 @@ public class BackendChainTest {
 
   @Test
   public void callThatTheCallerCannotServeEitherIsRefused() {
-    BackendChain chain = chain(NO_SETTINGS).withCaller(Backend.PYTORCH, "torch's kernel");
+    BackendChain chain = chain(NO_SETTINGS).withCaller(SdpaBackend.PYTORCH, "torch's kernel");
     AttentionOptions auto = AttentionOptions.DEFAULTS;
     String message =
         expectThrows(

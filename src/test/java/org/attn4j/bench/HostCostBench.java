@@ -7,13 +7,13 @@ import java.util.Random;
 import org.attn4j.Attention;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.CudaDevices;
 import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
 import org.attn4j.SageKernel;
+import org.attn4j.SdpaBackend;
 import org.attn4j.natives.global.attn4j;
 import org.attn4j.testing.Gaussian;
 import org.bytedeco.javacpp.Pointer;
@@ -40,9 +40,9 @@ public final class HostCostBench {
     }
     try (CudaStream stream = CudaStream.create(0)) {
       for (SageKernel kernel : SageKernel.values()) {
-        measure("sage/" + kernel, options(Backend.SAGE, kernel), stream, calls);
+        measure("sage/" + kernel, options(SdpaBackend.SAGE, kernel), stream, calls);
       }
-      measure("exact", options(Backend.EXACT, SageKernel.AUTO), stream, calls);
+      measure("exact", options(SdpaBackend.EXACT, SageKernel.AUTO), stream, calls);
       nothingToDo(stream, calls);
     }
   }
@@ -58,7 +58,7 @@ public final class HostCostBench {
               .k(k)
               .v(k)
               .o(o)
-              .options(options(Backend.SAGE, SageKernel.QK_INT8_PV_FP16))
+              .options(options(SdpaBackend.SAGE, SageKernel.QK_INT8_PV_FP16))
               .stream(stream)
               .build();
       Runnable call = () -> Attention.sdpa(request);
@@ -80,7 +80,7 @@ public final class HostCostBench {
     }
   }
 
-  private static AttentionOptions options(Backend backend, SageKernel kernel) {
+  private static AttentionOptions options(SdpaBackend backend, SageKernel kernel) {
     return AttentionOptions.builder()
         .backend(backend)
         .sageKernel(kernel)

@@ -5,13 +5,13 @@ import java.util.Random;
 import org.attn4j.Attention;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.CudaEvent;
 import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
 import org.attn4j.SageKernel;
+import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
 import org.attn4j.SparsityProfile;
 import org.attn4j.SparsityTensors;
@@ -112,7 +112,7 @@ public final class SparsityBench {
       q = arranged(order, tokens);
       k = arranged(order, tokens);
       v = arranged(order, field(2, 1));
-      Attention.sdpa(request(options(Backend.EXACT).build()).build());
+      Attention.sdpa(request(options(SdpaBackend.EXACT).build()).build());
       exact = o.toFloatArray(stream);
     }
 
@@ -121,19 +121,20 @@ public final class SparsityBench {
     }
 
     void dense(SageKernel kernel) {
-      double ms = milliseconds(request(options(Backend.SAGE).sageKernel(kernel).build()).build());
+      double ms =
+          milliseconds(request(options(SdpaBackend.SAGE).sageKernel(kernel).build()).build());
       print("sage, " + kernel, "none", 0, ms);
     }
 
     void sparse(String thresholds, SparsityOptions sparsity) {
-      AttentionOptions options = options(Backend.SPARGE).sparsity(sparsity).build();
+      AttentionOptions options = options(SdpaBackend.SPARGE).sparsity(sparsity).build();
       SparsityTensors report = SparsityTensors.builder().sparsity(share).build();
       double ms = milliseconds(request(options).sparsityTensors(report).build());
       print("sparge", thresholds, mean(share.toFloatArray(stream)), ms);
     }
 
     void tuned(SparsityTuner.Budget budget) {
-      AttentionOptions options = options(Backend.SPARGE).build();
+      AttentionOptions options = options(SdpaBackend.SPARGE).build();
       long start = System.nanoTime();
       SparsityProfile profile = SparsityTuner.tune(request(options).build(), budget);
       double seconds = (System.nanoTime() - start) * 1e-9;
@@ -177,7 +178,7 @@ public final class SparsityBench {
     }
   }
 
-  private static AttentionOptions.Builder options(Backend backend) {
+  private static AttentionOptions.Builder options(SdpaBackend backend) {
     return AttentionOptions.builder().backend(backend).mode(BackendMode.REQUIRE);
   }
 

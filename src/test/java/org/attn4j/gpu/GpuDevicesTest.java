@@ -12,7 +12,6 @@ import java.util.concurrent.Future;
 import org.attn4j.Attention;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict.Outcome;
 import org.attn4j.CudaDevices;
@@ -20,6 +19,7 @@ import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.SdpaBackend;
 import org.attn4j.testing.Gaussian;
 import org.testng.SkipException;
 import org.testng.annotations.BeforeClass;
@@ -67,13 +67,13 @@ public class GpuDevicesTest extends GpuTestBase {
           Gaussian.tensor(random, DType.FLOAT16, 1, HEADS, KEYS, HEAD_DIM), device);
     }
 
-    AttentionRequest request(Backend backend) {
+    AttentionRequest request(SdpaBackend backend) {
       AttentionOptions options =
           AttentionOptions.builder().backend(backend).mode(BackendMode.REQUIRE).build();
       return AttentionRequest.builder().q(q).k(k).v(v).o(o).options(options).stream(stream).build();
     }
 
-    float[] run(Backend backend) {
+    float[] run(SdpaBackend backend) {
       Attention.sdpa(request(backend));
       return o.toFloatArray(stream);
     }
@@ -88,9 +88,9 @@ public class GpuDevicesTest extends GpuTestBase {
     }
   }
 
-  private static List<Backend> backends(OnDevice problem) {
-    List<Backend> serving = new ArrayList<>();
-    for (Backend backend : List.of(Backend.SPARGE, Backend.SAGE, Backend.EXACT)) {
+  private static List<SdpaBackend> backends(OnDevice problem) {
+    List<SdpaBackend> serving = new ArrayList<>();
+    for (SdpaBackend backend : List.of(SdpaBackend.SPARGE, SdpaBackend.SAGE, SdpaBackend.EXACT)) {
       if (Attention.explain(problem.request(backend)).stream()
           .anyMatch(v -> v.backend() == backend && v.outcome() == Outcome.SERVES)) {
         serving.add(backend);
@@ -103,9 +103,9 @@ public class GpuDevicesTest extends GpuTestBase {
   public void callsInTurnOnOneThread() {
     try (OnDevice first = new OnDevice(0, SEED);
         OnDevice second = new OnDevice(1, SEED)) {
-      List<Backend> backends = backends(first);
+      List<SdpaBackend> backends = backends(first);
       assertEquals(backends(second), backends);
-      for (Backend backend : backends) {
+      for (SdpaBackend backend : backends) {
         float[] expected = first.run(backend);
         for (int i = 0; i < 5; i++) {
           second.o.memory().fill(0xff, second.stream);
@@ -130,7 +130,7 @@ public class GpuDevicesTest extends GpuTestBase {
                 () -> {
                   try (OnDevice mine = new OnDevice(device, seed);
                       OnDevice other = new OnDevice(1 - device, seed)) {
-                    for (Backend backend : backends(mine)) {
+                    for (SdpaBackend backend : backends(mine)) {
                       float[] expected = other.run(backend);
                       for (int i = 0; i < 20; i++) {
                         assertEquals(mine.run(backend), expected, backend + " on " + device);

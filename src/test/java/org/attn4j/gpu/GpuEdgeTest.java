@@ -10,7 +10,6 @@ import java.util.Random;
 import org.attn4j.Attention;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendVerdict.Outcome;
 import org.attn4j.CausalMask;
 import org.attn4j.ClosedTensorException;
@@ -20,6 +19,7 @@ import org.attn4j.DeviceTensor;
 import org.attn4j.HostTensor;
 import org.attn4j.InvalidAttentionArgumentException;
 import org.attn4j.PvAccumulator;
+import org.attn4j.SdpaBackend;
 import org.attn4j.TensorShape;
 import org.attn4j.UnsupportedAttentionException;
 import org.attn4j.testing.ErrorStats;
@@ -250,7 +250,7 @@ public class GpuEdgeTest extends GpuTestBase {
       UnsupportedAttentionException refusal =
           expectThrows(UnsupportedAttentionException.class, () -> Attention.sdpa(required));
       assertTrue(refusal.getMessage().contains("head_dim"), refusal.getMessage());
-      assertSame(refusal.verdicts().get(0).backend(), Backend.SAGE);
+      assertSame(refusal.verdicts().get(0).backend(), SdpaBackend.SAGE);
     }
   }
 

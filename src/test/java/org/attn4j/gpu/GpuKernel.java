@@ -5,20 +5,20 @@ import java.util.List;
 import org.attn4j.Attention;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
 import org.attn4j.BackendVerdict.Outcome;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
 import org.attn4j.SageKernel;
+import org.attn4j.SdpaBackend;
 
 /** The GPU kernels that the suites run over, and how exact each has to be. */
 enum GpuKernel {
-  SAGE(Backend.SAGE, SageKernel.AUTO),
-  INT8_FP16(Backend.SAGE, SageKernel.QK_INT8_PV_FP16),
-  INT8_FP8_SM90(Backend.SAGE, SageKernel.QK_INT8_PV_FP8_SM90),
-  EXACT(Backend.EXACT, SageKernel.AUTO);
+  SAGE(SdpaBackend.SAGE, SageKernel.AUTO),
+  INT8_FP16(SdpaBackend.SAGE, SageKernel.QK_INT8_PV_FP16),
+  INT8_FP8_SM90(SdpaBackend.SAGE, SageKernel.QK_INT8_PV_FP8_SM90),
+  EXACT(SdpaBackend.EXACT, SageKernel.AUTO);
 
   /**
    * Largest relative L1 error, smallest cosine similarity, largest error of the LSE.
@@ -35,10 +35,10 @@ enum GpuKernel {
   private static final Bars INT8_FP8_BARS = new Bars(0.0386, 0.9992, 0.05);
   private static final Bars EXACT_BARS = new Bars(0.0005, 0.999999, 1e-3);
 
-  private final Backend backend;
+  private final SdpaBackend backend;
   private final SageKernel sageKernel;
 
-  GpuKernel(Backend backend, SageKernel sageKernel) {
+  GpuKernel(SdpaBackend backend, SageKernel sageKernel) {
     this.backend = backend;
     this.sageKernel = sageKernel;
   }
@@ -76,7 +76,7 @@ enum GpuKernel {
         DeviceTensor o = DeviceTensor.allocate(0, DType.FLOAT16, 1, 1, 64, 64)) {
       AttentionRequest request =
           AttentionRequest.builder().q(q).k(q).v(q).o(o).options(options().build()).build();
-      return Attention.explain(request).get(backend.ordinal() - Backend.SPARGE.ordinal());
+      return Attention.explain(request).get(backend.ordinal() - SdpaBackend.SPARGE.ordinal());
     }
   }
 

@@ -8,7 +8,6 @@ import java.util.Random;
 import org.attn4j.Attention;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
 import org.attn4j.BackendVerdict.Outcome;
@@ -19,6 +18,7 @@ import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
 import org.attn4j.PvAccumulator;
 import org.attn4j.SageKernel;
+import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
 import org.attn4j.SparsityTensors;
 import org.attn4j.natives.BlockPoolParams;
@@ -117,7 +117,7 @@ public class GpuSparseTest extends GpuTestBase {
   private static AttentionOptions.Builder sparge(SparsityOptions sparsity) {
     // Without K smoothing block_pool alone gives what the call pools.
     return AttentionOptions.builder()
-        .backend(Backend.SPARGE)
+        .backend(SdpaBackend.SPARGE)
         .mode(BackendMode.REQUIRE)
         .sparsity(sparsity)
         .smoothK(false);
@@ -254,7 +254,7 @@ public class GpuSparseTest extends GpuTestBase {
           AttentionOptions.Builder sparse = sparge(everything).causalMask(mask);
           AttentionOptions.Builder dense =
               AttentionOptions.builder()
-                  .backend(Backend.SAGE)
+                  .backend(SdpaBackend.SAGE)
                   .mode(BackendMode.REQUIRE)
                   .smoothK(false)
                   .causalMask(mask);

@@ -2,9 +2,9 @@ package org.attn4j.testing;
 
 import java.nio.ByteBuffer;
 import java.util.Random;
-import org.attn4j.BFloat16;
+import org.attn4j.BFloat16Bits;
 import org.attn4j.DType;
-import org.attn4j.Float16;
+import org.attn4j.Float16Bits;
 import org.attn4j.HostMemory;
 import org.attn4j.HostTensor;
 import org.attn4j.TensorShape;
@@ -51,8 +51,8 @@ public final class Gaussian {
     buffer.order(java.nio.ByteOrder.nativeOrder());
     for (int i = 0; i < values.length; i++) {
       switch (dtype) {
-        case FLOAT16 -> buffer.putShort(2 * i, Float16.fromFloat(values[i]));
-        case BFLOAT16 -> buffer.putShort(2 * i, BFloat16.fromFloat(values[i]));
+        case FLOAT16 -> buffer.putShort(2 * i, Float16Bits.fromFloat(values[i]));
+        case BFLOAT16 -> buffer.putShort(2 * i, BFloat16Bits.fromFloat(values[i]));
         case FLOAT32 -> buffer.putFloat(4 * i, values[i]);
         default -> throw new IllegalArgumentException(dtype.toString());
       }

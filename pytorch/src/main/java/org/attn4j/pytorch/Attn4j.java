@@ -3,11 +3,11 @@ package org.attn4j.pytorch;
 import java.util.List;
 import java.util.function.Function;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
 import org.attn4j.BackendVerdict;
 import org.attn4j.BlockGrid;
 import org.attn4j.CausalMask;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
 import org.attn4j.TensorLayout;
 import org.bytedeco.pytorch.DoubleOptional;
@@ -237,17 +237,17 @@ public final class Attn4j {
    * closed.
    *
    * <pre>{@code
-   * try (var scope = Attn4j.use(Backend.PYTORCH)) {
+   * try (var scope = Attn4j.use(SdpaBackend.PYTORCH)) {
    *   model.forward(x);
    * }
    * }</pre>
    */
-  public static AttentionScope use(Backend backend) {
+  public static AttentionScope use(SdpaBackend backend) {
     return use(AttentionOptions.builder().backend(backend).build());
   }
 
   /**
-   * As {@link #use(Backend)}, with mode, precision and sparsity too.
+   * As {@link #use(SdpaBackend)}, with mode, precision and sparsity too.
    *
    * @throws InvalidAttentionArgumentException if the options set a layout, a causal mask or a
    *     scale: those belong to a call

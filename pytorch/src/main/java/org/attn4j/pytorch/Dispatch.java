@@ -3,11 +3,11 @@ package org.attn4j.pytorch;
 import java.util.List;
 import java.util.function.UnaryOperator;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
 import org.attn4j.BlockGrid;
 import org.attn4j.CausalMask;
+import org.attn4j.SdpaBackend;
 import org.attn4j.UnsupportedAttentionException;
 import org.attn4j.backend.BackendChain;
 import org.attn4j.backend.Plan;
@@ -17,7 +17,7 @@ import org.bytedeco.pytorch.Tensor;
 final class Dispatch {
   private static final BackendChain CHAIN =
       BackendChain.ofThisProcess()
-          .withCaller(Backend.PYTORCH, "torch.scaled_dot_product_attention");
+          .withCaller(SdpaBackend.PYTORCH, "torch.scaled_dot_product_attention");
 
   private static volatile Settings settings =
       new Settings(AttentionOptions.DEFAULTS, Thresholds.MEASURED, null, false);
@@ -80,11 +80,11 @@ final class Dispatch {
 
   /** The options of a call that leaves backend and mode open, with those of its scope. */
   static AttentionOptions inScope(AttentionOptions options) {
-    if (options.backend() != Backend.AUTO || options.mode() != BackendMode.PREFER) {
+    if (options.backend() != SdpaBackend.AUTO || options.mode() != BackendMode.PREFER) {
       return options;
     }
     AttentionOptions outer = ambient();
-    if (outer.backend() == Backend.AUTO && outer.mode() == BackendMode.PREFER) {
+    if (outer.backend() == SdpaBackend.AUTO && outer.mode() == BackendMode.PREFER) {
       return options;
     }
     return options.toBuilder().backend(outer.backend()).mode(outer.mode()).build();
@@ -126,7 +126,7 @@ final class Dispatch {
 
   private static Tensor runPyTorch(SdpaCall call) {
     Tensor result = TorchSdpa.run(call);
-    CHAIN.served(Backend.PYTORCH);
+    CHAIN.served(SdpaBackend.PYTORCH);
     return result;
   }
 
@@ -141,7 +141,7 @@ final class Dispatch {
     Tensor output = kernels.output();
     try {
       Plan plan = CHAIN.plan(kernels.request());
-      if (plan.backend() == Backend.PYTORCH) {
+      if (plan.backend() == SdpaBackend.PYTORCH) {
         output.close();
         return runPyTorch(call);
       }
@@ -164,27 +164,28 @@ final class Dispatch {
         return failure;
       }
     }
-    return measuredStart(call, shapes, now) == Backend.PYTORCH
+    return measuredStart(call, shapes, now) == SdpaBackend.PYTORCH
         ? "PyTorch's own kernels were measured to be faster at this size"
         : null;
   }
 
   private static SdpaCall startingAt(SdpaCall call, Geometry shapes, Settings now) {
-    Backend start = measuredStart(call, shapes, now);
-    return start == Backend.AUTO
+    SdpaBackend start = measuredStart(call, shapes, now);
+    return start == SdpaBackend.AUTO
         ? call
         : call.withOptions(call.options().toBuilder().backend(start).build());
   }
 
   /** Where the table lets a call start that leaves the choice open; AUTO where it is silent. */
-  private static Backend measuredStart(SdpaCall call, Geometry shapes, Settings now) {
+  private static SdpaBackend measuredStart(SdpaCall call, Geometry shapes, Settings now) {
     boolean open =
-        call.options().mode() == BackendMode.PREFER && CHAIN.chosen(call.options()) == Backend.AUTO;
+        call.options().mode() == BackendMode.PREFER
+            && CHAIN.chosen(call.options()) == SdpaBackend.AUTO;
     if (!open
         || call.needsSparge()
         || now.thresholds().rules().isEmpty()
         || !call.query().is_cuda()) {
-      return Backend.AUTO;
+      return SdpaBackend.AUTO;
     }
     int capability = TorchCuda.computeCapability(TorchCuda.device(call.query()));
     return now.thresholds().start(capability, shapes.sizes());

@@ -153,11 +153,11 @@ final class Kernels {
       return type == ScalarType.BFloat16.value ? DType.BFLOAT16 : DType.FLOAT32;
     }
 
-    org.attn4j.Tensor wrap(Operand operand, long batch, long heads) {
+    org.attn4j.AttentionTensor wrap(Operand operand, long batch, long heads) {
       return wrap(operand.tensor(), dtype, operand.expanded(batch, heads));
     }
 
-    org.attn4j.Tensor wrapLengths(Tensor lengths) {
+    org.attn4j.AttentionTensor wrapLengths(Tensor lengths) {
       return wrap(lengths, DType.INT32, TensorShape.contiguous(lengths.size(0)));
     }
 
@@ -181,7 +181,7 @@ final class Kernels {
       return DeviceTensor.wrap(device, tensor.data_ptr().address(), type, shape);
     }
 
-    private org.attn4j.Tensor wrap(Tensor tensor, DType type, TensorShape shape) {
+    private org.attn4j.AttentionTensor wrap(Tensor tensor, DType type, TensorShape shape) {
       Pointer data = tensor.data_ptr();
       if (cuda) {
         return DeviceTensor.wrap(device, data.address(), type, shape);

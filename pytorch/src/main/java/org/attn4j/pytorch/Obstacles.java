@@ -1,6 +1,6 @@
 package org.attn4j.pytorch;
 
-import org.attn4j.Backend;
+import org.attn4j.SdpaBackend;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -17,7 +17,7 @@ final class Obstacles {
    *
    * @param chosen the backend that the options or the system property name
    */
-  static String find(SdpaCall call, Backend chosen) {
+  static String find(SdpaCall call, SdpaBackend chosen) {
     if (call.needsSparge() && !call.query().is_cuda()) {
       return "query is not on a CUDA device, where SpargeAttn runs";
     }
@@ -82,11 +82,11 @@ final class Obstacles {
     return tensor.stride(-1) == 1 || tensor.size(-1) == 1;
   }
 
-  private static String ofHostTensors(SdpaCall call, Backend chosen) {
+  private static String ofHostTensors(SdpaCall call, SdpaBackend chosen) {
     if (!call.query().is_cpu()) {
       return "query is neither on a CUDA device nor on the CPU";
     }
-    if (chosen != Backend.CPU) {
+    if (chosen != SdpaBackend.CPU) {
       return "query is on the CPU, where PyTorch's own kernels serve unless the backend cpu is chosen";
     }
     byte type = call.query().scalar_type().value;

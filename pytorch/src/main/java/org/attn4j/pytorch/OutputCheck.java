@@ -4,8 +4,8 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
-import org.attn4j.Backend;
 import org.attn4j.CausalMask;
+import org.attn4j.SdpaBackend;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -50,7 +50,7 @@ final class OutputCheck {
    * The result to return: the output, or SDPA's if the output is not finite, in which case the
    * output is closed.
    */
-  Tensor check(SdpaCall call, Sizes sizes, Backend backend, Tensor output) {
+  Tensor check(SdpaCall call, Sizes sizes, SdpaBackend backend, Tensor output) {
     if (output.is_cuda() && TorchCuda.capturing()) {
       return output; // nothing can be read now
     }
@@ -78,7 +78,7 @@ final class OutputCheck {
     return expected;
   }
 
-  private void log(System.Logger.Level level, Shape shape, Backend backend, String text) {
+  private void log(System.Logger.Level level, Shape shape, SdpaBackend backend, String text) {
     logger.log(level, "Check of " + backend.id() + " on " + shape.sizes() + ": " + text);
   }
 

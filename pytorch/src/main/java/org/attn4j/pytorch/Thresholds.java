@@ -1,8 +1,8 @@
 package org.attn4j.pytorch;
 
 import java.util.List;
-import org.attn4j.Backend;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.SdpaBackend;
 
 /**
  * Where auto mode starts in the chain, by the size of a call: below some length PyTorch's SDPA is
@@ -36,10 +36,10 @@ public final class Thresholds {
    * @param start EXACT or PYTORCH
    */
   public record Rule(
-      int computeCapability, long maxHeadDim, long maxQueries, long maxKeys, Backend start) {
+      int computeCapability, long maxHeadDim, long maxQueries, long maxKeys, SdpaBackend start) {
     /** Checks that the rule names a backend to start at. */
     public Rule {
-      if (start != Backend.EXACT && start != Backend.PYTORCH) {
+      if (start != SdpaBackend.EXACT && start != SdpaBackend.PYTORCH) {
         throw new InvalidAttentionArgumentException(
             "start is " + start + "; EXACT and PYTORCH are accepted");
       }
@@ -64,12 +64,12 @@ public final class Thresholds {
   }
 
   /** Where a call starts; AUTO if no rule covers it. */
-  Backend start(int computeCapability, Sizes sizes) {
+  SdpaBackend start(int computeCapability, Sizes sizes) {
     for (Rule rule : rules) {
       if (rule.covers(computeCapability, sizes)) {
         return rule.start();
       }
     }
-    return Backend.AUTO;
+    return SdpaBackend.AUTO;
   }
 }

@@ -2,7 +2,7 @@ package org.attn4j.pytorch;
 
 import java.util.concurrent.TimeUnit;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
+import org.attn4j.SdpaBackend;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -43,7 +43,7 @@ import org.openjdk.jmh.runner.options.OptionsBuilder;
 @State(Scope.Thread)
 public class BridgeBenchmark {
   private static final AttentionOptions CPU =
-      AttentionOptions.builder().backend(Backend.CPU).build();
+      AttentionOptions.builder().backend(SdpaBackend.CPU).build();
 
   private Tensor one;
   private Tensor packed;
@@ -107,7 +107,7 @@ public class BridgeBenchmark {
   public Sizes questions() {
     SdpaCall call = new SdpaCall(one, one, one, null, 0, null, false, CPU, Packing.HND, 0);
     CallCheck.check(call);
-    return Obstacles.find(call, Backend.CPU) == null ? Geometry.of(call).sizes() : null;
+    return Obstacles.find(call, SdpaBackend.CPU) == null ? Geometry.of(call).sizes() : null;
   }
 
   /** Runs all of it; with a file name as argument the results go there as JSON. */

@@ -4,7 +4,7 @@ import java.util.Arrays;
 import java.util.Locale;
 import java.util.function.Supplier;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
+import org.attn4j.SdpaBackend;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -21,7 +21,7 @@ public final class CpuServers {
     for (ScalarType type : new ScalarType[] {ScalarType.Float, ScalarType.BFloat16}) {
       for (long[] shape : shapes) {
         try (Tensor q = torch.randn(shape, Torch.options(type, false))) {
-          AttentionOptions cpu = AttentionOptions.builder().backend(Backend.CPU).build();
+          AttentionOptions cpu = AttentionOptions.builder().backend(SdpaBackend.CPU).build();
           int calls = (int) Math.max(1, 200_000 / (shape[2] * shape[2] + 100));
           double pytorch = median(() -> torch.scaled_dot_product_attention(q, q, q), calls);
           double own = median(() -> Attn4j.scaled_dot_product_attention(q, q, q, cpu), calls);

@@ -5,11 +5,11 @@ import static org.testng.Assert.assertTrue;
 import java.util.ArrayList;
 import java.util.List;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.CudaGraph;
 import org.attn4j.CudaStream;
 import org.attn4j.SageKernel;
+import org.attn4j.SdpaBackend;
 import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
@@ -43,12 +43,12 @@ public class CudaGraphPoolTest {
 
   @DataProvider
   public Object[][] backends() {
-    return new Object[][] {{Backend.EXACT, 1_000_001L}, {Backend.SAGE, 1_000_002L}};
+    return new Object[][] {{SdpaBackend.EXACT, 1_000_001L}, {SdpaBackend.SAGE, 1_000_002L}};
   }
 
   @Test(dataProvider = "backends")
   @SuppressWarnings("try") // the scopes are there to be closed
-  public void replaysFromAPoolOfPyTorchs(Backend backend, long poolNumber) {
+  public void replaysFromAPoolOfPyTorchs(SdpaBackend backend, long poolNumber) {
     CUDAStream before = torch_cuda.getCurrentCUDAStream();
     AttentionOptions options =
         AttentionOptions.builder()

@@ -5,13 +5,13 @@ import static org.testng.Assert.assertTrue;
 
 import org.attn4j.Attention;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.CudaDevices;
 import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
 import org.attn4j.SageKernel;
+import org.attn4j.SdpaBackend;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -31,7 +31,7 @@ public class CudaMemoryTest {
     if (CudaDevices.count() == 0) {
       throw new SkipException("no GPU that our library can use");
     }
-    AttentionOptions exact = require(Backend.EXACT);
+    AttentionOptions exact = require(SdpaBackend.EXACT);
     try (DeviceTensor q = DeviceTensor.allocate(0, DType.FLOAT16, 1, 1, 64, 64)) {
       q.memory().fill(0, CudaStream.defaultStream(0));
       Attention.sdpa(q, q, q, exact).close();
@@ -42,7 +42,7 @@ public class CudaMemoryTest {
   }
 
   /** A kernel that needs scratch memory: sageattn would pick the exact one, which needs none. */
-  private static AttentionOptions require(Backend backend) {
+  private static AttentionOptions require(SdpaBackend backend) {
     return AttentionOptions.builder()
         .backend(backend)
         .mode(BackendMode.REQUIRE)
@@ -72,7 +72,7 @@ public class CudaMemoryTest {
   public void memoryStaysFlatAndScratchIsPyTorchs() {
     try (Tensor q =
         torch.randn(new long[] {2, 8, 1024, 64}, Torch.options(ScalarType.Half, true))) {
-      AttentionOptions sage = require(Backend.SAGE);
+      AttentionOptions sage = require(SdpaBackend.SAGE);
       for (int i = 0; i < 100; i++) {
         Attn4j.scaled_dot_product_attention(q, q, q, sage).close();
       }

@@ -10,10 +10,10 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Random;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
 import org.attn4j.BackendVerdict;
 import org.attn4j.BackendVerdict.Outcome;
 import org.attn4j.SageKernel;
+import org.attn4j.SdpaBackend;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.cuda.CUDAStream;
@@ -163,7 +163,7 @@ public class CudaRandomTest {
   /** Preferred, not required: what the kernel can't serve goes on down the chain. */
   private static AttentionOptions kernel(int seed) {
     return AttentionOptions.builder()
-        .backend(Backend.SAGE)
+        .backend(SdpaBackend.SAGE)
         .sageKernel(seed % 3 == 1 ? SageKernel.QK_INT8_PV_FP16 : SageKernel.QK_INT8_PV_FP8_SM90)
         .build();
   }
@@ -183,7 +183,7 @@ public class CudaRandomTest {
             .filter(answer -> answer.outcome() == Outcome.SERVES)
             .findFirst()
             .orElseThrow();
-    if (verdict.backend() == Backend.PYTORCH) {
+    if (verdict.backend() == SdpaBackend.PYTORCH) {
       return Server.PYTORCH;
     }
     // sageattn names the kernel that it picks, the exact one for instance.

@@ -7,12 +7,12 @@ import static org.testng.Assert.expectThrows;
 
 import java.util.List;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
 import org.attn4j.BackendVerdict.Outcome;
 import org.attn4j.BlockGrid;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
 import org.attn4j.TensorLayout;
 import org.attn4j.UnsupportedAttentionException;
@@ -45,7 +45,7 @@ public class CudaSparseTest {
 
   private static AttentionOptions sparge(SparsityOptions sparsity) {
     return AttentionOptions.builder()
-        .backend(Backend.SPARGE)
+        .backend(SdpaBackend.SPARGE)
         .mode(BackendMode.REQUIRE)
         .sparsity(sparsity)
         .build();

@@ -6,13 +6,13 @@ import static org.testng.Assert.assertTrue;
 import java.util.ArrayList;
 import java.util.List;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.CudaGraph;
 import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
 import org.attn4j.SageKernel;
+import org.attn4j.SdpaBackend;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
@@ -59,7 +59,7 @@ public class CudaTest {
   }
 
   /** A kernel that quantises: left to itself, sageattn picks the exact one at these sizes. */
-  private static AttentionOptions require(Backend backend) {
+  private static AttentionOptions require(SdpaBackend backend) {
     return AttentionOptions.builder()
         .backend(backend)
         .mode(BackendMode.REQUIRE)
@@ -68,8 +68,8 @@ public class CudaTest {
   }
 
   // As in CudaRandomTest, for thousands of rows in fp16 at the default scale.
-  private static double tolerance(Backend by) {
-    return 0x1p-9 + (by == Backend.SAGE ? 0.014 : 0);
+  private static double tolerance(SdpaBackend by) {
+    return 0x1p-9 + (by == SdpaBackend.SAGE ? 0.014 : 0);
   }
 
   @Test
@@ -105,7 +105,7 @@ public class CudaTest {
     try (PointerScope scope = new PointerScope()) {
       Tensor a = torch.randn(new long[] {4096, 4096}, Torch.options(ScalarType.Half, true));
       CUDAStream before = torch_cuda.getCurrentCUDAStream();
-      for (Backend backend : List.of(Backend.SAGE, Backend.EXACT)) {
+      for (SdpaBackend backend : List.of(SdpaBackend.SAGE, SdpaBackend.EXACT)) {
         torch_cuda.setCurrentCUDAStream(torch_cuda.getStreamFromPool());
         Tensor late = a;
         for (int i = 0; i < 20; i++) { // some milliseconds of work
@@ -132,10 +132,10 @@ public class CudaTest {
       Tensor k = fused.narrow(2, 512, 512);
       Tensor v = fused.narrow(2, 1024, 512);
       Tensor expected;
-      try (AttentionScope pytorch = Attn4j.use(Backend.PYTORCH)) {
+      try (AttentionScope pytorch = Attn4j.use(SdpaBackend.PYTORCH)) {
         expected = Attn4j.attention(q, k, v, 8);
       }
-      for (Backend backend : List.of(Backend.SAGE, Backend.EXACT)) {
+      for (SdpaBackend backend : List.of(SdpaBackend.SAGE, SdpaBackend.EXACT)) {
         try (AttentionScope choice = Attn4j.use(require(backend))) {
           Torch.Difference difference = Torch.Difference.of(Attn4j.attention(q, k, v, 8), expected);
           assertTrue(difference.relativeL1() < tolerance(backend), "" + difference);
@@ -150,7 +150,7 @@ public class CudaTest {
   public void capturedCallReplays() {
     CUDAStream before = torch_cuda.getCurrentCUDAStream();
     try (PointerScope scope = new PointerScope()) {
-      for (Backend backend : List.of(Backend.SAGE, Backend.EXACT)) {
+      for (SdpaBackend backend : List.of(SdpaBackend.SAGE, SdpaBackend.EXACT)) {
         AttentionOptions options = require(backend);
         Tensor q = BIG.draw(ScalarType.Half);
         Tensor fresh = BIG.draw(ScalarType.Half);
@@ -189,7 +189,7 @@ public class CudaTest {
       over.copy_(BIG.draw(ScalarType.Half));
       Torch.Difference difference =
           Torch.Difference.of(
-              Attn4j.scaled_dot_product_attention(over, over, over, require(Backend.EXACT)),
+              Attn4j.scaled_dot_product_attention(over, over, over, require(SdpaBackend.EXACT)),
               torch.scaled_dot_product_attention(over, over, over));
       assertTrue(difference.relativeL1() < 4e-3, difference.toString());
     }
@@ -214,10 +214,10 @@ public class CudaTest {
                   torch_cuda.setCurrentCUDAStream(torch_cuda.getStreamFromPool());
                   Tensor q = BIG.draw(ScalarType.Half);
                   Tensor first =
-                      Attn4j.scaled_dot_product_attention(q, q, q, require(Backend.SAGE));
+                      Attn4j.scaled_dot_product_attention(q, q, q, require(SdpaBackend.SAGE));
                   for (int i = 0; i < 50; i++) {
                     try (Tensor again =
-                        Attn4j.scaled_dot_product_attention(q, q, q, require(Backend.SAGE))) {
+                        Attn4j.scaled_dot_product_attention(q, q, q, require(SdpaBackend.SAGE))) {
                       if (!again.equal(first)) {
                         throw new AssertionError("call " + i + " differs");
                       }
@@ -244,7 +244,7 @@ public class CudaTest {
       Tensor q = BIG.draw(ScalarType.Half);
       Tensor expected = torch.scaled_dot_product_attention(q, q, q);
       for (int i = 0; i < 2; i++) {
-        Tensor actual = Attn4j.scaled_dot_product_attention(q, q, q, require(Backend.SAGE));
+        Tensor actual = Attn4j.scaled_dot_product_attention(q, q, q, require(SdpaBackend.SAGE));
         assertTrue(Torch.Difference.of(actual, expected).relativeL1() < 0.1);
       }
     }

@@ -11,12 +11,12 @@ import java.util.List;
 import java.util.concurrent.TimeUnit;
 import org.attn4j.Attention;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.CudaDevices;
 import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
+import org.attn4j.SdpaBackend;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -107,7 +107,7 @@ public class LoadOrderTest {
   }
 
   private static AttentionOptions exact() {
-    return AttentionOptions.builder().backend(Backend.EXACT).mode(BackendMode.REQUIRE).build();
+    return AttentionOptions.builder().backend(SdpaBackend.EXACT).mode(BackendMode.REQUIRE).build();
   }
 
   /** Loads our library, allocates with its runtime, runs a kernel and waits for it. */

@@ -3,7 +3,7 @@ package org.attn4j.pytorch;
 import static org.testng.Assert.assertTrue;
 
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
+import org.attn4j.SdpaBackend;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
@@ -19,11 +19,11 @@ public class MemoryTest {
 
   @DataProvider
   public Object[][] servers() {
-    return new Object[][] {{Backend.PYTORCH}, {Backend.CPU}};
+    return new Object[][] {{SdpaBackend.PYTORCH}, {SdpaBackend.CPU}};
   }
 
   @Test(dataProvider = "servers")
-  public void closedResultsLeaveNothing(Backend server) {
+  public void closedResultsLeaveNothing(SdpaBackend server) {
     try (Tensor q = torch.randn(1, 4, 16, 64);
         Tensor mask = torch.ones(16, 16).gt(torch.zeros(1))) {
       AttentionOptions options = AttentionOptions.builder().backend(server).build();
@@ -45,7 +45,7 @@ public class MemoryTest {
 
   @Test(dataProvider = "servers")
   @SuppressWarnings("try")
-  public void scopeFreesResultsAndHoldsNothingElse(Backend server) {
+  public void scopeFreesResultsAndHoldsNothingElse(SdpaBackend server) {
     try (Tensor q = torch.randn(1, 4, 16, 64);
         Tensor packed = torch.randn(1, 16, 256);
         AttentionScope choice = Attn4j.use(server)) {

@@ -8,11 +8,11 @@ import static org.testng.Assert.expectThrows;
 
 import java.util.List;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
 import org.attn4j.CausalMask;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.SdpaBackend;
 import org.attn4j.TensorLayout;
 import org.attn4j.UnsupportedAttentionException;
 import org.bytedeco.pytorch.DoubleOptional;
@@ -29,7 +29,7 @@ import org.testng.annotations.Test;
 /** Every signature, option and switch of the drop-in, on CPU tensors. */
 public class SdpaApiTest {
   private static final AttentionOptions CPU =
-      AttentionOptions.builder().backend(Backend.CPU).mode(BackendMode.REQUIRE).build();
+      AttentionOptions.builder().backend(SdpaBackend.CPU).mode(BackendMode.REQUIRE).build();
   private static final double TOLERANCE = 2e-5; // as in SdpaCpuTest
 
   private Tensor q;
@@ -195,7 +195,7 @@ public class SdpaApiTest {
     AttentionOptions options =
         AttentionOptions.builder().causalMask(CausalMask.BOTTOM_RIGHT).smScale(0.3f).build();
     AttentionOptions nhd = options.toBuilder().layout(TensorLayout.NHD).build();
-    for (Backend backend : new Backend[] {Backend.PYTORCH, Backend.CPU}) {
+    for (SdpaBackend backend : new SdpaBackend[] {SdpaBackend.PYTORCH, SdpaBackend.CPU}) {
       Tensor expected =
           Attn4j.scaled_dot_product_attention(
               packedQ.view(2, 33, 6, 40),
@@ -259,23 +259,23 @@ public class SdpaApiTest {
 
   @Test
   public void choiceOfCallThenScopeThenProcess() throws InterruptedException {
-    assertEquals(served(AttentionOptions.DEFAULTS), Backend.PYTORCH);
+    assertEquals(served(AttentionOptions.DEFAULTS), SdpaBackend.PYTORCH);
     Attn4j.setDefaults(CPU);
-    assertEquals(served(AttentionOptions.DEFAULTS), Backend.CPU);
-    try (AttentionScope outer = Attn4j.use(Backend.PYTORCH)) {
-      assertEquals(served(AttentionOptions.DEFAULTS), Backend.PYTORCH);
-      try (AttentionScope inner = Attn4j.use(Backend.CPU)) {
-        assertEquals(served(AttentionOptions.DEFAULTS), Backend.CPU);
-        AttentionOptions own = AttentionOptions.builder().backend(Backend.PYTORCH).build();
-        assertEquals(served(own), Backend.PYTORCH);
+    assertEquals(served(AttentionOptions.DEFAULTS), SdpaBackend.CPU);
+    try (AttentionScope outer = Attn4j.use(SdpaBackend.PYTORCH)) {
+      assertEquals(served(AttentionOptions.DEFAULTS), SdpaBackend.PYTORCH);
+      try (AttentionScope inner = Attn4j.use(SdpaBackend.CPU)) {
+        assertEquals(served(AttentionOptions.DEFAULTS), SdpaBackend.CPU);
+        AttentionOptions own = AttentionOptions.builder().backend(SdpaBackend.PYTORCH).build();
+        assertEquals(served(own), SdpaBackend.PYTORCH);
         expectThrows(IllegalStateException.class, outer::close);
-        assertEquals(inner.options().backend(), Backend.CPU);
+        assertEquals(inner.options().backend(), SdpaBackend.CPU);
       }
-      Backend[] elsewhere = new Backend[1];
+      SdpaBackend[] elsewhere = new SdpaBackend[1];
       Thread other = new Thread(() -> elsewhere[0] = served(AttentionOptions.DEFAULTS));
       other.start();
       other.join();
-      assertEquals(elsewhere[0], Backend.CPU); // the process's, not this thread's
+      assertEquals(elsewhere[0], SdpaBackend.CPU); // the process's, not this thread's
     }
   }
 
@@ -299,7 +299,7 @@ public class SdpaApiTest {
     }
   }
 
-  private Backend served(AttentionOptions options) {
+  private SdpaBackend served(AttentionOptions options) {
     return Attn4j.explain(q, k, v, null, options).stream()
         .filter(verdict -> verdict.outcome() == BackendVerdict.Outcome.SERVES)
         .findFirst()
@@ -316,7 +316,7 @@ public class SdpaApiTest {
         verdicts.toString());
     assertTrue(verdicts.get(2).startsWith("exact REFUSES: query is on the CPU"), verdicts.get(2));
     Tensor dense = torch.randn(33, 21);
-    try (AttentionScope scope = Attn4j.use(Backend.CPU)) {
+    try (AttentionScope scope = Attn4j.use(SdpaBackend.CPU)) {
       assertEquals(
           Attn4j.explain(q, k, v, dense, scope.options()).get(4).toString(),
           "cpu REFUSES: attn_mask adds numbers other than 0 and -inf");
@@ -326,14 +326,14 @@ public class SdpaApiTest {
   @Test
   public void requireThrowsWithTheReasons() {
     AttentionOptions sage =
-        AttentionOptions.builder().backend(Backend.SAGE).mode(BackendMode.REQUIRE).build();
+        AttentionOptions.builder().backend(SdpaBackend.SAGE).mode(BackendMode.REQUIRE).build();
     UnsupportedAttentionException refusal =
         expectThrows(
             UnsupportedAttentionException.class,
             () -> Attn4j.scaled_dot_product_attention(q, k, v, sage));
     assertTrue(refusal.getMessage().startsWith("no backend serves the request: sage: "));
     assertEquals(refusal.verdicts().size(), 1);
-    AttentionOptions pytorch = sage.toBuilder().backend(Backend.PYTORCH).build();
+    AttentionOptions pytorch = sage.toBuilder().backend(SdpaBackend.PYTORCH).build();
     assertTrue(Attn4j.scaled_dot_product_attention(q, k, v, pytorch).equal(sdpa(q, k, v)));
   }
 
@@ -361,17 +361,17 @@ public class SdpaApiTest {
     Thresholds table =
         Thresholds.of(
             List.of(
-                new Thresholds.Rule(90, 64, 4096, 128, Backend.PYTORCH),
-                new Thresholds.Rule(90, 256, 1024, 1024, Backend.EXACT)));
-    assertEquals(table.start(90, new Sizes(1, 1, 1, 4096, 77, 64)), Backend.PYTORCH);
-    assertEquals(table.start(90, new Sizes(1, 1, 1, 512, 512, 128)), Backend.EXACT);
-    assertEquals(table.start(90, new Sizes(1, 1, 1, 4096, 4096, 64)), Backend.AUTO);
-    assertEquals(table.start(80, new Sizes(1, 1, 1, 16, 16, 64)), Backend.AUTO);
+                new Thresholds.Rule(90, 64, 4096, 128, SdpaBackend.PYTORCH),
+                new Thresholds.Rule(90, 256, 1024, 1024, SdpaBackend.EXACT)));
+    assertEquals(table.start(90, new Sizes(1, 1, 1, 4096, 77, 64)), SdpaBackend.PYTORCH);
+    assertEquals(table.start(90, new Sizes(1, 1, 1, 512, 512, 128)), SdpaBackend.EXACT);
+    assertEquals(table.start(90, new Sizes(1, 1, 1, 4096, 4096, 64)), SdpaBackend.AUTO);
+    assertEquals(table.start(80, new Sizes(1, 1, 1, 16, 16, 64)), SdpaBackend.AUTO);
     Attn4j.setThresholds(table);
     assertSame(Attn4j.thresholds(), table);
     expectThrows(
         InvalidAttentionArgumentException.class,
-        () -> new Thresholds.Rule(90, 64, 1, 1, Backend.SAGE));
+        () -> new Thresholds.Rule(90, 64, 1, 1, SdpaBackend.SAGE));
   }
 
   @DataProvider

@@ -6,9 +6,9 @@ import static org.testng.Assert.assertTrue;
 import java.util.EnumMap;
 import java.util.Map;
 import java.util.Random;
-import org.attn4j.Backend;
 import org.attn4j.BackendVerdict;
 import org.attn4j.BackendVerdict.Outcome;
+import org.attn4j.SdpaBackend;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -42,14 +42,14 @@ public class SdpaCpuTest {
   @SuppressWarnings("try")
   public void cpuBackendAgreesWithPyTorchOnWhatItServes() {
     torch.manual_seed(2);
-    Map<Backend, Integer> served = new EnumMap<>(Backend.class);
+    Map<SdpaBackend, Integer> served = new EnumMap<>(SdpaBackend.class);
     for (int seed = 0; seed < CASES; seed++) {
       try (PointerScope scope = new PointerScope();
-          AttentionScope cpu = Attn4j.use(Backend.CPU)) {
+          AttentionScope cpu = Attn4j.use(SdpaBackend.CPU)) {
         TorchCase c = TorchCase.random(new Random(1000 + seed), LIMITS);
-        Backend by = whoServes(c);
+        SdpaBackend by = whoServes(c);
         served.merge(by, 1, Integer::sum);
-        if (by != Backend.CPU) {
+        if (by != SdpaBackend.CPU) {
           continue;
         }
         Torch.Difference difference = Torch.Difference.of(c.actual(), c.expected());
@@ -68,11 +68,11 @@ public class SdpaCpuTest {
             "case " + seed + ": " + c + ": " + difference);
       }
     }
-    assertTrue(served.getOrDefault(Backend.CPU, 0) > CASES / 3, "served: " + served);
+    assertTrue(served.getOrDefault(SdpaBackend.CPU, 0) > CASES / 3, "served: " + served);
   }
 
   /** The first backend that says it serves, or PYTORCH if REFUSES all along. */
-  private static Backend whoServes(TorchCase c) {
+  private static SdpaBackend whoServes(TorchCase c) {
     for (BackendVerdict verdict :
         Attn4j.explain(
             c.query, c.key, c.value, c.maskOptional(), 0, c.causal, c.scaleOptional(), c.grouped)) {
@@ -80,7 +80,7 @@ public class SdpaCpuTest {
         return verdict.backend();
       }
     }
-    return Backend.PYTORCH;
+    return SdpaBackend.PYTORCH;
   }
 
   @Test
@@ -89,14 +89,14 @@ public class SdpaCpuTest {
     int[] seen = new int[TorchCase.MaskKind.values().length];
     for (int seed = 0; seed < CASES; seed++) {
       try (PointerScope scope = new PointerScope();
-          AttentionScope cpu = Attn4j.use(Backend.CPU)) {
+          AttentionScope cpu = Attn4j.use(SdpaBackend.CPU)) {
         TorchCase c = TorchCase.random(new Random(2000 + seed), LIMITS);
         boolean dense =
             c.maskKind == TorchCase.MaskKind.DENSE || c.maskKind == TorchCase.MaskKind.ADDITIVE;
         if (dense && c.query.dim() == 4 && c.mask.size(-1) * c.mask.size(-2) > 64) {
-          assertEquals(whoServes(c), Backend.PYTORCH, "case " + seed + ": " + c);
+          assertEquals(whoServes(c), SdpaBackend.PYTORCH, "case " + seed + ": " + c);
           seen[c.maskKind.ordinal()]++;
-        } else if (whoServes(c) == Backend.CPU) {
+        } else if (whoServes(c) == SdpaBackend.CPU) {
           seen[c.maskKind.ordinal()]++;
         }
       }

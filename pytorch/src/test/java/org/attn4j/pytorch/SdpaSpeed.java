@@ -6,9 +6,9 @@ import java.util.Locale;
 import java.util.function.IntFunction;
 import java.util.function.ToDoubleFunction;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.SageKernel;
+import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
 import org.attn4j.UnsupportedAttentionException;
 import org.bytedeco.pytorch.DoubleOptional;
@@ -173,20 +173,21 @@ public final class SdpaSpeed {
     List<Server> servers = new ArrayList<>();
     servers.add(server("pytorch", pytorch, timer));
     servers.add(server("auto", ours, timer));
-    servers.add(server("exact", with(only(Backend.EXACT).build(), ours), timer));
+    servers.add(server("exact", with(only(SdpaBackend.EXACT).build(), ours), timer));
     for (SageKernel kernel : List.of(SageKernel.QK_INT8_PV_FP16, SageKernel.QK_INT8_PV_FP8_SM90)) {
       String name = "sage_" + kernel.name().toLowerCase(Locale.ROOT);
-      AttentionOptions options = only(Backend.SAGE).sageKernel(kernel).build();
+      AttentionOptions options = only(SdpaBackend.SAGE).sageKernel(kernel).build();
       servers.add(server(name, with(options, ours), timer));
     }
     if (s.keys() >= SPARSE_KEYS) {
-      AttentionOptions half = only(Backend.SPARGE).sparsity(SparsityOptions.byTopk(0.5f)).build();
+      AttentionOptions half =
+          only(SdpaBackend.SPARGE).sparsity(SparsityOptions.byTopk(0.5f)).build();
       servers.add(server("sparge_topk_0.5", with(half, ours), timer));
     }
     return servers;
   }
 
-  private static AttentionOptions.Builder only(Backend backend) {
+  private static AttentionOptions.Builder only(SdpaBackend backend) {
     return AttentionOptions.builder().backend(backend).mode(BackendMode.REQUIRE);
   }
 

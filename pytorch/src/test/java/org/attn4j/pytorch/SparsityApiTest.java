@@ -8,10 +8,10 @@ import static org.testng.Assert.expectThrows;
 
 import java.util.List;
 import org.attn4j.AttentionOptions;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
 import org.attn4j.TensorLayout;
 import org.attn4j.UnsupportedAttentionException;
@@ -67,7 +67,7 @@ public class SparsityApiTest {
     assertFalse(thresholds.needsSparge());
     assertTrue(sdpa(BY_MASS, thresholds).equal(expected));
     assertTrue(sdpa(BY_MASS, null).equal(expected));
-    AttentionOptions cpu = AttentionOptions.builder().backend(Backend.CPU).build();
+    AttentionOptions cpu = AttentionOptions.builder().backend(SdpaBackend.CPU).build();
     assertTrue(Torch.Difference.of(sdpa(cpu, thresholds), expected).largest() < 2e-5);
     assertEquals(
         verdicts(BY_MASS, thresholds).get(3), "pytorch SERVES: torch.scaled_dot_product_attention");
@@ -89,7 +89,8 @@ public class SparsityApiTest {
   @Test(dataProvider = "orders")
   public void masksAndReportsAreOrders(AttentionOptions options, TorchSparsity sparsity) {
     assertTrue(sparsity.needsSparge());
-    for (Backend backend : new Backend[] {Backend.AUTO, Backend.PYTORCH, Backend.CPU}) {
+    for (SdpaBackend backend :
+        new SdpaBackend[] {SdpaBackend.AUTO, SdpaBackend.PYTORCH, SdpaBackend.CPU}) {
       AttentionOptions chosen = options.toBuilder().backend(backend).build();
       UnsupportedAttentionException refusal =
           expectThrows(UnsupportedAttentionException.class, () -> sdpa(chosen, sparsity));
@@ -97,7 +98,7 @@ public class SparsityApiTest {
           refusal
                   .getMessage()
                   .contains("pytorch: the request has a block mask or asks for a report of blocks")
-              || backend == Backend.CPU,
+              || backend == SdpaBackend.CPU,
           refusal.getMessage());
     }
     List<String> verdicts = verdicts(options, sparsity);
@@ -112,8 +113,8 @@ public class SparsityApiTest {
   @Test
   public void reportsAreNotOverriddenByAScopeThatAsksForPyTorch() {
     TorchSparsity report = TorchSparsity.builder().sparsity(ones(ScalarType.Float, 2, 6)).build();
-    try (AttentionScope pytorch = Attn4j.use(Backend.PYTORCH)) {
-      assertSame(pytorch.options().backend(), Backend.PYTORCH);
+    try (AttentionScope pytorch = Attn4j.use(SdpaBackend.PYTORCH)) {
+      assertSame(pytorch.options().backend(), SdpaBackend.PYTORCH);
       expectThrows(UnsupportedAttentionException.class, () -> sdpa(BY_MASS, report));
     }
     AttentionOptions off = AttentionOptions.builder().mode(BackendMode.OFF).build();

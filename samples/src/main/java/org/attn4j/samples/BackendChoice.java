@@ -6,8 +6,8 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import org.attn4j.Attention;
-import org.attn4j.Backend;
 import org.attn4j.BackendInfo;
+import org.attn4j.SdpaBackend;
 
 /**
  * Which backends the demo runs.
@@ -15,7 +15,7 @@ import org.attn4j.BackendInfo;
  * @param chosen in the order of the chain
  * @param leftOut the other ones, each with the reason
  */
-record BackendChoice(List<Backend> chosen, Map<String, String> leftOut) {
+record BackendChoice(List<SdpaBackend> chosen, Map<String, String> leftOut) {
 
   /** A backend that was asked for by name can't run here. */
   static final class NotAvailableException extends RuntimeException {
@@ -36,12 +36,12 @@ record BackendChoice(List<Backend> chosen, Map<String, String> leftOut) {
   }
 
   private static BackendChoice allReady(List<BackendInfo> known) {
-    List<Backend> chosen = new ArrayList<>();
+    List<SdpaBackend> chosen = new ArrayList<>();
     Map<String, String> leftOut = new LinkedHashMap<>();
     for (BackendInfo info : known) {
       if (!info.ready()) {
         leftOut.put(info.name(), info.reason());
-      } else if (backend(info) == Backend.CPU && !chosen.isEmpty()) {
+      } else if (backend(info) == SdpaBackend.CPU && !chosen.isEmpty()) {
         leftOut.put(info.name(), "the GPU serves; --backend cpu asks for it");
       } else {
         chosen.add(backend(info));
@@ -51,7 +51,7 @@ record BackendChoice(List<Backend> chosen, Map<String, String> leftOut) {
   }
 
   private static BackendChoice asFound(List<String> asked, List<BackendInfo> known) {
-    List<Backend> chosen = new ArrayList<>();
+    List<SdpaBackend> chosen = new ArrayList<>();
     for (String name : asked) {
       BackendInfo info =
           known.stream()
@@ -72,7 +72,7 @@ record BackendChoice(List<Backend> chosen, Map<String, String> leftOut) {
     return new BackendChoice(chosen, Map.of());
   }
 
-  private static Backend backend(BackendInfo info) {
-    return Backend.valueOf(info.name().toUpperCase(Locale.ROOT));
+  private static SdpaBackend backend(BackendInfo info) {
+    return SdpaBackend.valueOf(info.name().toUpperCase(Locale.ROOT));
   }
 }

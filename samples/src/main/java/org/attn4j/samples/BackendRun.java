@@ -3,10 +3,10 @@ package org.attn4j.samples;
 import org.attn4j.Attention;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BackendMode;
 import org.attn4j.DType;
 import org.attn4j.HostTensor;
+import org.attn4j.SdpaBackend;
 
 /**
  * A dense backend's work on one picture.
@@ -18,12 +18,12 @@ import org.attn4j.HostTensor;
  */
 record BackendRun(String arch, float[] output, double millis) {
   /** Runs {@code backend} or throws org.attn4j.UnsupportedAttentionException with its reason. */
-  static BackendRun of(Backend backend, PatchTokens tokens) {
-    return backend == Backend.CPU ? onCpu(tokens) : onGpu(backend, tokens);
+  static BackendRun of(SdpaBackend backend, PatchTokens tokens) {
+    return backend == SdpaBackend.CPU ? onCpu(tokens) : onGpu(backend, tokens);
   }
 
   /** Options that only {@code backend} may serve. */
-  static AttentionOptions.Builder options(Backend backend, PatchTokens tokens) {
+  static AttentionOptions.Builder options(SdpaBackend backend, PatchTokens tokens) {
     return AttentionOptions.builder()
         .smScale(tokens.scale())
         .backend(backend)
@@ -36,7 +36,7 @@ record BackendRun(String arch, float[] output, double millis) {
         HostTensor k = HostTensor.of(DType.FLOAT16, tokens.keys(), shape);
         HostTensor v = HostTensor.of(DType.FLOAT16, tokens.values(), shape);
         HostTensor o = HostTensor.allocate(DType.FLOAT16, shape)) {
-      AttentionOptions options = options(Backend.CPU, tokens).build();
+      AttentionOptions options = options(SdpaBackend.CPU, tokens).build();
       AttentionRequest request =
           AttentionRequest.builder().q(q).k(k).v(v).o(o).options(options).build();
       long start = System.nanoTime();
@@ -46,7 +46,7 @@ record BackendRun(String arch, float[] output, double millis) {
     }
   }
 
-  private static BackendRun onGpu(Backend backend, PatchTokens tokens) {
+  private static BackendRun onGpu(SdpaBackend backend, PatchTokens tokens) {
     try (GpuTokens gpu = new GpuTokens(tokens)) {
       double millis = gpu.medianMillis(gpu.request(options(backend, tokens).build()).build());
       return new BackendRun(GpuTokens.arch(), gpu.output(), millis);

@@ -4,7 +4,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.List;
-import org.attn4j.Backend;
+import org.attn4j.SdpaBackend;
 import org.attn4j.samples.ResultTable.Row;
 import org.attn4j.samples.SpargeRun.Thresholds;
 
@@ -36,8 +36,8 @@ final class Comparison {
    * Runs {@code backend}, SpargeAttn in every order, or throws
    * org.attn4j.UnsupportedAttentionException with its reason.
    */
-  void run(Backend backend) throws IOException {
-    if (backend == Backend.SPARGE) {
+  void run(SdpaBackend backend) throws IOException {
+    if (backend == SdpaBackend.SPARGE) {
       for (PictureOrder order : PictureOrder.values()) {
         addSparse(backend.id(), SpargeRun.onGpu(raster, order));
       }

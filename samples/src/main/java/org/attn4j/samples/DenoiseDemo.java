@@ -6,7 +6,7 @@ import java.io.PrintStream;
 import java.nio.file.Files;
 import java.util.List;
 import java.util.Locale;
-import org.attn4j.Backend;
+import org.attn4j.SdpaBackend;
 import org.attn4j.UnsupportedAttentionException;
 import org.attn4j.samples.ResultTable.Row;
 
@@ -67,14 +67,14 @@ public final class DenoiseDemo {
     Files.createDirectories(options.out());
     Comparison comparison = new Comparison(options, clean, noisy);
     comparison.writeInputs();
-    for (Backend backend : choice.chosen()) {
+    for (SdpaBackend backend : choice.chosen()) {
       try {
         comparison.run(backend);
       } catch (UnsupportedAttentionException e) {
         refused(backend, e);
       }
     }
-    if (choice.chosen().contains(Backend.CPU) && !comparison.hasBlockMaps()) {
+    if (choice.chosen().contains(SdpaBackend.CPU) && !comparison.hasBlockMaps()) {
       comparison.runReference();
     }
     comparison.writeResults();
@@ -87,7 +87,7 @@ public final class DenoiseDemo {
     return comparison.table().rows();
   }
 
-  private void refused(Backend backend, UnsupportedAttentionException reason) {
+  private void refused(SdpaBackend backend, UnsupportedAttentionException reason) {
     if (!options.backends().isEmpty()) {
       throw new BackendChoice.NotAvailableException(reason.getMessage());
     }
@@ -98,7 +98,7 @@ public final class DenoiseDemo {
     if (options.size() > 0) {
       return options.size();
     }
-    return choice.chosen().contains(Backend.CPU) ? CPU_SIZE : GPU_SIZE;
+    return choice.chosen().contains(SdpaBackend.CPU) ? CPU_SIZE : GPU_SIZE;
   }
 
   private Picture photograph() throws IOException {

@@ -1,6 +1,6 @@
 package org.attn4j.samples;
 
-import org.attn4j.Float16;
+import org.attn4j.Float16Bits;
 import org.attn4j.TokenOrder;
 
 /**
@@ -166,6 +166,6 @@ final class PatchTokens {
 
   /** The nearest binary16 value. */
   private static float rounded(double value) {
-    return Float16.toFloat(Float16.fromFloat((float) value));
+    return Float16Bits.toFloat(Float16Bits.fromFloat((float) value));
   }
 }

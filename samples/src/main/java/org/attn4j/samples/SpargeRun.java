@@ -5,10 +5,10 @@ import java.util.List;
 import org.attn4j.Attention;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
-import org.attn4j.Backend;
 import org.attn4j.BlockGrid;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
+import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
 import org.attn4j.SparsityProfile;
 import org.attn4j.SparsityTensors;
@@ -71,7 +71,7 @@ record SpargeRun(
   private static SpargeRun run(
       GpuTokens gpu, PatchTokens tokens, PictureOrder order, Thresholds thresholds) {
     AttentionOptions options =
-        BackendRun.options(Backend.SPARGE, tokens).sparsity(thresholds.options()).build();
+        BackendRun.options(SdpaBackend.SPARGE, tokens).sparsity(thresholds.options()).build();
     AttentionRequest.Builder request = gpu.request(options);
     double millis = gpu.medianMillis(request.build());
     BlockGrid grid = Attention.blockGrid(request.build());
@@ -94,7 +94,7 @@ record SpargeRun(
   }
 
   private static Thresholds tuned(GpuTokens gpu, PatchTokens tokens) {
-    AttentionOptions options = BackendRun.options(Backend.SPARGE, tokens).build();
+    AttentionOptions options = BackendRun.options(SdpaBackend.SPARGE, tokens).build();
     SparsityProfile profile = SparsityTuner.tune(gpu.request(options).build(), BUDGET);
     return new Thresholds(
         "tuned",

@@ -13,7 +13,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.stream.IntStream;
-import org.attn4j.Backend;
+import org.attn4j.SdpaBackend;
 import org.attn4j.samples.ResultTable.Row;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
@@ -39,7 +39,7 @@ public class DenoiseDemoTest {
     Picture clean = photograph().centreSquare(37); // no multiple of a tile
     Picture noisy = clean.withNoise(SIGMA, 3);
     PatchTokens tokens = new PatchTokens(noisy, H).in(order);
-    BackendRun run = BackendRun.of(Backend.CPU, tokens);
+    BackendRun run = BackendRun.of(SdpaBackend.CPU, tokens);
     Picture denoised = tokens.picture(run.output());
 
     Picture exact = exact(noisy);

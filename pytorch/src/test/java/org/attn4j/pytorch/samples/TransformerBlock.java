@@ -1,7 +1,7 @@
 package org.attn4j.pytorch.samples;
 
 import java.util.Locale;
-import org.attn4j.Backend;
+import org.attn4j.SdpaBackend;
 import org.attn4j.pytorch.AttentionScope;
 import org.attn4j.pytorch.Attn4j;
 import org.bytedeco.javacpp.PointerScope;
@@ -91,7 +91,7 @@ public final class TransformerBlock {
       TransformerBlock block = new TransformerBlock(42, x);
       Tensor before = block.forward(x, TransformerBlock::pytorchAttention);
       Tensor after;
-      try (AttentionScope ours = Attn4j.use(gpu ? Backend.AUTO : Backend.CPU)) {
+      try (AttentionScope ours = Attn4j.use(gpu ? SdpaBackend.AUTO : SdpaBackend.CPU)) {
         after = block.forward(x, Attn4j::attention);
       }
       System.out.printf(

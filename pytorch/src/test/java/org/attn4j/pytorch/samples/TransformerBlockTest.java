@@ -2,7 +2,7 @@ package org.attn4j.pytorch.samples;
 
 import static org.testng.Assert.assertTrue;
 
-import org.attn4j.Backend;
+import org.attn4j.SdpaBackend;
 import org.attn4j.pytorch.AttentionScope;
 import org.attn4j.pytorch.Attn4j;
 import org.bytedeco.javacpp.PointerScope;
@@ -22,7 +22,7 @@ public class TransformerBlockTest {
       Tensor before = block.forward(x, TransformerBlock::pytorchAttention);
       Tensor dropIn = block.forward(x, Attn4j::attention);
       assertTrue(dropIn.equal(before), "PyTorch serves both");
-      try (AttentionScope cpu = Attn4j.use(Backend.CPU)) {
+      try (AttentionScope cpu = Attn4j.use(SdpaBackend.CPU)) {
         Tensor ours = block.forward(x, Attn4j::attention);
         // fp32 against fp32: rounding alone, of outputs up to 10.
         assertTrue(ours.allclose(before, 1e-4, 1e-4, false));

@@ -1,8 +1,8 @@
 package org.attn4j;
 
 /** Conversions between float and bfloat16, kept in a short. */
-public final class BFloat16 {
-  private BFloat16() {}
+public final class BFloat16Bits {
+  private BFloat16Bits() {}
 
   /** The exact value of a bfloat16. */
   public static float toFloat(short bits) {

@@ -8,14 +8,16 @@ package org.attn4j;
  * from another tensor or from a {@link Memory} doesn't: closing it does nothing, and it must not be
  * used after its memory is closed.
  */
-public abstract sealed class Tensor implements AutoCloseable permits DeviceTensor, HostTensor {
+public abstract sealed class AttentionTensor implements AutoCloseable
+    permits DeviceTensor, HostTensor {
   private final Memory memory;
   private final long byteOffset;
   private final DType dtype;
   private final TensorShape shape;
   private final boolean ownsMemory;
 
-  Tensor(Memory memory, long byteOffset, DType dtype, TensorShape shape, boolean ownsMemory) {
+  AttentionTensor(
+      Memory memory, long byteOffset, DType dtype, TensorShape shape, boolean ownsMemory) {
     if (memory == null || dtype == null || shape == null) {
       String missing = memory == null ? "memory" : dtype == null ? "dtype" : "shape";
       throw new InvalidAttentionArgumentException(missing + " is null; a tensor needs one");
@@ -102,7 +104,7 @@ public abstract sealed class Tensor implements AutoCloseable permits DeviceTenso
    * The elements {@code from} (included) to {@code to} (excluded) along a dimension. Shares the
    * memory.
    */
-  public Tensor slice(int dimension, long from, long to) {
+  public AttentionTensor slice(int dimension, long from, long to) {
     shape.checkDimension(dimension);
     if (from < 0 || to < from || to > shape.size(dimension)) {
       throw new InvalidAttentionArgumentException(
@@ -121,7 +123,7 @@ public abstract sealed class Tensor implements AutoCloseable permits DeviceTenso
   }
 
   /** The tensor of one rank less at {@code index} of a dimension. Shares the memory. */
-  public Tensor select(int dimension, long index) {
+  public AttentionTensor select(int dimension, long index) {
     shape.checkDimension(dimension);
     if (index < 0 || index >= shape.size(dimension)) {
       throw new InvalidAttentionArgumentException(
@@ -138,11 +140,11 @@ public abstract sealed class Tensor implements AutoCloseable permits DeviceTenso
   }
 
   /** The same elements with the dimensions in another order. Shares the memory. */
-  public Tensor permute(int... order) {
+  public AttentionTensor permute(int... order) {
     return view(0, shape.permute(order));
   }
 
-  abstract Tensor view(long elementOffset, TensorShape newShape);
+  abstract AttentionTensor view(long elementOffset, TensorShape newShape);
 
   /** Frees the memory if this tensor owns it, which it does if it came from {@code allocate}. */
   @Override

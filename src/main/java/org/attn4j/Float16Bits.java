@@ -1,7 +1,7 @@
 package org.attn4j;
 
 /** Conversions between float and IEEE 754 binary16, kept in a short. */
-public final class Float16 {
+public final class Float16Bits {
   private static final int FLOAT_MANTISSA_BITS = 23;
   private static final int HALF_MANTISSA_BITS = 10;
   private static final int MANTISSA_SHIFT = FLOAT_MANTISSA_BITS - HALF_MANTISSA_BITS;
@@ -12,7 +12,7 @@ public final class Float16 {
   /** 2^-24, the smallest positive binary16. */
   private static final float SUBNORMAL_UNIT = 0x1p-24f;
 
-  private Float16() {}
+  private Float16Bits() {}
 
   /** The exact value of a binary16. */
   public static float toFloat(short half) {

@@ -6,7 +6,7 @@ import java.util.Locale;
  * The backends by name, in the order of the chain: the first that supports a request serves it.
  * {@link #AUTO} stands for the whole chain.
  */
-public enum Backend {
+public enum SdpaBackend {
   /** Not a backend of its own: the first of the chain that serves. */
   AUTO(""),
   /** SpargeAttn: block-sparse attention on top of SageAttention (arXiv:2502.18137). */
@@ -23,7 +23,7 @@ public enum Backend {
   private final String id;
   private final String firstUseMessage;
 
-  Backend(String firstUseMessage) {
+  SdpaBackend(String firstUseMessage) {
     this.id = name().toLowerCase(Locale.ROOT);
     this.firstUseMessage = firstUseMessage;
   }
