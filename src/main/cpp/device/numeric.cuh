@@ -44,6 +44,8 @@ template <>
 struct Element<DType::kFloat16> : PackedPair<__half2> {
   using type = __half;
   static constexpr uint32_t kOnes = 0x3c003c00u;  // 1, 1
+  static __device__ __forceinline__ bool is_finite(uint16_t x) { return (x & 0x7c00u) != 0x7c00u; }
+  static __device__ __forceinline__ float to_float(uint16_t x) { return __half2float(__ushort_as_half(x)); }
   static constexpr const char* kName = "f16";
   static __device__ __forceinline__ uint32_t pack(float low, float high) {
     const __half2 h = __floats2half2_rn(low, high);
@@ -61,6 +63,10 @@ template <>
 struct Element<DType::kBFloat16> : PackedPair<__nv_bfloat162> {
   using type = __nv_bfloat16;
   static constexpr uint32_t kOnes = 0x3f803f80u;
+  static __device__ __forceinline__ bool is_finite(uint16_t x) { return (x & 0x7f80u) != 0x7f80u; }
+  static __device__ __forceinline__ float to_float(uint16_t x) {
+    return __uint_as_float(static_cast<uint32_t>(x) << 16);
+  }
   static constexpr const char* kName = "bf16";
   static __device__ __forceinline__ uint32_t pack(float low, float high) {
     const __nv_bfloat162 h = __floats2bfloat162_rn(low, high);

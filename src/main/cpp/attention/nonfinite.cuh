@@ -1,0 +1,160 @@
+// Rows that meet values that are not finite, for every attention kernel.
+//
+// The fast kernels let such values spread: 0 times inf is NaN, so a value of V that a causal mask hides from one row of
+// a tile and shows to another reaches both, and keys that share an INT8 scale share what spoils it. They never lose
+// one, though: whatever a row sees ends in a row sum or an output that is not finite. So a kernel notes where that
+// happens, which costs nothing elsewhere, and at its end computes those rows again, here: slowly, in fp32, from Q, K
+// and V as they were given. What a mask hides is then not read at all.
+//
+// What pre-passes must do for it: means and whatever else all keys share are made of finite values alone, and the scale
+// of a group that holds another value is not finite, so that every score of the group is NaN. Where values that add
+// nothing are left out, maxima must not lose a NaN (ptx::max_nan).
+#pragma once
+
+#include "device/numeric.cuh"
+#include "device/ptx/math.cuh"
+#include "host/kernels.h"
+
+namespace attn4j {
+
+// What a row of block-sparse attention visits: blocks of `keys` keys, ascending. Without a list a row visits all keys.
+struct VisitedBlocks {
+  const int32_t* list = nullptr;
+  int32_t count = 0, keys = 0;
+};
+
+// Some rows of one head.
+struct RowRange {
+  int flat_head;  // batch * heads_q + head
+  int first, count;
+};
+
+// One row of O, by one warp. The channels c of V and O that are c = lane modulo 32 belong to a lane, and so does every
+// 32nd key while scores are made.
+template <DType T, int kD>
+class CarefulRow {
+ public:
+  __device__ __forceinline__ CarefulRow(const AttentionArgs& args, int flat_head, int row)
+      : args_(args), flat_head_(flat_head), row_(row), lane_(threadIdx.x % 32) {
+    const int batch = flat_head / args.heads_q, head = flat_head - batch * args.heads_q, kv_head = head / args.group;
+    q_ = tensor(args.q) + batch * args.q_stride.batch + head * args.q_stride.head + row * args.q_stride.row;
+    k_ = tensor(args.k) + batch * args.k_stride.batch + kv_head * args.k_stride.head;
+    v_ = tensor(args.v) + batch * args.v_stride.batch + kv_head * args.v_stride.head;
+    o_ = static_cast<uint16_t*>(args.o) + batch * args.o_stride.batch + head * args.o_stride.head +
+         row * args.o_stride.row;
+    end_ = args.kv_lengths != nullptr ? min(max(args.kv_lengths[batch], 0), args.lk) : args.lk;
+    end_ = min(end_, row + args.causal_offset + 1);
+  }
+
+  // Whether what stands in O is finite.
+  __device__ __forceinline__ bool is_finite() const {
+    bool finite = true;
+#pragma unroll 1
+    for (int c = lane_; c < args_.head_dim; c += 32) finite &= Element<T>::is_finite(o_[c]);
+    return __all_sync(kFullWarp, finite);
+  }
+
+  __device__ __forceinline__ void compute(const VisitedBlocks& blocks) {
+    if (blocks.list == nullptr) {
+      visit(0, end_);
+    } else {
+#pragma unroll 1
+      for (int i = 0; i < blocks.count; i++) {
+        const int first = blocks.list[i] * blocks.keys;
+        visit(first, min(first + blocks.keys, end_));
+      }
+    }
+    store();
+  }
+
+ private:
+  static constexpr int kChannels = (kD + 31) / 32;  // of a lane
+  // A probability above 0 stays above 0, so that its product with an infinite value is infinite, as on paper. It adds
+  // nothing to others.
+  static constexpr float kLeast = 1.2e-38f;
+
+  static __device__ __forceinline__ const uint16_t* tensor(const void* data) {
+    return static_cast<const uint16_t*>(data);
+  }
+
+  __device__ __forceinline__ void visit(int first, int end) {
+#pragma unroll 1
+    for (; first < end; first += 32) add_keys(first, min(end - first, 32));
+  }
+
+  // In log2 units.
+  __device__ __forceinline__ float score(int key) const {
+    const uint16_t* k = k_ + key * args_.k_stride.row;
+    float s = 0.f;
+#pragma unroll 4
+    for (int c = 0; c < args_.head_dim; c++) s = fmaf(Element<T>::to_float(q_[c]), Element<T>::to_float(k[c]), s);
+    return s * (args_.scale_log2 * args_.q_sign);
+  }
+
+  // The next `count` <= 32 keys.
+  __device__ __forceinline__ void add_keys(int first, int count) {
+    const float s = lane_ < count ? score(first + lane_) : -kInfinity;
+    float top = s;
+#pragma unroll
+    for (int o = 16; o > 0; o >>= 1) top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, o));
+    const float raised = fmaxf(reference_, top);
+    const float alpha = positive(ptx::ex2_approx_ftz(reference_ - raised));
+    reference_ = raised;
+    float p = ptx::ex2_approx_ftz(s - raised);
+    if (s > -kInfinity) p = positive(p);
+    sum_ = fmaf(sum_, alpha, p);
+#pragma unroll
+    for (int i = 0; i < kChannels; i++) output_[i] *= alpha;
+    const uint16_t* v = v_ + first * args_.v_stride.row + lane_;
+#pragma unroll 1
+    for (int n = 0; n < count; n++, v += args_.v_stride.row) {
+      const float weight = __shfl_sync(kFullWarp, p, n);
+#pragma unroll
+      for (int i = 0; i < kChannels; i++) {
+        if (lane_ + 32 * i < args_.head_dim) output_[i] = fmaf(weight, Element<T>::to_float(v[32 * i]), output_[i]);
+      }
+    }
+  }
+
+  // NaN stays NaN.
+  static __device__ __forceinline__ float positive(float x) { return x == 0.f ? kLeast : x; }
+
+  __device__ __forceinline__ void store() const {
+    float sum = sum_;
+#pragma unroll
+    for (int o = 16; o > 0; o >>= 1) sum += __shfl_xor_sync(kFullWarp, sum, o);
+    const float factor = sum == 0.f ? 0.f : __fdividef(1.f, sum);
+#pragma unroll
+    for (int i = 0; i < kChannels; i++) {
+      const int c = lane_ + 32 * i;
+      if (c < args_.head_dim) o_[c] = static_cast<uint16_t>(Element<T>::pack(output_[i] * factor, 0.f));
+    }
+    if (args_.lse == nullptr || lane_ != 0) return;
+    args_.lse[static_cast<int64_t>(flat_head_) * args_.lq + row_] =
+        sum == 0.f ? -kInfinity : kLn2 * (reference_ + __log2f(sum));
+  }
+
+  const AttentionArgs& args_;
+  const int flat_head_, row_, lane_;
+  const uint16_t *q_, *k_, *v_;
+  uint16_t* o_;
+  int end_;                               // keys that the row sees
+  float reference_ = -1e30f, sum_ = 0.f;  // the sum is this lane's share
+  float output_[kChannels] = {};
+};
+
+// Computes again those of the rows whose output, written by lanes of this warp, is not finite. Rows behind the last
+// query are passed over.
+template <DType T, int kD>
+__device__ __forceinline__ void repair_rows(const AttentionArgs& args, const RowRange& rows,
+                                            const VisitedBlocks& blocks = {}) {
+  __syncwarp();
+  const int end = min(rows.first + rows.count, args.lq);
+#pragma unroll 1
+  for (int row = rows.first; row < end; row++) {
+    CarefulRow<T, kD> careful(args, rows.flat_head, row);
+    if (!careful.is_finite()) careful.compute(blocks);
+  }
+}
+
+}  // namespace attn4j
