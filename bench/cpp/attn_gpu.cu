@@ -7,7 +7,8 @@
 //   ./attn_gpu sustain KERNEL...    the same, a few shapes, each after two seconds of nothing else: power is the limit
 //   ./attn_gpu probe KERNEL...      the same at one length, for experiments
 //   ./attn_gpu sanitize KERNEL...   a few small shapes, for compute-sanitizer
-// KERNEL: exact, int8_f16, fp8_sm90, sage
+//   ./attn_gpu hard KERNEL...       hard data, one JSON row per case (hard_check.cuh); HARD=name: only those data sets
+// KERNEL: exact, int8_f16, fp8_sm90, sage (may pick any of them: held to the widest bars)
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -21,6 +22,7 @@
 
 #include "accuracy.cuh"
 #include "attn4j/attn4j.h"
+#include "hard_check.cuh"
 
 namespace {
 
@@ -466,6 +468,13 @@ void sanitize(const Kernel& kernel) {
   }
 }
 
+int hard(const Kernel& kernel) {
+  using Kind = HardKernel::Kind;
+  const auto run = [&](const AttentionParams& p, const Workspace& w) { return kernel.run(p, w, nullptr); };
+  const Kind kind = kernel.name[0] == 'e' ? Kind::kExact : kernel.name[0] == 'i' ? Kind::kInt8 : Kind::kFp8;
+  return hard_check({kernel.name, kernel.size, run, kind, kind == Kind::kInt8 ? 64 : 8});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -474,6 +483,7 @@ int main(int argc, char** argv) {
   for (int i = 2; i < argc; i++) {
     for (const Kernel& kernel : kKernels) {
       if (std::strcmp(kernel.name, argv[i]) != 0) continue;
+      if (mode == "hard") failed += hard(kernel);
       if (mode == "check") failed += check_all(kernel, 400);
       if (mode == "accuracy") print_accuracy(kernel);
       if (mode == "time") {

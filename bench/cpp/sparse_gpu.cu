@@ -5,6 +5,7 @@
 //   ./sparse_gpu time       one JSON row per shape on stdout
 //   ./sparse_gpu once       one call per length, for ncu: what each kernel of a call takes
 //   ./sparse_gpu sanitize   a few small shapes, for compute-sanitizer
+//   ./sparse_gpu hard       every block kept, on hard data (hard_check.cuh); HARD=name: only those data sets
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -15,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "hard_check.cuh"
 #include "sparse_problem.cuh"
 
 namespace {
@@ -387,6 +389,35 @@ void sanitize() {
   }
 }
 
+// With the default threshold of P V, and with one so low that another kernel runs: it skips what weighs less than
+// 2^-14.
+int hard() {
+  int failed = 0;
+  for (const bool fp8 : {true, false}) {
+    if (fp8 && !has_fp8()) continue;
+    for (const float threshold : {50.f, 14.f}) {
+      SparsityParams all;
+      all.simthreshd1 = -1.f, all.cdfthreshd = 1.f, all.topk = 1.f, all.pvthreshd = threshold;
+      const auto request = [=](AttentionParams p) {
+        p.pv_accum_dtype = fp8 ? attn4j::PvAccumDType::kFp32Fp32 : attn4j::PvAccumDType::kFp32;
+        return p;
+      };
+      HardKernel kernel;
+      kernel.name = std::string("sparse ") + (fp8 ? "fp8" : "f16") + (threshold < 15.f ? ", skips" : "");
+      kernel.size = [=](const AttentionParams& p) {
+        return attn4j::spas_sage2_attn_meansim_cuda_workspace_size(request(p), all);
+      };
+      kernel.run = [=](const AttentionParams& p, const attn4j::Workspace& w) {
+        return attn4j::spas_sage2_attn_meansim_cuda(request(p), all, w, nullptr);
+      };
+      kernel.kind = fp8 ? HardKernel::Kind::kFp8 : HardKernel::Kind::kInt8, kernel.key_group = fp8 ? 8 : 64;
+      // A tail that is skipped on purpose has no bar.
+      failed += hard_check(kernel, threshold < 15.f ? "special" : "");
+    }
+  }
+  return failed;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -395,5 +426,6 @@ int main(int argc, char** argv) {
   if (mode == "time") time_all();
   if (mode == "once") run_once();
   if (mode == "sanitize") sanitize();
+  if (mode == "hard") return hard() == 0 ? 0 : 1;
   return 0;
 }
