@@ -73,8 +73,8 @@ class Int8MmaPolicy {
     const int64_t kv = static_cast<int64_t>(w_.batch) * args_.heads_kv + w_.kv_head;
     const int8_t* k = args_.k_image + Image::offset(kv * args_.lk_padded + first_key);
     load_image_async<Image::kBytes, Tile::kThreads>(stage, k, threadIdx.x);
-    load_tile_async<Tile::kStageKeys, kD / 8, Tile::kThreads>(stage + Image::kBytes, v_, args_.v_stride.row, first_key,
-                                                              w_.kv_length, (args_.head_dim + 7) / 8, threadIdx.x);
+    load_panels_async<typename Tile::VTile, Tile::kThreads>(stage + Image::kBytes, v_, args_.v_stride.row, first_key,
+                                                            w_.kv_length, args_.head_dim, threadIdx.x);
   }
 
   // Q rows -> INT8 tile and row scales in shared memory.

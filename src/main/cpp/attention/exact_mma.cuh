@@ -18,6 +18,8 @@ template <int kD, DType T>
 class ExactMmaPolicy {
  public:
   using Tile = typename ExactMmaTile<kD>::type;
+  using QTile = PanelTile<Tile::kRows, kD>;
+  using KTile = typename Tile::VTile;
   static constexpr DType kType = T;
   static constexpr int kMinCtas = 1;
 
@@ -55,25 +57,22 @@ class ExactMmaPolicy {
   __device__ __forceinline__ void load_queries_async() const {
     const uint16_t* q =
         static_cast<const uint16_t*>(args_.q) + w_.batch * args_.q_stride.batch + w_.head * args_.q_stride.head;
-    load_tile_async<Tile::kRows, kD / 8, Tile::kThreads>(q_smem_, q, args_.q_stride.row, w_.first_row, args_.lq,
-                                                         columns(), threadIdx.x);
+    load_panels_async<QTile, Tile::kThreads>(q_smem_, q, args_.q_stride.row, w_.first_row, args_.lq, args_.head_dim,
+                                             threadIdx.x);
   }
   __device__ __forceinline__ void load_tile(uint32_t stage, int first_key) const {
-    load_tile_async<Tile::kStageKeys, kD / 8, Tile::kThreads>(stage, k_, args_.k_stride.row, first_key, w_.kv_length,
-                                                              columns(), threadIdx.x);
-    load_tile_async<Tile::kStageKeys, kD / 8, Tile::kThreads>(stage + Tile::kKBytes, v_, args_.v_stride.row, first_key,
-                                                              w_.kv_length, columns(), threadIdx.x);
+    load_panels_async<KTile, Tile::kThreads>(stage, k_, args_.k_stride.row, first_key, w_.kv_length, args_.head_dim,
+                                             threadIdx.x);
+    load_panels_async<KTile, Tile::kThreads>(stage + Tile::kKBytes, v_, args_.v_stride.row, first_key, w_.kv_length,
+                                             args_.head_dim, threadIdx.x);
   }
   __device__ __forceinline__ void prepare_queries(char*, int, int) const {}
   __device__ __forceinline__ const float* lse_correction() const { return nullptr; }
 
   __device__ __forceinline__ void make_scores(Scores& out, uint32_t stage, int step, int lane) const {
-    constexpr int kGroup = kD / 8 * 128;  // bytes of an 8-row group
-    const int warp = threadIdx.x / 32;
-    const uint32_t q =
-        q_smem_ + warp * Tile::kWarpRows * kD * 2 + ((lane >> 3) & 1) * kGroup + (lane >> 4) * 128 + (lane & 7) * 16;
-    const uint32_t k =
-        stage + step * Tile::kKeys * kD * 2 + (lane >> 4) * kGroup + ((lane >> 3) & 1) * 128 + (lane & 7) * 16;
+    const int warp_row = threadIdx.x / 32 * Tile::kWarpRows;
+    const PanelLane<QTile> q_lane(lane & 15, lane >> 4);
+    const PanelLane<KTile> k_lane((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1);
     out.scale = args_.scale_log2;
 #pragma unroll
     for (int b = 0; b < Tile::kBlocks; b++) {
@@ -87,11 +86,13 @@ class ExactMmaPolicy {
     for (int d = 0; d < kD / 16; d++) {
       uint32_t a[Tile::kBlocks][4];
 #pragma unroll
-      for (int b = 0; b < Tile::kBlocks; b++) ptx::ldmatrix_x4(a[b], q + 2 * b * kGroup + d * 256);
+      for (int b = 0; b < Tile::kBlocks; b++) {
+        ptx::ldmatrix_x4(a[b], q_lane.at(q_smem_, warp_row + 16 * b, 2 * d));
+      }
 #pragma unroll
       for (int n = 0; n < Tile::kKeys / 8; n += 2) {
         uint32_t f[4];
-        ptx::ldmatrix_x4(f, k + n * kGroup + d * 256);
+        ptx::ldmatrix_x4(f, k_lane.at(stage, step * Tile::kKeys + 8 * n, 2 * d));
 #pragma unroll
         for (int b = 0; b < Tile::kBlocks; b++) {
           Element<T>::mma(out.s[b][n], a[b], f[0], f[1]);
@@ -112,8 +113,6 @@ class ExactMmaPolicy {
   }
 
  private:
-  __device__ __forceinline__ int columns() const { return (args_.head_dim + 7) / 8; }
-
   const AttentionArgs& args_;
   const WorkTile& w_;
   uint32_t q_smem_;

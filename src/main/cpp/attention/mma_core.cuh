@@ -35,7 +35,8 @@ struct MmaTile {
   static constexpr int kBlocks = kWarpRows / 16;  // 16-row blocks of a warp
   static constexpr int kQBytes = kQBytes_;
   static constexpr int kKBytes = kKBytes_;
-  static constexpr int kVBytes = kStageKeys * kD * 2;
+  using VTile = PanelTile<kStageKeys, kD>;
+  static constexpr int kVBytes = VTile::kBytes;
   static constexpr int kStageBytes = kKBytes + kVBytes;
   static constexpr int kRowBytes = 8 * kRows;  // two floats per row: INT8 scale and LSE correction
 
@@ -154,19 +155,18 @@ __device__ __forceinline__ float quad_max(float x) {
   return fmaxf(x, __shfl_xor_sync(kFullWarp, x, 2));
 }
 
-// O += P V for one key tile. p holds the probabilities as A fragments of 16 keys.
+// O += P V for the kKeys keys from `first_key` of a tile on. p holds the probabilities as A fragments of 16 keys.
 template <DType T, class Tile>
 __device__ __forceinline__ void accumulate_pv(Accumulator<Tile>& acc,
                                               const uint32_t (&p)[Tile::kBlocks][Tile::kKeys / 16][4], uint32_t v_smem,
-                                              int lane) {
-  constexpr int kGroup = Tile::kD / 8 * 128;  // bytes of an 8-key group
-  const uint32_t lane_offset = ((lane >> 3) & 1) * kGroup + (lane >> 4) * 128 + (lane & 7) * 16;
+                                              int first_key, int lane) {
+  const PanelLane<typename Tile::VTile> v_lane(lane & 15, lane >> 4);
 #pragma unroll
   for (int kb = 0; kb < Tile::kKeys / 16; kb++) {
 #pragma unroll
     for (int c = 0; c < Tile::kD / 8; c += 2) {
       uint32_t v[4];
-      ptx::ldmatrix_x4_trans(v, v_smem + lane_offset + 2 * kb * kGroup + c * 128);
+      ptx::ldmatrix_x4_trans(v, v_lane.at(v_smem, first_key + 16 * kb, c));
 #pragma unroll
       for (int b = 0; b < Tile::kBlocks; b++) {
         Element<T>::mma(acc.o[b][c], p[b][kb], v[0], v[1]);
@@ -254,7 +254,7 @@ __device__ __forceinline__ void attend_step(const Policy& policy, Walk& walk, Ac
       }
     }
   }
-  accumulate_pv<Policy::kType>(acc, p, stage + Tile::kKBytes + step * Tile::kKeys * Tile::kD * 2, lane);
+  accumulate_pv<Policy::kType>(acc, p, stage + Tile::kKBytes, step * Tile::kKeys, lane);
 }
 
 template <class Policy, class Walk>
