@@ -10,8 +10,11 @@
 #   stage-jni  copy the JNI libraries, which JavaCPP made in OUTPUT/jni, beside them
 #   clean      remove OUTPUT
 #
-# LIST is PyTorch's TORCH_CUDA_ARCH_LIST: "8.6 9.0", separated by blanks, commas or semicolons; an entry may end in +PTX.
-# The option wins over the environment; without both, the five architectures of the released JARs are built.
+# LIST is PyTorch's TORCH_CUDA_ARCH_LIST: "8.6 9.0", separated by blanks, commas or semicolons; an entry may end in +PTX,
+# and may be one of PyTorch's names, such as Ampere. The option wins over the environment; without both, the five
+# architectures of the released JARs are built. What an option asks for and can't be built is an error; so is all else
+# that can't with natives=required. A list in the environment may be there for PyTorch's sake (its containers set one), and
+# nvcc may be older than ours: with natives=auto neither stops the build of the Java side, and a line says what is left out.
 set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 CPP="$ROOT/src/main/cpp"
@@ -20,6 +23,9 @@ DEFAULT_ARCHS="8.0+PTX 8.6 8.9 9.0 12.0"
 PLATFORM="${PLATFORM:-linux-x86_64}"
 EXTENSION="${EXTENSION:-}"
 ARCHS="${TORCH_CUDA_ARCH_LIST:-}"
+LIST_NAME="TORCH_CUDA_ARCH_LIST in the environment"
+STRICT=false  # whether an entry that can't be built is an error
+CUDA_NEEDED=13
 NATIVES=auto
 OUTPUT="$ROOT/presets/target"
 OPERATION=install
@@ -27,13 +33,15 @@ OPERATION=install
 say() { echo "cppbuild: $*"; }
 fail() { echo "cppbuild: $*" >&2; exit 2; }
 
+has_entries() { [[ -n "${1//[[:space:],;]/}" ]]; }
+
 parse_arguments() {
   local argument
   for argument in "$@"; do
     case "$argument" in
       -platform=*) PLATFORM="${argument#*=}" ;;
       -extension=*) EXTENSION="${argument#*=}" ;;
-      -archs=*) if [[ -n "${argument#*=}" ]]; then ARCHS="${argument#*=}"; fi ;;
+      -archs=*) if has_entries "${argument#*=}"; then ARCHS="${argument#*=}" LIST_NAME=TORCH_CUDA_ARCH_LIST STRICT=true; fi ;;
       -natives=*) NATIVES="${argument#*=}" ;;
       -output=*) OUTPUT="${argument#*=}" ;;
       check | install | stage-jni | clean) OPERATION="$argument" ;;
@@ -44,6 +52,7 @@ parse_arguments() {
   case "$NATIVES" in auto | required | skip | prebuilt) ;; *)
     fail "natives=$NATIVES is not known: auto, required, skip and prebuilt are" ;;
   esac
+  if [[ $NATIVES == required ]]; then STRICT=true; fi
 }
 
 # ------------------------------------------------------------------------------------------------- the arch list
@@ -53,53 +62,97 @@ known_arch() { awk -v arch="$1" '$1 == arch { print $2, $3 }' "$CPP/archs.list";
 
 known_archs() { awk '!/^#/ && NF { printf "%s%s", separator, $1; separator = ", " }' "$CPP/archs.list"; }
 
-# Translates ARCHS into BUILDS: one "smNN,family,code[,code+PTX]" per architecture. Ends the script at the first entry
-# that the kernels or nvcc don't know.
-declare -a BUILDS=()
-translate_archs() {
-  local nvcc_codes="" entry index
-  local -A seen=()
-  if [[ -n "$EXTENSION" ]]; then ARCHS="$(arch_of_extension)"; fi
-  if [[ -z "${ARCHS//[[:space:],;]/}" ]]; then ARCHS="$DEFAULT_ARCHS"; fi
-  if [[ -n "$NVCC" ]]; then nvcc_codes=" $("$NVCC" --list-gpu-code | tr '\n' ' ') "; fi
-  set -f  # an entry such as '*' is a misspelling, not a file name pattern
-  for entry in ${ARCHS//[,;]/ }; do
-    translate_entry "$entry" "$nvcc_codes"
-    index="${BUILD%%,*}"
-    if [[ -n "${seen[$index]:-}" && "${seen[$index]}" != "$BUILD" ]]; then
-      fail "TORCH_CUDA_ARCH_LIST names $index twice with different code: '$ARCHS'"
-    fi
-    if [[ -z "${seen[$index]:-}" ]]; then BUILDS+=("$BUILD"); fi
-    seen[$index]="$BUILD"
-  done
-  set +f
+# What PyTorch means by a name in the list, for the names that have stood there.
+named_archs() {
+  case "$1" in
+    Kepler) echo "3.5+PTX" ;;
+    Kepler+Tesla) echo "3.7" ;;
+    Maxwell) echo "5.0 5.2+PTX" ;;
+    Maxwell+Tegra) echo "5.3" ;;
+    Pascal) echo "6.0 6.1+PTX" ;;
+    Volta) echo "7.0+PTX" ;;
+    Volta+Tegra) echo "7.2" ;;
+    Turing) echo "7.5+PTX" ;;
+    Ampere) echo "8.0 8.6+PTX" ;;
+    Ampere+Tegra) echo "8.7" ;;
+    Ada) echo "8.9+PTX" ;;
+    Hopper) echo "9.0+PTX" ;;
+    Blackwell) echo "10.0 10.3 12.0 12.1+PTX" ;;
+    Blackwell+Tegra) echo "11.0" ;;
+    All | Common | Auto) echo "$DEFAULT_ARCHS" ;;
+    *) echo "$1" ;;
+  esac
 }
 
-# Sets BUILD.
+# Translates ARCHS into BUILDS: one "smNN,family,code[,code+PTX]" per architecture, which may be none. Says what it leaves
+# out. Where an entry that can't be built is an error, the first one ends the script.
+declare -a BUILDS=()
+translate_archs() {
+  local nvcc_codes="" name entry
+  local -a left_out=()
+  if [[ -n "$EXTENSION" ]]; then ARCHS="$(arch_of_extension)" LIST_NAME="the extension $EXTENSION" STRICT=true; fi
+  if ! has_entries "$ARCHS"; then ARCHS="$DEFAULT_ARCHS" LIST_NAME="the default list '$DEFAULT_ARCHS'"; fi
+  if [[ -n "$NVCC" && -z "$NVCC_FAULT" ]]; then nvcc_codes=" $("$NVCC" --list-gpu-code | tr '\n' ' ') "; fi
+  set -f  # an entry such as '*' is a misspelling, not a file name pattern
+  for name in ${ARCHS//[,;]/ }; do
+    for entry in $(named_archs "$name"); do
+      translate_entry "$entry" "$nvcc_codes"
+      if [[ -n "$BUILD" ]]; then
+        add_build "$BUILD"
+      elif $STRICT; then
+        fail "$LIST_NAME: entry '$entry'$WHY_NOT"
+      else
+        left_out+=("'$entry'$WHY_NOT")
+      fi
+    done
+  done
+  set +f
+  for entry in ${left_out[@]+"${left_out[@]}"}; do say "$LIST_NAME: left out: entry $entry"; done
+}
+
+# Adds to BUILDS. An architecture that is named twice gets the code that runs on most devices, and PTX if one entry wants it.
+add_build() {  # build
+  local index had code had_code ptx=""
+  for index in "${!BUILDS[@]}"; do
+    had="${BUILDS[$index]}"
+    [[ ${had%%,*} == "${1%%,*}" ]] || continue
+    code="$(cut -d, -f3 <<<"$1")" had_code="$(cut -d, -f3 <<<"$had")"
+    # 100 before 100f before 100a: the shortest, then the later letter.
+    if [[ ${#had_code} -lt ${#code} || ( ${#had_code} -eq ${#code} && $had_code > $code ) ]]; then code="$had_code"; fi
+    if [[ $code != *[af] && "$had,$1" == *"$code+PTX"* ]]; then ptx=",$code+PTX"; fi
+    BUILDS[index]="$(cut -d, -f1,2 <<<"$1"),$code$ptx"
+    return
+  done
+  BUILDS+=("$1")
+}
+
+# Sets BUILD, or leaves it empty and sets WHY_NOT.
 translate_entry() {
-  local entry="$1" nvcc_codes="$2" accepted arch suffix ptx known family code number
-  accepted="known: $(known_archs); +PTX may follow any but 9.0"
-  [[ $entry =~ ^([0-9]+\.[0-9])([af]?)(\+PTX)?$ ]] ||
-    fail "TORCH_CUDA_ARCH_LIST entry '$entry' is misspelt; $accepted"
+  local entry="$1" nvcc_codes="$2" arch suffix ptx known family code number
+  BUILD="" WHY_NOT=""
+  if [[ ! $entry =~ ^([0-9]+\.[0-9])([af]?)(\+PTX)?$ ]]; then
+    WHY_NOT=" is misspelt; known: $(known_archs), each with or without +PTX, and PyTorch's names such as Ampere"
+    return
+  fi
   arch="${BASH_REMATCH[1]}" suffix="${BASH_REMATCH[2]}" ptx="${BASH_REMATCH[3]}"
   known="$(known_arch "$arch")"
-  [[ -n "$known" ]] || fail "TORCH_CUDA_ARCH_LIST entry '$entry': there are no kernels for it; $accepted"
+  if [[ -z "$known" ]]; then WHY_NOT=": there are no kernels for it; known: $(known_archs)"; return; fi
   read -r family code <<<"$known"
   number="${arch/./}"
   if [[ -n "$suffix" ]]; then code="$number$suffix"; fi
-  case "$suffix" in
-    a) (( number >= 90 )) || fail "TORCH_CUDA_ARCH_LIST entry '$entry': arch-specific code starts at 9.0a" ;;
-    f) (( number >= 100 )) || fail "TORCH_CUDA_ARCH_LIST entry '$entry': family-specific code starts at 10.0f" ;;
-  esac
-  if [[ -n "$ptx" && "$code" == *[af] ]]; then
-    fail "TORCH_CUDA_ARCH_LIST entry '$entry': the $arch kernels are compiled as sm_$code, whose PTX runs on no other" \
-      "device; 8.0+PTX is what newer devices fall back to"
-  fi
+  if [[ $suffix == a ]] && (( number < 90 )); then WHY_NOT=": arch-specific code starts at 9.0a"; return; fi
+  if [[ $suffix == f ]] && (( number < 100 )); then WHY_NOT=": family-specific code starts at 10.0f"; return; fi
   if [[ -n "$nvcc_codes" && "$nvcc_codes" != *" sm_$number "* ]]; then
-    fail "TORCH_CUDA_ARCH_LIST entry '$entry': $NVCC doesn't know it; it knows:${nvcc_codes% }"
+    WHY_NOT=": $NVCC doesn't know it; it knows:${nvcc_codes% }"
+    return
   fi
   BUILD="sm$number,$family,$code"
-  if [[ -n "$ptx" ]]; then BUILD+=",$code+PTX"; fi
+  if [[ -n "$ptx" && "$code" == *[af] ]]; then
+    say "$LIST_NAME: entry '$entry': without PTX, because that of sm_$code runs on no other device; 8.0+PTX is what newer" \
+      "devices fall back to"
+  elif [[ -n "$ptx" ]]; then
+    BUILD+=",$code+PTX"
+  fi
 }
 
 # JavaCPP's EXTENSION picks one architecture: -sm86 means 8.6, with what the default list says about it.
@@ -115,7 +168,8 @@ arch_of_extension() {
 
 describe_builds() {
   local build fields
-  for build in "${BUILDS[@]}"; do
+  if ((${#BUILDS[@]} == 0)); then say "$LIST_NAME names nothing that can be built: the Java side alone"; fi
+  for build in ${BUILDS[@]+"${BUILDS[@]}"}; do
     IFS=, read -r -a fields <<<"$build"
     say "$PLATFORM-${fields[0]}: family ${fields[1]}, code ${fields[*]:2}"
   done
@@ -123,22 +177,60 @@ describe_builds() {
 
 # ------------------------------------------------------------------------------------------------------ the tools
 
-# Sets NVCC to the first nvcc of the usual places, or to nothing.
+# Sets NVCC to the nvcc that the user names, else to the first that is new enough of the usual places, else to any of them
+# or to nothing; and NVCC_FAULT to what is wrong with it, or to nothing.
 find_nvcc() {
   local candidate
-  for candidate in "${CUDACXX:-}" "${CUDA_HOME:+$CUDA_HOME/bin/nvcc}" "${CUDA_PATH:+$CUDA_PATH/bin/nvcc}" \
-    /usr/local/cuda/bin/nvcc "$(command -v nvcc || true)"; do
-    if [[ -n "$candidate" && -x "$candidate" ]]; then NVCC="$candidate"; return; fi
+  NVCC="" NVCC_FAULT=""
+  for candidate in "${CUDACXX:-}" "${CUDA_HOME:+$CUDA_HOME/bin/nvcc}" "${CUDA_PATH:+$CUDA_PATH/bin/nvcc}"; do
+    if [[ -n "$candidate" && -x "$candidate" ]]; then try_nvcc "$candidate"; return; fi
   done
-  NVCC=""
+  for candidate in /usr/local/cuda/bin/nvcc "$(command -v nvcc || true)"; do
+    if [[ -n "$candidate" && -x "$candidate" ]]; then try_nvcc "$candidate"; fi
+    if [[ -n "$NVCC" && -z "$NVCC_FAULT" ]]; then return; fi
+  done
+}
+
+try_nvcc() {
+  local version
+  NVCC="$1" NVCC_FAULT=""
+  version="$(nvcc_version 2>/dev/null || true)"
+  if [[ $version =~ ^([0-9]+)\. ]] && (( BASH_REMATCH[1] < CUDA_NEEDED )); then
+    NVCC_FAULT="nvcc of CUDA $CUDA_NEEDED or newer ($NVCC is of CUDA $version; CUDACXX or CUDA_HOME name another)"
+  fi
 }
 
 # Prints what is missing for a native build, each with its remedy.
 missing_tools() {
-  if [[ -z "$NVCC" ]]; then echo "nvcc (CUDA toolkit 13; CUDACXX or CUDA_HOME say where it is)"; fi
+  local version
+  if [[ -z "$NVCC" ]]; then
+    echo "nvcc (CUDA toolkit $CUDA_NEEDED; CUDACXX or CUDA_HOME say where it is)"
+  elif [[ -n "$NVCC_FAULT" ]]; then
+    echo "$NVCC_FAULT"
+  fi
   command -v g++ >/dev/null || echo "g++ (apt-get install g++)"
-  command -v cmake >/dev/null || echo "cmake 3.22 or newer (apt-get install cmake)"
+  version="$(cmake --version 2>/dev/null | sed -n '1s/[^0-9.]*\([0-9]*\.[0-9]*\).*/\1/p' || true)"
+  if [[ -z "$version" ]]; then
+    echo "cmake 3.22 or newer (apt-get install cmake)"
+  elif (( ${version%.*} < 3 || ( ${version%.*} == 3 && ${version#*.} < 22 ) )); then
+    echo "cmake 3.22 or newer (this one is $version)"
+  fi
   command -v ninja >/dev/null || command -v make >/dev/null || echo "ninja or make (apt-get install ninja-build)"
+}
+
+# Why nvcc compiles nothing here (a g++ newer than it takes, half an installation), or nothing if it does. Asked once per
+# build tree, for a second or two.
+nvcc_refuses() {
+  local folder status=0
+  if [[ -f "$OUTPUT/cppbuild/CMakeCache.txt" ]]; then return; fi
+  folder="$(mktemp -d)"
+  echo '__global__ void probe() {}' >"$folder/probe.cu"
+  "$NVCC" -arch="sm_$(cut -d, -f3 <<<"${BUILDS[0]}")" -c "$folder/probe.cu" -o "$folder/probe.o" \
+    >"$folder/log" 2>&1 || status=$?
+  if ((status != 0)); then
+    echo "working nvcc ($NVCC ends with $status: $(grep -m 1 -i error "$folder/log" || sed -n '$p' "$folder/log"))"
+  fi
+  rm -rf "$folder"
 }
 
 jobs_allowed() {
@@ -162,13 +254,20 @@ write_properties() {  # kernels_absent
   } >"$OUTPUT/natives.properties"
 }
 
+cached() { sed -n "s/^$2:[A-Z]*=//p" "$1/CMakeCache.txt"; }  # build tree, variable
+
+# CMake can't change the generator of a build tree, nor use one that was made elsewhere: in another place before the checkout
+# was moved, copied or mounted into a container, or with another nvcc.
+build_tree_fits() {  # build tree, generator
+  [[ -f "$1/CMakeCache.txt" ]] || return 0
+  [[ "$(cached "$1" CMAKE_GENERATOR)" == "$2" ]] && [[ "$(cached "$1" CMAKE_HOME_DIRECTORY)" -ef "$CPP" ]] &&
+    [[ "$(cached "$1" CMAKE_CACHEFILE_DIR)" -ef "$1" ]] && [[ "$(cached "$1" CMAKE_CUDA_COMPILER)" -ef "$NVCC" ]]
+}
+
 compile() {
   local generator="Unix Makefiles" build_dir="$OUTPUT/cppbuild"
   if command -v ninja >/dev/null; then generator=Ninja; fi
-  # CMake can't change the generator of an existing build tree.
-  if [[ -f "$build_dir/CMakeCache.txt" ]] && ! grep -q "CMAKE_GENERATOR:INTERNAL=$generator" "$build_dir/CMakeCache.txt"; then
-    rm -rf "$build_dir"
-  fi
+  build_tree_fits "$build_dir" "$generator" || rm -rf "$build_dir"
   local builds
   builds="$(IFS=';'; echo "${BUILDS[*]}")"
   cmake -S "$CPP" -B "$build_dir" -G "$generator" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_COMPILER="$NVCC" \
@@ -243,21 +342,28 @@ java_side_alone() {  # why
 }
 
 install_natives() {
-  if [[ $NATIVES == skip ]]; then
-    java_side_alone "natives=skip"
-    return
-  fi
-  if [[ $NATIVES == prebuilt ]]; then
-    compgen -G "$OUTPUT/natives/sm*/org" >/dev/null || fail "natives=prebuilt, but $OUTPUT/natives holds none"
-    write_properties true
-    say "natives=prebuilt: the JARs are made of what $OUTPUT/natives holds"
-    return
-  fi
+  case "$NATIVES" in
+    skip) java_side_alone "natives=skip" ;;
+    prebuilt)
+      compgen -G "$OUTPUT/natives/sm*/org" >/dev/null || fail "natives=prebuilt, but $OUTPUT/natives holds none"
+      write_properties true
+      say "natives=prebuilt: the JARs are made of what $OUTPUT/natives holds" ;;
+    *) build_natives ;;
+  esac
+}
+
+build_natives() {
   local missing
   missing="$(missing_tools | paste -sd ';' | sed 's/;/; /g')"
+  if [[ -z "$missing" ]] || $STRICT; then translate_archs; fi
+  if [[ -z "$missing" && ${#BUILDS[@]} -gt 0 ]]; then missing="$(nvcc_refuses)"; fi
   if [[ -n "$missing" ]]; then
     if [[ $NATIVES == required ]]; then fail "natives=required, but this machine has no $missing"; fi
     java_side_alone "this machine has no $missing"
+    return
+  fi
+  if ((${#BUILDS[@]} == 0)); then
+    java_side_alone "$LIST_NAME names nothing that can be built"
     return
   fi
   mkdir -p "$OUTPUT"
@@ -288,6 +394,9 @@ JAVA="${JAVA_HOME:+$JAVA_HOME/bin/}java"
 case "$OPERATION" in
   clean) rm -rf "$OUTPUT" ;;
   stage-jni) stage_jni ;;
-  check) translate_archs && describe_builds ;;
-  install) translate_archs && install_natives ;;
+  check)
+    if [[ $NATIVES == skip || $NATIVES == prebuilt ]]; then say "natives=$NATIVES: nothing would be built"; exit; fi
+    translate_archs
+    describe_builds ;;
+  install) install_natives ;;
 esac

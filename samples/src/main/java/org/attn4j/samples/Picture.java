@@ -115,7 +115,8 @@ final class Picture {
         double share = (Math.min(to, s + 1) - Math.max(from, s)) / step;
         for (int y = 0; y < height; y++) {
           for (int c = 0; c < CHANNELS; c++) {
-            reduced[(y * size + x) * CHANNELS + c] += share * value(y * width + first + s, c);
+            int at = (y * size + x) * CHANNELS + c;
+            reduced[at] = (float) (reduced[at] + share * value(y * width + first + s, c));
           }
         }
       }
