@@ -5,21 +5,17 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
-import java.util.stream.Collectors;
-import java.util.stream.IntStream;
 
 /**
  * Thresholds per query head for one attention layer, as {@link SparsityTuner} finds them, with what
- * they gave. Immutable; a JSON file keeps it.
+ * they gave. Immutable; a JSON file keeps it. {@link SparsityProfiles} holds those of a model.
  */
 public final class SparsityProfile {
-  private static final String NUMBERS = "\\[[^\\[\\]]*]";
-  private static final Pattern ENTRY = Pattern.compile("\"(\\w+)\"\\s*:\\s*(" + NUMBERS + ")");
-  private static final Pattern OBJECT =
-      Pattern.compile("\\s*\\{\\s*(" + ENTRY + "\\s*(,\\s*(?=\")|(?=})))*}\\s*");
+  /** The entries of the file, in its order. */
+  static final List<String> COLUMNS =
+      List.of("simthreshd1", "cdfthreshd", "pvthreshd", "l1", "sparsity");
 
   private final float[] simthreshd1;
   private final float[] cdfthreshd;
@@ -34,9 +30,6 @@ public final class SparsityProfile {
     l1 = column(columns, "l1");
     sparsity = column(columns, "sparsity");
     for (Map.Entry<String, float[]> column : columns.entrySet()) {
-      if (!toColumns().containsKey(column.getKey())) {
-        throw invalid("has an unknown entry '" + column.getKey() + "'");
-      }
       if (column.getValue().length != simthreshd1.length) {
         throw invalid(
             "has "
@@ -128,52 +121,31 @@ public final class SparsityProfile {
     }
   }
 
-  private Map<String, float[]> toColumns() {
+  /** The values by the names of {@link #COLUMNS}: not copies. */
+  Map<String, float[]> toColumns() {
     Map<String, float[]> columns = new LinkedHashMap<>();
-    columns.put("simthreshd1", simthreshd1);
-    columns.put("cdfthreshd", cdfthreshd);
-    columns.put("pvthreshd", pvthreshd);
-    columns.put("l1", l1);
-    columns.put("sparsity", sparsity);
+    float[][] values = {simthreshd1, cdfthreshd, pvthreshd, l1, sparsity};
+    for (int i = 0; i < values.length; i++) {
+      columns.put(COLUMNS.get(i), values[i]);
+    }
     return columns;
   }
 
-  /** One JSON object: an array of numbers, one per head, for each of the five properties. */
+  /**
+   * One JSON object: the version of the format, and an array of numbers, one per head, for each of
+   * the five properties. An l1 that is NaN is written as null.
+   */
   public String toJson() {
-    return toColumns().entrySet().stream()
-        .map(column -> "  \"" + column.getKey() + "\": " + Arrays.toString(column.getValue()))
-        .collect(Collectors.joining(",\n", "{\n", "\n}\n"));
+    return ProfileJson.write(this);
   }
 
   /**
-   * Reads what {@link #toJson} wrote.
+   * Reads what {@link #toJson} wrote, with or without a version; other entries are passed over.
    *
    * @throws InvalidAttentionArgumentException if it is anything else
    */
   public static SparsityProfile fromJson(String json) {
-    if (json == null || !OBJECT.matcher(json).matches()) {
-      throw invalid("is no JSON object of arrays of numbers");
-    }
-    Map<String, float[]> columns = new LinkedHashMap<>();
-    Matcher entry = ENTRY.matcher(json);
-    while (entry.find()) {
-      if (columns.put(entry.group(1), numbers(entry.group(2))) != null) {
-        throw invalid("has two entries '" + entry.group(1) + "'");
-      }
-    }
-    return new SparsityProfile(columns);
-  }
-
-  private static float[] numbers(String array) {
-    String inner = array.substring(1, array.length() - 1).trim();
-    String[] texts = inner.isEmpty() ? new String[0] : inner.split(",", -1);
-    float[] values = new float[texts.length];
-    try {
-      IntStream.range(0, texts.length).forEach(i -> values[i] = Float.parseFloat(texts[i].trim()));
-    } catch (NumberFormatException e) {
-      throw invalid("has " + array + ", which is no array of numbers");
-    }
-    return values;
+    return ProfileJson.readLayer(json);
   }
 
   /** Writes {@link #toJson} to a file. */
@@ -186,18 +158,22 @@ public final class SparsityProfile {
     return fromJson(Files.readString(file));
   }
 
-  private static InvalidAttentionArgumentException invalid(String what) {
+  static InvalidAttentionArgumentException invalid(String what) {
     return new InvalidAttentionArgumentException("the sparsity profile " + what);
   }
 
   @Override
   public boolean equals(Object other) {
-    return other instanceof SparsityProfile that && toJson().equals(that.toJson());
+    return other instanceof SparsityProfile that && Arrays.deepEquals(values(this), values(that));
   }
 
   @Override
   public int hashCode() {
-    return toJson().hashCode();
+    return Arrays.deepHashCode(values(this));
+  }
+
+  private static float[][] values(SparsityProfile profile) {
+    return profile.toColumns().values().toArray(float[][]::new);
   }
 
   @Override

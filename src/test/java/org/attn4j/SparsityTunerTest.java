@@ -2,16 +2,12 @@ package org.attn4j;
 
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
-import static org.testng.Assert.expectThrows;
 
-import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import org.attn4j.SparsityTuner.Budget;
 import org.attn4j.SparsityTuner.Measurement;
 import org.testng.annotations.Test;
 
-/** The tuner's search over made-up heads, and the file that keeps its result. */
+/** The tuner's search over made-up heads. */
 public class SparsityTunerTest {
   private static final Budget BUDGET = new Budget(0.05f, 0.06f);
 
@@ -29,7 +25,7 @@ public class SparsityTunerTest {
     return new Measurement(error, sparsity);
   }
 
-  private static final SparsityProfile PROFILE =
+  static final SparsityProfile PROFILE =
       SparsityTuner.search(4, BUDGET, SparsityTunerTest::measure);
 
   @Test
@@ -49,39 +45,5 @@ public class SparsityTunerTest {
     assertEquals(PROFILE.cdfthreshd()[3], 1f);
     assertEquals(PROFILE.pvthreshd()[3], 32f);
     assertEquals(PROFILE.sparsity()[3], 0f);
-  }
-
-  @Test
-  public void aFileKeepsTheProfile() throws IOException {
-    Path file = Files.createTempFile("profile", ".json");
-    try {
-      PROFILE.save(file);
-      assertEquals(SparsityProfile.load(file), PROFILE);
-    } finally {
-      Files.delete(file);
-    }
-  }
-
-  @Test
-  public void anythingElseIsRefused() {
-    String json = PROFILE.toJson();
-    assertEquals(
-        message(json.replace("\"l1\"", "\"l2\"")), "the sparsity profile has no entry 'l1'");
-    assertEquals(
-        message(json.replace("}", ", \"x\": [1]}")),
-        "the sparsity profile has an unknown entry 'x'");
-    assertTrue(message(json.replace("[", "[0.5, ").replaceFirst("0.5, ", "")).contains("one per"));
-    assertTrue(message(json.replace("1.0", "one")).contains("no array of numbers"));
-    for (String bad : new String[] {"", "{", json + "x", json.replace(",\n", "\n"), "[1]"}) {
-      assertEquals(
-          message(bad), "the sparsity profile is no JSON object of arrays of numbers", bad);
-    }
-    assertTrue(message(json.replace("1.0", "1.5")).contains("1.5;"));
-  }
-
-  private static String message(String json) {
-    return expectThrows(
-            InvalidAttentionArgumentException.class, () -> SparsityProfile.fromJson(json))
-        .getMessage();
   }
 }

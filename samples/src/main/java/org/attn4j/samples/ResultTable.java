@@ -1,5 +1,11 @@
 package org.attn4j.samples;
 
+import com.google.gson.FormattingStyle;
+import com.google.gson.stream.JsonWriter;
+import java.io.IOException;
+import java.io.StringWriter;
+import java.math.BigDecimal;
+import java.math.RoundingMode;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -112,51 +118,64 @@ final class ResultTable {
 
   /** All of it, one row per line. */
   String toJson() {
-    List<String> objects = new ArrayList<>();
-    for (Row row : rows) {
-      objects.add("    {" + String.join(", ", properties(row)) + "}");
+    StringWriter text = new StringWriter();
+    try (JsonWriter json = new JsonWriter(text)) {
+      json.setFormattingStyle(FormattingStyle.PRETTY);
+      json.beginObject();
+      json.name("picture").value(options.pictureName());
+      json.name("pixels").value(clean.pixels());
+      json.name("sigma").value(options.sigma());
+      json.name("noisy_psnr").value(rounded(noisyPsnr, 3));
+      json.name("head_dim").value(PatchTokens.HEAD_DIM);
+      json.name("rows").beginArray();
+      for (Row row : rows) {
+        json.beginObject();
+        json.setFormattingStyle(FormattingStyle.COMPACT.withSpaceAfterSeparators(true));
+        write(json, row);
+        json.endObject();
+        json.setFormattingStyle(FormattingStyle.PRETTY);
+      }
+      json.endArray().endObject();
+    } catch (IOException e) {
+      throw new AssertionError("a StringWriter takes everything", e);
     }
-    return format(
-            "{%n  \"picture\": \"%s\",%n  \"pixels\": %d,%n  \"sigma\": %s,%n  \"noisy_psnr\": %.3f,%n",
-            escaped(options.pictureName()), clean.pixels(), options.sigma(), noisyPsnr)
-        + format("  \"head_dim\": %d,%n  \"rows\": [%n", PatchTokens.HEAD_DIM)
-        + String.join(format(",%n"), objects)
-        + format("%n  ]%n}%n");
+    return text.append('\n').toString();
   }
 
-  private List<String> properties(Row row) {
-    List<String> properties = new ArrayList<>();
-    properties.add(format("\"backend\": \"%s\"", row.backend()));
-    properties.add(format("\"order\": \"%s\"", row.order().label()));
-    properties.add(format("\"arch\": \"%s\"", row.arch()));
+  private void write(JsonWriter json, Row row) throws IOException {
+    json.name("backend").value(row.backend());
+    json.name("order").value(row.order().label());
+    json.name("arch").value(row.arch());
     if (!Double.isNaN(row.millis())) {
-      properties.add(format("\"ms\": %.4f", row.millis()));
-      properties.add(format("\"tops\": %.4f", row.tops(clean.pixels())));
+      json.name("ms").value(rounded(row.millis(), 4));
+      json.name("tops").value(rounded(row.tops(clean.pixels()), 4));
     }
     if (row.sparse() != null) {
-      addSparse(properties, row.sparse());
+      write(json, row.sparse());
     }
-    properties.add(format("\"psnr\": %.3f", row.psnr()));
-    properties.add(format("\"l1\": %.6f", row.error()));
-    return properties;
+    json.name("psnr").value(rounded(row.psnr(), 3));
+    json.name("l1").value(rounded(row.error(), 6));
   }
 
-  private static void addSparse(List<String> properties, SpargeRun sparse) {
+  private static void write(JsonWriter json, SpargeRun sparse) throws IOException {
     SparsityOptions thresholds = sparse.thresholds().options();
-    properties.add(format("\"thresholds\": \"%s\"", sparse.thresholds().label()));
-    properties.add("\"simthreshd1\": " + thresholds.simthreshd1());
-    properties.add("\"cdfthreshd\": " + thresholds.cdfthreshd());
+    json.name("thresholds").value(sparse.thresholds().label());
+    json.name("simthreshd1").value(thresholds.simthreshd1());
+    json.name("cdfthreshd").value(thresholds.cdfthreshd());
     if (!Double.isNaN(sparse.agreement())) { // the reference skips no P V
-      properties.add("\"pvthreshd\": " + thresholds.pvthreshd());
-      properties.add(format("\"like_reference\": %.6f", sparse.agreement()));
+      json.name("pvthreshd").value(thresholds.pvthreshd());
+      json.name("like_reference").value(rounded(sparse.agreement(), 6));
     }
-    properties.add("\"query_block\": " + sparse.map().grid().queryBlock());
-    properties.add("\"key_block\": " + sparse.map().grid().keyBlock());
-    properties.add(format("\"sparsity\": %.6f", sparse.map().sparsity()));
+    json.name("query_block").value(sparse.map().grid().queryBlock());
+    json.name("key_block").value(sparse.map().grid().keyBlock());
+    json.name("sparsity").value(rounded(sparse.map().sparsity(), 6));
   }
 
-  private static String escaped(String text) {
-    return text.replace("\\", "\\\\").replace("\"", "\\\"");
+  /** With that many decimals, the last zeros too; null (no value) if it is no finite number. */
+  private static BigDecimal rounded(double value, int decimals) {
+    return Double.isFinite(value)
+        ? BigDecimal.valueOf(value).setScale(decimals, RoundingMode.HALF_UP)
+        : null;
   }
 
   private static String format(String format, Object... arguments) {

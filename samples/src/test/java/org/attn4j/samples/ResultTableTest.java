@@ -4,6 +4,8 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 
+import com.google.gson.Gson;
+import com.google.gson.JsonObject;
 import java.util.List;
 import org.attn4j.BlockGrid;
 import org.attn4j.samples.ResultTable.Row;
@@ -43,6 +45,22 @@ public class ResultTableTest {
     assertTrue(json.contains("\"key_block\": 64, \"sparsity\": 0.750000, \"psnr\": 29.500"), json);
     assertEquals(table.notes().size(), 1);
     assertTrue(table.notes().get(0).contains("alike for 75.000 % of the blocks"));
+  }
+
+  @Test
+  public void theJsonIsJson() {
+    JsonObject json = parse(table(0.5, 0.75, "sparge"));
+    assertEquals(json.get("picture").getAsString(), "a \"b\".png");
+    assertEquals(json.getAsJsonArray("rows").size(), 2);
+    // a picture without noise: its PSNR is infinite, which JSON has no number for
+    DemoOptions options = DemoOptions.parse("--image", "\t.png");
+    json = parse(new ResultTable(options, CLEAN, CLEAN));
+    assertTrue(json.get("noisy_psnr").isJsonNull());
+    assertEquals(json.get("picture").getAsString(), "\t.png");
+  }
+
+  private static JsonObject parse(ResultTable table) {
+    return new Gson().fromJson(table.toJson(), JsonObject.class);
   }
 
   @Test

@@ -1,0 +1,108 @@
+package org.attn4j;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/**
+ * The sparsity profiles of a model: one {@link SparsityProfile} per attention layer, by the layer's
+ * name, in the order in which they were given. Immutable; one JSON file keeps it.
+ */
+public final class SparsityProfiles {
+  private final String model;
+  private final Map<String, SparsityProfile> layers;
+
+  private SparsityProfiles(String model, Map<String, SparsityProfile> layers) {
+    this.model = model;
+    this.layers = Collections.unmodifiableMap(new LinkedHashMap<>(layers));
+  }
+
+  /**
+   * The profiles of a model.
+   *
+   * @param model the model's name: any text, kept in the file
+   * @param layers the profile of each layer by the layer's name, in the order of the file
+   * @throws InvalidAttentionArgumentException if one of them is null
+   */
+  public static SparsityProfiles of(String model, Map<String, SparsityProfile> layers) {
+    if (model == null || layers == null) {
+      throw new InvalidAttentionArgumentException(
+          (model == null ? "model" : "layers") + " is null; a value is needed");
+    }
+    for (Map.Entry<String, SparsityProfile> layer : layers.entrySet()) {
+      if (layer.getKey() == null || layer.getValue() == null) {
+        throw new InvalidAttentionArgumentException(
+            "layers holds " + layer.getKey() + " = " + layer.getValue() + "; null is not accepted");
+      }
+    }
+    return new SparsityProfiles(model, layers);
+  }
+
+  /** The model's name; empty if the file names none. */
+  public String model() {
+    return model;
+  }
+
+  /** The profiles by layer, in the order of the file: not modifiable. */
+  public Map<String, SparsityProfile> layers() {
+    return layers;
+  }
+
+  /**
+   * The profile of one layer.
+   *
+   * @throws InvalidAttentionArgumentException if there is no layer of that name
+   */
+  public SparsityProfile layer(String name) {
+    SparsityProfile layer = layers.get(name);
+    if (layer == null) {
+      throw new InvalidAttentionArgumentException(
+          "the model '" + model + "' has no layer '" + name + "'; it has " + layers.keySet());
+    }
+    return layer;
+  }
+
+  /** One JSON object: the version of the format, the model's name, and an object per layer. */
+  public String toJson() {
+    return ProfileJson.write(this);
+  }
+
+  /**
+   * Reads what {@link #toJson} wrote; entries that it doesn't know are passed over.
+   *
+   * @throws InvalidAttentionArgumentException if it is anything else
+   */
+  public static SparsityProfiles fromJson(String json) {
+    return ProfileJson.readModel(json);
+  }
+
+  /** Writes {@link #toJson} to a file. */
+  public void save(Path file) throws IOException {
+    Files.writeString(file, toJson());
+  }
+
+  /** Reads a file that {@link #save} wrote. */
+  public static SparsityProfiles load(Path file) throws IOException {
+    return fromJson(Files.readString(file));
+  }
+
+  @Override
+  public boolean equals(Object other) {
+    return other instanceof SparsityProfiles that
+        && model.equals(that.model)
+        && layers.equals(that.layers);
+  }
+
+  @Override
+  public int hashCode() {
+    return 31 * model.hashCode() + layers.hashCode();
+  }
+
+  @Override
+  public String toString() {
+    return toJson();
+  }
+}
