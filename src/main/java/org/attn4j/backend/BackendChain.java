@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.attn4j.AttentionOptions;
@@ -31,6 +32,8 @@ public final class BackendChain {
   public static final String NEEDS_SPARGE =
       "the request has a block mask or asks for a report of blocks";
 
+  private static final AtomicReference<BackendChain> OF_THIS_PROCESS = new AtomicReference<>();
+
   private final Settings settings;
   private final Map<SdpaBackend, AttentionBackend> backends = new EnumMap<>(SdpaBackend.class);
   private final System.Logger logger;
@@ -51,25 +54,32 @@ public final class BackendChain {
     }
   }
 
-  /** The chain of this process. */
+  /**
+   * The chain of this process.
+   *
+   * @throws org.attn4j.InvalidAttentionArgumentException each time, if a setting is misspelt
+   */
   public static BackendChain ofThisProcess() {
-    return Holder.CHAIN;
+    BackendChain known = OF_THIS_PROCESS.get();
+    if (known != null) {
+      return known;
+    }
+    // Not in a static initialiser: whatever throws there is wrapped in an Error once, and lost from
+    // then on. Threads that race here make a chain each, and all use the first.
+    OF_THIS_PROCESS.compareAndSet(null, create());
+    return OF_THIS_PROCESS.get();
   }
 
-  private static final class Holder {
-    static final BackendChain CHAIN = create();
-
-    private static BackendChain create() {
-      Settings settings = Settings.fromSystem();
-      return new BackendChain(
-          settings,
-          List.of(
-              new SpargeBackend(settings),
-              new SageBackend(settings),
-              new ExactBackend(),
-              new CpuBackend()),
-          System.getLogger("org.attn4j"));
-    }
+  private static BackendChain create() {
+    Settings settings = Settings.fromSystem();
+    return new BackendChain(
+        settings,
+        List.of(
+            new SpargeBackend(settings),
+            new SageBackend(settings),
+            new ExactBackend(),
+            new CpuBackend()),
+        System.getLogger("org.attn4j"));
   }
 
   /**
@@ -205,7 +215,7 @@ public final class BackendChain {
   private Support ask(AttentionBackend backend, Function<AttentionBackend, Support> question) {
     boolean quantised = backend.name() == SdpaBackend.SAGE || backend.name() == SdpaBackend.SPARGE;
     if (quantised && settings.quantisedDisabled()) {
-      return Support.refused(Settings.DISABLE_VARIABLE + "=1 switches it off");
+      return Support.refused(Settings.DISABLED);
     }
     return question.apply(backend);
   }

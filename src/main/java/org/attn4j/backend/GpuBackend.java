@@ -1,5 +1,6 @@
 package org.attn4j.backend;
 
+import java.util.Optional;
 import org.attn4j.AttentionRequest;
 import org.attn4j.BackendInfo;
 import org.attn4j.CudaStream;
@@ -18,11 +19,6 @@ abstract class GpuBackend implements AttentionBackend {
     this.name = name;
   }
 
-  /** Why no GPU kernel can run in this process, or null. Found once. */
-  private static final class Obstacle {
-    static final String SENTENCE = NativeLibrary.gpuObstacle().orElse(null);
-  }
-
   /** Why this backend doesn't serve a request over device tensors although it could, or null. */
   String refusal(AttentionRequest request) {
     return null;
@@ -38,7 +34,7 @@ abstract class GpuBackend implements AttentionBackend {
 
   @Override
   public BackendInfo info() {
-    String obstacle = Obstacle.SENTENCE;
+    String obstacle = NativeLibrary.gpuObstacle().orElse(null);
     return new BackendInfo(
         name.id(),
         obstacle == null,
@@ -53,8 +49,9 @@ abstract class GpuBackend implements AttentionBackend {
     if (!request.q().dtype().isHalf()) {
       return Support.refused("q is " + request.q().dtype() + "; FLOAT16 and BFLOAT16 are accepted");
     }
-    if (Obstacle.SENTENCE != null) {
-      return Support.refused(Obstacle.SENTENCE);
+    Optional<String> obstacle = NativeLibrary.gpuObstacle();
+    if (obstacle.isPresent()) {
+      return Support.refused(obstacle.get());
     }
     String refusal = refusal(request);
     return refusal != null

@@ -25,7 +25,7 @@ final class SageBackend extends GpuBackend {
   @Override
   public BackendInfo info() {
     return settings.quantisedDisabled()
-        ? new BackendInfo(name().id(), false, Settings.DISABLE_VARIABLE + "=1 switches it off")
+        ? new BackendInfo(name().id(), false, Settings.DISABLED)
         : super.info();
   }
 }

@@ -12,8 +12,8 @@ import org.attn4j.SparsityOptions;
  * What system properties and the environment say. The only class that reads them.
  *
  * @param backend {@code -Dorg.attn4j.backend}: replaces AUTO of a request; AUTO if not set
- * @param quantisedDisabled {@code LD_DISABLE_SAGE_ATTENTION=1} in the environment: sparge and sage
- *     serve nothing
+ * @param quantisedDisabled {@code LD_DISABLE_SAGE_ATTENTION=1} (or true, yes, on) in the
+ *     environment: sparge and sage serve nothing
  */
 public record Settings(SdpaBackend backend, boolean quantisedDisabled) {
   /** The system property that chooses a backend for requests that don't. */
@@ -67,7 +67,14 @@ public record Settings(SdpaBackend backend, boolean quantisedDisabled) {
     }
   }
 
-  /** The settings of this process. */
+  /** Why a quantised backend serves nothing where {@link #quantisedDisabled} is set. */
+  static final String DISABLED = DISABLE_VARIABLE + " switches it off";
+
+  /**
+   * The settings of this process.
+   *
+   * @throws InvalidAttentionArgumentException if one of them is misspelt
+   */
   public static Settings fromSystem() {
     return of(System.getProperty(BACKEND_PROPERTY), System.getenv(DISABLE_VARIABLE));
   }
@@ -100,13 +107,19 @@ public record Settings(SdpaBackend backend, boolean quantisedDisabled) {
   }
 
   private static boolean parseDisabled(String value) {
-    if (value == null || value.isBlank() || value.trim().equals("0")) {
+    if (value == null || value.isBlank()) {
       return false;
     }
-    if (value.trim().equals("1")) {
-      return true;
-    }
-    throw new InvalidAttentionArgumentException(
-        "the environment variable " + DISABLE_VARIABLE + " is " + value + "; 0 and 1 are accepted");
+    return switch (value.trim().toLowerCase(Locale.ROOT)) {
+      case "1", "true", "yes", "on" -> true;
+      case "0", "false", "no", "off" -> false;
+      default ->
+          throw new InvalidAttentionArgumentException(
+              "the environment variable "
+                  + DISABLE_VARIABLE
+                  + " is "
+                  + value
+                  + "; 1, true, yes, on, 0, false, no and off are accepted");
+    };
   }
 }

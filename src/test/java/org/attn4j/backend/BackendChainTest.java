@@ -204,7 +204,7 @@ public class BackendChainTest {
             () -> chain.run(request(SdpaBackend.SAGE, BackendMode.REQUIRE), null));
     assertEquals(
         refusal.getMessage(),
-        "no backend serves the request: sage: LD_DISABLE_SAGE_ATTENTION=1 switches it off");
+        "no backend serves the request: sage: LD_DISABLE_SAGE_ATTENTION switches it off");
   }
 
   /** Thresholds permit, so anyone may serve; a report is asked of sparge alone. */
@@ -260,9 +260,16 @@ public class BackendChainTest {
         "the system property org.attn4j.backend is saeg; one of auto, sparge, sage, exact,"
             + " pytorch, cpu is accepted");
     assertEquals(
-        expectThrows(InvalidAttentionArgumentException.class, () -> Settings.of(null, "yes"))
+        expectThrows(InvalidAttentionArgumentException.class, () -> Settings.of(null, "ja"))
             .getMessage(),
-        "the environment variable LD_DISABLE_SAGE_ATTENTION is yes; 0 and 1 are accepted");
+        "the environment variable LD_DISABLE_SAGE_ATTENTION is ja; 1, true, yes, on, 0, false, no"
+            + " and off are accepted");
+    for (String on : new String[] {"1", "true", "TRUE", " yes ", "On"}) {
+      assertEquals(Settings.of(null, on), new Settings(SdpaBackend.AUTO, true), on);
+    }
+    for (String off : new String[] {"0", "false", "False", "no", "off\n", " "}) {
+      assertEquals(Settings.of(null, off), NO_SETTINGS, off);
+    }
   }
 
   @Test

@@ -37,6 +37,7 @@ public class attn4j implements InfoMapper, LoadEnabled {
     if (!Loader.isLoadLibraries()) {
       return; // the parser or the builder asks: there is nothing to choose
     }
+    NativeLibrary.prepareJavaCpp(); // the generated class may be touched before anything of ours
     Selection selection = NativeLibrary.selection();
     if (selection.arch().isEmpty()) {
       throw new UnsatisfiedLinkError(selection.message());

@@ -37,6 +37,7 @@ public record Driver(int status, int version, List<Device> devices, String detai
   /** Asks the driver. Opens libcuda.so.1 if there is one; creates no CUDA context. */
   static Driver probe() {
     try {
+      GpuProbe.load();
       int status = GpuProbe.status();
       List<Device> devices =
           IntStream.range(0, GpuProbe.device_count()).mapToObj(Driver::device).toList();

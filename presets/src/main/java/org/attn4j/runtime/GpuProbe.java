@@ -9,7 +9,8 @@ import org.bytedeco.javacpp.presets.javacpp;
 
 /**
  * The driver probe's native side ({@code gpu_probe.h}). Written by hand, because the preset asks it
- * before any generated class can be loaded. {@link Driver#probe()} is the way to use it.
+ * before any generated class can be loaded. {@link Driver#probe()} is the way to use it; {@link
+ * #load} comes before any other call.
  */
 @Properties(
     inherit = javacpp.class,
@@ -22,11 +23,16 @@ import org.bytedeco.javacpp.presets.javacpp;
 @Namespace("attn4j_probe")
 @NoException
 public final class GpuProbe {
-  static {
-    Loader.load();
-  }
-
   private GpuProbe() {}
+
+  /**
+   * Loads the native side. Not in a static initialiser, which would hold this class while it waits
+   * for JavaCPP, and lose the reason of a failure at the second call.
+   */
+  static void load() {
+    JavaCpp.initialise();
+    Loader.load(GpuProbe.class);
+  }
 
   static native int status();
 

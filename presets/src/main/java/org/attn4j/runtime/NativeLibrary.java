@@ -29,11 +29,21 @@ public final class NativeLibrary {
   private static final int FIRST_ARCH = 80;
   private static final int LAST_ARCH = 199;
 
+  // No static initialiser of this library waits for anything: JavaCPP's classes wait for each
+  // other's initialisers, and one more in that circle closes it.
+  private static final Once<Selection> SELECTION = new Once<>(NativeLibrary::select);
+  private static final Once<Optional<String>> FAILURE = new Once<>(NativeLibrary::load);
+
   private NativeLibrary() {}
+
+  /** What the preset calls before JavaCPP loads the bindings. Internal. */
+  public static void prepareJavaCpp() {
+    JavaCpp.initialise();
+  }
 
   /** Which library this process uses, and why. Asks the driver at the first call. */
   public static Selection selection() {
-    return SelectionHolder.VALUE;
+    return SELECTION.get();
   }
 
   /**
@@ -42,21 +52,13 @@ public final class NativeLibrary {
    * kernel.
    */
   public static Optional<String> loadFailure() {
-    return LoadHolder.FAILURE;
+    return FAILURE.get();
   }
 
   /** Empty if GPU kernels can run; otherwise one sentence that says why not. */
   public static Optional<String> gpuObstacle() {
     Selection selection = selection();
     return selection.isReady() ? loadFailure() : Optional.of(selection.message());
-  }
-
-  private static final class SelectionHolder {
-    static final Selection VALUE = select();
-  }
-
-  private static final class LoadHolder {
-    static final Optional<String> FAILURE = load();
   }
 
   // ------------------------------------------------------------------------------------- selecting
@@ -110,6 +112,7 @@ public final class NativeLibrary {
     }
     Arch arch = selection.arch().get();
     try {
+      JavaCpp.initialise();
       Class<?> bindings = Class.forName(BINDINGS);
       int expected = bindings.getField("ATTN4J_ABI_VERSION").getInt(null);
       int found = (int) bindings.getMethod("abi_version").invoke(null);

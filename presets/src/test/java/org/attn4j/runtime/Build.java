@@ -1,8 +1,10 @@
 package org.attn4j.runtime;
 
+import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
@@ -77,6 +79,18 @@ final class Build {
       throw new java.io.UncheckedIOException(e);
     } catch (InterruptedException e) {
       throw new IllegalStateException(e);
+    }
+  }
+
+  /** Removes a folder and all that is in it; null is no folder. */
+  static void delete(Path folder) {
+    if (folder == null) {
+      return;
+    }
+    try (Stream<Path> files = Files.walk(folder)) {
+      files.map(Path::toFile).sorted(Comparator.reverseOrder()).forEach(File::delete);
+    } catch (IOException e) {
+      throw new java.io.UncheckedIOException(e);
     }
   }
 

@@ -57,13 +57,8 @@ public class LoaderTest {
   }
 
   @AfterClass(alwaysRun = true)
-  public void removeScratch() throws IOException {
-    if (scratch == null) {
-      return;
-    }
-    try (Stream<Path> files = Files.walk(scratch)) {
-      files.map(Path::toFile).sorted((a, b) -> b.compareTo(a)).forEach(File::delete);
-    }
+  public void removeScratch() {
+    Build.delete(scratch);
   }
 
   @DataProvider

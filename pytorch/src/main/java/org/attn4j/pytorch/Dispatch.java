@@ -1,6 +1,7 @@
 package org.attn4j.pytorch;
 
 import java.util.List;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.UnaryOperator;
 import org.attn4j.AttentionOptions;
 import org.attn4j.BackendMode;
@@ -15,14 +16,25 @@ import org.bytedeco.pytorch.Tensor;
 
 /** The walk of one call: check, put as a request if possible, let the chain choose, run. */
 final class Dispatch {
-  private static final BackendChain CHAIN =
-      BackendChain.ofThisProcess()
-          .withCaller(SdpaBackend.PYTORCH, "torch.scaled_dot_product_attention");
+  private static final AtomicReference<BackendChain> CHAIN = new AtomicReference<>();
 
   private static volatile Settings settings =
       new Settings(AttentionOptions.DEFAULTS, Thresholds.MEASURED, null, false);
 
   private Dispatch() {}
+
+  /** Throws what {@link BackendChain#ofThisProcess} throws, each time. */
+  private static BackendChain chain() {
+    BackendChain known = CHAIN.get();
+    if (known != null) {
+      return known;
+    }
+    CHAIN.compareAndSet(
+        null,
+        BackendChain.ofThisProcess()
+            .withCaller(SdpaBackend.PYTORCH, "torch.scaled_dot_product_attention"));
+    return CHAIN.get();
+  }
 
   /**
    * What holds for the whole process.
@@ -111,11 +123,11 @@ final class Dispatch {
   }
 
   private static String obstacle(SdpaCall call) {
-    return Obstacles.find(call, CHAIN.chosen(call.options()));
+    return Obstacles.find(call, chain().chosen(call.options()));
   }
 
   private static Tensor leaveToPyTorch(SdpaCall call, String obstacle) {
-    CHAIN.plan(call.options(), obstacle, pyTorchsObstacle(call)); // throws if PyTorch mustn't
+    chain().plan(call.options(), obstacle, pyTorchsObstacle(call)); // throws if PyTorch mustn't
     return runPyTorch(call);
   }
 
@@ -126,7 +138,7 @@ final class Dispatch {
 
   private static Tensor runPyTorch(SdpaCall call) {
     Tensor result = TorchSdpa.run(call);
-    CHAIN.served(SdpaBackend.PYTORCH);
+    chain().served(SdpaBackend.PYTORCH);
     return result;
   }
 
@@ -140,12 +152,12 @@ final class Dispatch {
     Kernels kernels = Kernels.prepare(started, shapes, keyLengths);
     Tensor output = kernels.output();
     try {
-      Plan plan = CHAIN.plan(kernels.request());
+      Plan plan = chain().plan(kernels.request());
       if (plan.backend() == SdpaBackend.PYTORCH) {
         output.close();
         return runPyTorch(call);
       }
-      kernels.run(CHAIN, plan);
+      kernels.run(chain(), plan);
       OutputCheck check = now.check();
       return check == null || call.needsSparge() // which PyTorch has no equal of
           ? output
@@ -180,7 +192,7 @@ final class Dispatch {
   private static SdpaBackend measuredStart(SdpaCall call, Geometry shapes, Settings now) {
     boolean open =
         call.options().mode() == BackendMode.PREFER
-            && CHAIN.chosen(call.options()) == SdpaBackend.AUTO;
+            && chain().chosen(call.options()) == SdpaBackend.AUTO;
     if (!open
         || call.needsSparge()
         || now.thresholds().rules().isEmpty()
@@ -197,12 +209,12 @@ final class Dispatch {
     Settings now = settings;
     String obstacle = obstacle(call);
     if (obstacle != null) {
-      return CHAIN.explain(call.options(), obstacle, pyTorchsObstacle(call));
+      return chain().explain(call.options(), obstacle, pyTorchsObstacle(call));
     }
     try (MaskFinding mask = Masks.find(call, now.inspectDeviceMasks())) {
       return mask.obstacle() == null
           ? explainRequest(call, mask.keyLengths(), now)
-          : CHAIN.explain(call.options(), mask.obstacle(), pyTorchsObstacle(call));
+          : chain().explain(call.options(), mask.obstacle(), pyTorchsObstacle(call));
     }
   }
 
@@ -211,11 +223,11 @@ final class Dispatch {
     Geometry shapes = Geometry.of(call);
     String better = reasonForPyTorch(call, shapes, now);
     if (better != null) {
-      return CHAIN.explain(call.options(), better, pyTorchsObstacle(call));
+      return chain().explain(call.options(), better, pyTorchsObstacle(call));
     }
     Kernels kernels = Kernels.prepare(startingAt(call, shapes, now), shapes, keyLengths);
     try {
-      return CHAIN.explain(kernels.request());
+      return chain().explain(kernels.request());
     } finally {
       kernels.output().close();
     }
@@ -235,7 +247,7 @@ final class Dispatch {
     }
     Kernels kernels = Kernels.prepare(call, Geometry.of(call), null);
     try {
-      return CHAIN.blockGrid(kernels.request());
+      return chain().blockGrid(kernels.request());
     } finally {
       kernels.output().close();
     }

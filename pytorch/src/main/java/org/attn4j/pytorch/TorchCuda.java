@@ -12,7 +12,7 @@ import org.bytedeco.pytorch.global.torch_cuda;
  * PyTorch's CPU build.
  */
 final class TorchCuda {
-  private static final boolean ONE_DEVICE = torch_cuda.device_count() == 1;
+  private static int devices; // 0: not asked yet; a race writes the same number twice
 
   private static final int[] CAPABILITIES = new int[64]; // a race writes the same number twice
 
@@ -20,7 +20,10 @@ final class TorchCuda {
 
   /** The device number of a CUDA tensor. */
   static int device(Tensor tensor) {
-    if (ONE_DEVICE) {
+    if (devices == 0) {
+      devices = torch_cuda.device_count();
+    }
+    if (devices == 1) {
       return 0;
     }
     try (Device device = tensor.device()) {
