@@ -13,7 +13,7 @@ fi
 files=("$@")
 if ((${#files[@]} == 0)); then
   # wgmma_*.cuh are written by wgmma_generate.py.
-  mapfile -t files < <(find src/main/cpp src/test presets/src/main presets/src/test bench -type f \
+  mapfile -t files < <(find src/main/cpp src/test presets/src/main presets/src/test torch/src bench -type f \
     \( -name '*.h' -o -name '*.cuh' -o -name '*.cu' -o -name '*.cpp' -o -name '*.c' \) \
     -not -path '*/target/*' -not -name 'wgmma_*.cuh' | sort)
 fi

@@ -213,8 +213,7 @@ public final class BackendChain {
   }
 
   private Support ask(AttentionBackend backend, Function<AttentionBackend, Support> question) {
-    boolean quantised = backend.name() == SdpaBackend.SAGE || backend.name() == SdpaBackend.SPARGE;
-    if (quantised && settings.quantisedDisabled()) {
+    if (isQuantised(backend.name()) && settings.quantisedDisabled()) {
       return Support.refused(Settings.DISABLED);
     }
     return question.apply(backend);
@@ -252,6 +251,21 @@ public final class BackendChain {
   }
 
   /**
+   * The backends that may serve requests with these options, best first: what mode and choice
+   * leave, without those that the environment switches off.
+   */
+  public List<SdpaBackend> asked(AttentionOptions options) {
+    return order(options).stream()
+        .filter(backends::containsKey)
+        .filter(name -> !(isQuantised(name) && settings.quantisedDisabled()))
+        .toList();
+  }
+
+  private static boolean isQuantised(SdpaBackend name) {
+    return name == SdpaBackend.SAGE || name == SdpaBackend.SPARGE;
+  }
+
+  /**
    * The backends to ask, best first. Those that this version lacks are asked only if they were
    * chosen.
    */
@@ -269,7 +283,7 @@ public final class BackendChain {
   }
 
   private static boolean asked(SdpaBackend name, SdpaBackend chosen, BackendMode mode) {
-    boolean quantised = name == SdpaBackend.SAGE || name == SdpaBackend.SPARGE;
+    boolean quantised = isQuantised(name);
     return switch (mode) {
       case PREFER -> name.compareTo(chosen) >= 0;
       case REQUIRE -> chosen == SdpaBackend.AUTO ? quantised : name == chosen;

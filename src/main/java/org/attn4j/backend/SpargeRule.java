@@ -4,14 +4,18 @@ import org.attn4j.AttentionRequest;
 
 /**
  * When sparsity can pay, for requests that leave the backend to the chain. Dense attention answers
- * such a request at least as exactly, so refusing costs speed at most.
+ * such a request at least as exactly, so refusing costs speed at most. Internal.
  */
-final class SpargeRule {
-  private static final long MIN_KEYS = 4096;
+public final class SpargeRule {
+  /** From so many keys on sparsity is tried. */
+  public static final long MIN_KEYS = 4096;
 
-  // On an H100 predicting takes 2 to 5 % of the dense FP8 kernel's time at 8192 keys, by head_dim,
-  // and twice that share at half the keys (docs/sparge.md).
-  private static final long MIN_KEYS_WGMMA = 8192;
+  /**
+   * From so many on beside the dense FP8 kernel of Hopper. On an H100 predicting takes 2 to 5 % of
+   * that kernel's time at 8192 keys, by head_dim, and twice that share at half the keys
+   * (docs/sparge.md).
+   */
+  public static final long MIN_KEYS_WGMMA = 8192;
 
   private SpargeRule() {}
 

@@ -1,0 +1,42 @@
+package org.attn4j.torch;
+
+import java.util.List;
+import org.attn4j.AttentionOptions;
+
+/**
+ * What holds for the calls of one thread. Internal: attn4j-pytorch uses it, so that its scopes
+ * reach TorchScript, and its own calls of PyTorch pass through untouched.
+ */
+public final class HookThread {
+  /** What {@link #enter} returns while there is no hook. */
+  public static final long NONE = -1;
+
+  private HookThread() {}
+
+  /**
+   * Options for the attention inside whatever this thread runs until {@link #leave}.
+   *
+   * @return for {@link #leave}
+   */
+  public static long enter(AttentionOptions options, List<HookPolicy.Rule> rules) {
+    return TorchHook.isInstalled()
+        ? HookLibrary.enterScope(HookPolicy.encode(options, rules))
+        : NONE;
+  }
+
+  /** Back to what counted before {@link #enter}; on the same thread, the innermost first. */
+  public static void leave(long entered) {
+    if (entered != NONE) {
+      HookLibrary.leaveScope(entered);
+    }
+  }
+
+  /**
+   * Whether this thread's calls go to PyTorch untouched.
+   *
+   * @return what counted before
+   */
+  public static boolean setPassing(boolean passing) {
+    return TorchHook.isInstalled() && HookLibrary.setPassing(passing);
+  }
+}

@@ -1,0 +1,98 @@
+package org.attn4j.torch;
+
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import org.attn4j.natives.global.attn4j;
+import org.attn4j.runtime.NativeLibrary;
+import org.bytedeco.javacpp.Loader;
+
+/** Where the functions of attn4j.h are that serve a device. */
+final class KernelTable {
+  private static final String DENSE = "RKNS_15AttentionParamsE";
+  private static final String SPARSE = "RKNS_15AttentionParamsERKNS_14SparsityParamsE";
+  private static final String RUN = "RKNS_9WorkspaceEP11CUstream_st";
+
+  /** The mangled names, in the order of the struct Kernels in torch/src/main/cpp/chain.h. */
+  static final List<String> NAMES =
+      List.of(
+          size("sageattn", DENSE),
+          run("sageattn", DENSE),
+          size("sageattn_qk_int8_pv_fp16_cuda", DENSE),
+          run("sageattn_qk_int8_pv_fp16_cuda", DENSE),
+          size("sageattn_qk_int8_pv_fp8_cuda_sm90", DENSE),
+          run("sageattn_qk_int8_pv_fp8_cuda_sm90", DENSE),
+          size("spas_sage2_attn_meansim_cuda", SPARSE),
+          run("spas_sage2_attn_meansim_cuda", SPARSE),
+          size("spas_sage2_attn_meansim_topk_cuda", SPARSE),
+          run("spas_sage2_attn_meansim_topk_cuda", SPARSE),
+          size("exact_attn", DENSE),
+          run("exact_attn", DENSE),
+          mangled("sageattn_kernel", DENSE),
+          mangled("last_error", "v"));
+
+  private KernelTable() {}
+
+  private static String size(String name, String parameters) {
+    return mangled(name + "_workspace_size", parameters);
+  }
+
+  private static String run(String name, String parameters) {
+    return mangled(name, parameters + RUN);
+  }
+
+  /** A function of namespace attn4j by the Itanium C++ ABI. */
+  private static String mangled(String name, String parameters) {
+    return "_ZN6attn4j" + name.length() + name + "E" + parameters;
+  }
+
+  /**
+   * The library that serves a GPU.
+   *
+   * @return empty if {@link NativeLibrary} could load none
+   */
+  static Optional<Path> libraryOf(int device) {
+    if (NativeLibrary.loadFailure().isPresent()) {
+      return Optional.empty();
+    }
+    Map<String, String> loaded = Loader.getLoadedLibraries();
+    return loaded.values().stream()
+        .filter(path -> path != null && path.endsWith("libattn4j.so"))
+        .map(Path::of)
+        .findFirst();
+  }
+
+  /** Why the library of this process can't be used with the hook's native code, or empty. */
+  static Optional<String> abiObstacle() {
+    int expected = HookLibrary.abiVersion();
+    int found = attn4j.abi_version();
+    return expected == found
+        ? Optional.empty()
+        : Optional.of(
+            "attn4j-torch was built for ABI version %d of the kernels, and %d is loaded: use JARs of one version"
+                .formatted(expected, found));
+  }
+
+  /** Hands the functions of a library to the hook. Empty, or one sentence. */
+  static Optional<String> install(int device, int computeCapability, Path library) {
+    String[] names = NAMES.toArray(String[]::new);
+    long[] addresses = HookLibrary.lookup(library.toString(), names);
+    if (addresses == null) {
+      return Optional.of("the library " + library + " can't be opened");
+    }
+    String missing =
+        IntStream.range(0, names.length)
+            .filter(i -> addresses[i] == 0)
+            .mapToObj(i -> names[i])
+            .collect(Collectors.joining(", "));
+    if (!missing.isEmpty()) {
+      return Optional.of("the library " + library + " lacks " + missing);
+    }
+    return HookLibrary.setKernels(device, computeCapability, addresses)
+        ? Optional.empty()
+        : Optional.of("the native library of attn4j-torch expects another table of functions");
+  }
+}
