@@ -1,4 +1,4 @@
-"""How well sageattn's choice on Hopper (src/main/cpp/host/choose.cpp) fits the measurements.
+"""How well sageattn's choice on Hopper (src/main/cpp/host/head_dim.h) fits the measurements.
 
   python3 bench/choice_fit.py [FILE.json]   from the repository's root; bench/results/dense-h100.json by default
   python3 bench/choice_fit.py --fit [FILE.json]   constants by least squares of logarithms instead of those in the source
@@ -14,15 +14,17 @@ import sys
 
 import numpy as np
 
-CONSTANTS = ("kExactItemSeconds", "kExactStartSeconds", "kFp8ItemSeconds", "kBlockSeconds", "kFp8StartSeconds")
+CONSTANTS = ("exact item", "exact start", "FP8 item", "FP8 block", "FP8 start")
 
 
 def source_constants():
   """Rates (head_dim 64, 96, 128: exact, exact causal, FP8, FP8 causal; 1e12 per second), then CONSTANTS in us."""
-  text = pathlib.Path("src/main/cpp/host/choose.cpp").read_text()
-  rates = re.findall(r"\{(?:64|96|128), (\d+)e12, (\d+)e12, (\d+)e12, (\d+)e12\}", text)
+  text = pathlib.Path("src/main/cpp/host/head_dim.h").read_text()
+  rates = re.findall(r"kExact\{(\d+)e12, (\d+)e12\}, kInt8Fp8\{(\d+)e12, (\d+)e12\}", text)
+  exact, fp8 = (text.split(name)[1].split("\n}")[0] for name in ("exact_wgmma_cost()", "int8_fp8_wgmma_cost()"))
+  micros = lambda body, name: 1e6 * float(re.search(r"c\." + name + r" = ([\d.e-]+)", body)[1])
   return [float(x) for row in rates for x in row] + [
-      1e6 * float(re.search(name + r" = ([\d.e-]+)", text)[1]) for name in CONSTANTS]
+      micros(exact, "item"), micros(exact, "start"), micros(fp8, "item"), micros(fp8, "block"), micros(fp8, "start")]
 
 
 def estimates(x, row):

@@ -56,10 +56,11 @@ struct Unasking : WgmmaDensePolicy<D> {
 
 template <class P>
 KernelEntry entry(const char* name) {
-  constexpr Family kFamily = P::kListed ? Family::kSparseWgmmaInt8Fp8 : Family::kWgmmaInt8Fp8;
   int key_tile = P::kKeys;
   if constexpr (P::kListed) key_tile = P::kBlockKeys;
-  return {kFamily, P::kHeadDim, DType::kFloat16, key_tile, P::kRows, name, wgmma_launch<P, DType::kFloat16>};
+  KernelEntry e = make_entry<P::kHeadDim, DType::kFloat16>(name, P::kRows, key_tile, wgmma_launch<P, DType::kFloat16>);
+  e.function = P::kListed ? Function::kSparse : Function::kInt8Fp8Sm90;
+  return e;
 }
 
 std::vector<KernelEntry>& registry() {
@@ -253,7 +254,7 @@ int lossless_all(const char* filter) {
   int failures = 0;
   for (const KernelEntry& e : registry()) {
     // Lists put keys into other stages.
-    if (!matches(e, filter) || e.dtype != DType::kFloat16 || e.family != Family::kWgmmaInt8Fp8) continue;
+    if (!matches(e, filter) || e.dtype != DType::kFloat16 || e.function != Function::kInt8Fp8Sm90) continue;
     for (const KernelEntry& plain : registry()) {
       if (!std::strstr(plain.name, "unasking") || plain.head_dim != e.head_dim) continue;
       const int d = e.head_dim;

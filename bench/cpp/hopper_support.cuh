@@ -10,9 +10,16 @@
 #include <vector>
 
 #include "device/numeric.cuh"
-#include "host/kernels.h"
+#include "host/preparation.h"
+#include "host/recipe.h"
 #include "quant/fp8_image.cuh"
 #include "quant/fp8_prepass.h"
+
+namespace attn4j {
+
+const Preparation kFp8Images{};  // the check runs the pre-pass itself
+
+}  // namespace attn4j
 
 namespace hopper {
 
@@ -217,7 +224,7 @@ class Problem {
       check(cudaMemcpy(lengths, n.data(), 4 * shape.b, cudaMemcpyHostToDevice), "copy");
       a.kv_lengths = lengths;
     }
-    if (kernel.family == Family::kSparseWgmmaInt8Fp8) list_all_blocks();
+    if (kernel.function == Function::kSparse) list_all_blocks();
   }
   ~Problem() {
     for (void* p : owned_) cudaFree(p);

@@ -4,10 +4,11 @@
 #include <type_traits>
 
 #include "attn4j/attn4j.h"
+#include "attn4j/plan.h"
 
 namespace attn4j {
 
-static_assert(ATTN4J_ABI_VERSION == 1, "the layouts below are those of version 1");
+static_assert(ATTN4J_ABI_VERSION == 2, "the layouts below are those of version 2");
 
 static_assert(sizeof(TensorView) == 80);
 static_assert(offsetof(TensorView, data) == 0);
@@ -47,6 +48,38 @@ static_assert(offsetof(QuantInt8Params, mean) == 96);
 static_assert(offsetof(QuantInt8Params, values) == 104);
 static_assert(offsetof(QuantInt8Params, scales) == 112);
 
+static_assert(sizeof(SparsityParams) == 96);
+static_assert(sizeof(BlockGrid) == 32);
+static_assert(sizeof(PlanRequest) == 480);
+static_assert(offsetof(PlanRequest, sparsity) == 368);
+static_assert(offsetof(PlanRequest, function) == 464);
+static_assert(offsetof(PlanRequest, device) == 468);
+static_assert(offsetof(PlanRequest, multiprocessors) == 472);
+
+static_assert(sizeof(PlanFacts) == 104);
+static_assert(offsetof(PlanFacts, refusal) == 4);
+static_assert(offsetof(PlanFacts, refusal_found) == 8);
+static_assert(offsetof(PlanFacts, refusal_accepted) == 16);
+static_assert(offsetof(PlanFacts, workspace_size) == 24);
+static_assert(offsetof(PlanFacts, kernel) == 32);
+static_assert(offsetof(PlanFacts, served_by) == 40);
+static_assert(offsetof(PlanFacts, qk) == 44);
+static_assert(offsetof(PlanFacts, pv) == 48);
+static_assert(offsetof(PlanFacts, launches) == 52);
+static_assert(offsetof(PlanFacts, estimated_seconds) == 56);
+static_assert(offsetof(PlanFacts, sparse_from) == 64);
+static_assert(offsetof(PlanFacts, grid) == 72);
+
+static_assert(sizeof(PlanHandle) == 2048 && alignof(PlanHandle) == 8);
+static_assert(sizeof(PlanAddresses) == 128);
+static_assert(offsetof(PlanAddresses, lse) == 32);
+static_assert(offsetof(PlanAddresses, simthreshd1_per_head) == 48);
+static_assert(offsetof(PlanAddresses, sparsity) == 96);
+static_assert(offsetof(PlanAddresses, workspace) == 104);
+static_assert(offsetof(PlanAddresses, trusted) == 120);
+
+static_assert(std::is_trivially_copyable_v<PlanRequest> && std::is_trivially_copyable_v<PlanFacts>);
+static_assert(std::is_trivially_copyable_v<PlanHandle> && std::is_trivially_copyable_v<PlanAddresses>);
 static_assert(std::is_standard_layout_v<AttentionParams> && std::is_trivially_copyable_v<AttentionParams>);
 static_assert(std::is_standard_layout_v<KMeanParams> && std::is_trivially_copyable_v<KMeanParams>);
 static_assert(std::is_standard_layout_v<QuantInt8Params> && std::is_trivially_copyable_v<QuantInt8Params>);
@@ -57,6 +90,10 @@ static_assert(static_cast<int>(DType::kFloat16) == 0 && static_cast<int>(DType::
 static_assert(static_cast<int>(TensorLayout::kHND) == 0 && static_cast<int>(TensorLayout::kNHD) == 1);
 static_assert(static_cast<int>(QuantGranularity::kPerBlock) == 0 &&
               static_cast<int>(QuantGranularity::kPerThread) == 2);
+static_assert(static_cast<int>(AttentionFunction::kSageattn) == 0 &&
+              static_cast<int>(AttentionFunction::kBlockSparse) == 6);
+static_assert(static_cast<int>(RefusalReason::kNone) == 0 && static_cast<int>(RefusalReason::kLimits) == 8);
+static_assert(static_cast<int>(Precision::k16Bit) == 0 && static_cast<int>(Precision::kFp8) == 2);
 static_assert(static_cast<int>(PvAccumDType::kDefault) == 0 && static_cast<int>(PvAccumDType::kFp32Fp16) == 5);
 
 }  // namespace attn4j

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# run.sh PROGRAM NATIVES: runs the ABI test against the library of every architecture that was built.
+# run.sh PROGRAM NATIVES: runs the ABI test against the library of every architecture that was built, then standin/: the
+# library's host code over a stand-in for CUDA, which needs CUDA's headers and g++ alone.
 set -euo pipefail
 program="$1"
 natives="$2"
@@ -11,3 +12,19 @@ for library in "$natives"/sm*/org/attn4j/natives/*/libattn4j.so; do
   ran=$((ran + 1))
 done
 if ((ran == 0)); then echo "C++ ABI test: skipped, no native library was built on this machine"; fi
+
+here=$(cd "$(dirname "$0")" && pwd)
+cpp="$here/../../main/cpp"
+cuda=/usr/local/cuda/include
+if nvcc=$(command -v nvcc); then cuda=$(dirname "$(dirname "$(readlink -f "$nvcc")")")/include; fi
+if ! command -v g++ >/dev/null || [[ ! -f $cuda/cuda_runtime_api.h ]]; then
+  echo "C++ plans against a stand-in for CUDA: skipped, g++ or CUDA's headers are missing"
+  exit 0
+fi
+out="$here/target/standin"
+mkdir -p "$out"
+flags=(-std=c++17 -O1 -fPIC -fvisibility=hidden -Wall -Wextra -Werror -DATTN4J_SM=90 '-DATTN4J_ARCHS="stand-in"'
+  -I"$cpp" -I"$cpp/include" -I"$here/standin" -isystem "$cuda")
+g++ "${flags[@]}" -shared "$cpp"/host/*.cpp "$here"/standin/standin_*.cpp -Wl,-z,defs -o "$out/libattn4j.so"
+g++ "${flags[@]}" "$here/standin/plan_test.cpp" -L"$out" -lattn4j -o "$out/plan_test"
+LD_LIBRARY_PATH="$out" "$out/plan_test"

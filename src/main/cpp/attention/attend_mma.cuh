@@ -8,6 +8,8 @@
 #pragma once
 
 #include "attention/mma_core.cuh"
+#include "host/preparation.h"
+#include "host/recipe.h"
 #include "quant/int8.cuh"
 
 namespace attn4j {
@@ -148,7 +150,13 @@ struct MmaInt8F16 {
     return launch_attend_mma<Policy>(args, stream);
   }
   static KernelEntry entry(const char* name) {
-    return {Family::kMmaInt8F16, kD, T, Policy::Tile::kStageKeys, Policy::Tile::kRows, name, &launch};
+    KernelEntry e = make_entry<kD, T>(name, Policy::Tile::kRows, Policy::Tile::kStageKeys, &launch);
+    e.qk = Precision::kInt8;
+    e.function = Function::kInt8F16;
+    e.accumulator = PvAccumDType::kFp32;
+    e.serves_sageattn = true;
+    e.preparation = &kInt8Image;
+    return e;
   }
 };
 

@@ -12,6 +12,8 @@
 #include "attention/attend_wgmma_sections.h"
 #include "attention/attend_wgmma_slab.cuh"
 #include "attention/launch.cuh"
+#include "host/head_dim.h"
+#include "host/preparation.h"
 
 namespace attn4j {
 
@@ -84,8 +86,8 @@ cudaError_t wgmma_launch(const AttentionArgs& a, cudaStream_t stream) {
 template <int kD>
 struct WgmmaDensePolicy : WgmmaBestPolicy<kD> {
   using Tiles = WgmmaAllTiles<WgmmaDensePolicy>;
-  // At head_dim 96 ptxas leaves half of the early exponentials between the multiplies, which is faster (docs/hopper.md,
-  // sixth round).
+  // At head_dim 96 ptxas leaves half of the early exponentials between the multiplies, which is faster
+  // (docs/lab/hopper.md, sixth round).
   static constexpr bool kHoldExponentials = kD > 96;
 };
 
@@ -98,7 +100,17 @@ struct WgmmaInt8Fp8 {
     return wgmma_launch<Policy, T>(args, stream);
   }
   static KernelEntry entry(const char* name) {
-    return {Family::kWgmmaInt8Fp8, kD, T, Policy::kKeys, Policy::kRows, name, &launch};
+    KernelEntry e = make_entry<kD, T>(name, Policy::kRows, Policy::kKeys, &launch);
+    e.streams = Policy::kStreams;
+    e.qk = Precision::kInt8, e.pv = Precision::kFp8;
+    e.function = Function::kInt8Fp8Sm90;
+    e.accumulator = PvAccumDType::kFp32Fp32;
+    e.per_thread_only = true;
+    e.serves_sageattn = true;
+    e.preparation = &kFp8Images;
+    e.cost = int8_fp8_wgmma_cost<kD>();
+    e.sparse_from = 8192;
+    return e;
   }
 };
 

@@ -310,7 +310,8 @@ struct WgmmaConsumer {
     probabilities<kBuffer, kEarly, kPacks>();
     finish_half<kBuffer, kHasNext, kMask>(y);
     // Not before: by now all lanes have used K's scales. An arrival may overtake a load that still waits behind another
-    // warp's stores, and the copy engine would fill the stage before it (docs/hopper.md, "The race of the prototype").
+    // warp's stores, and the copy engine would fill the stage before it (docs/lab/hopper.md, "The race of the
+    // prototype").
     if constexpr (kHasNext && kBuffer == 0) release(k_empty);
   }
 

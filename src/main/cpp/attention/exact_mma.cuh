@@ -2,6 +2,8 @@
 #pragma once
 
 #include "attention/mma_core.cuh"
+#include "host/preparation.h"
+#include "host/recipe.h"
 
 namespace attn4j {
 
@@ -129,7 +131,10 @@ struct ExactMma {
     return launch_attend_mma<Policy>(args, stream);
   }
   static KernelEntry entry(const char* name) {
-    return {Family::kExactMma, kD, T, Policy::Tile::kStageKeys, Policy::Tile::kRows, name, &launch};
+    KernelEntry e = make_entry<kD, T>(name, Policy::Tile::kRows, Policy::Tile::kStageKeys, &launch);
+    e.function = Function::kExact;
+    e.preparation = &kAlignedInputs;
+    return e;
   }
 };
 

@@ -3,6 +3,8 @@
 
 #include "attention/exact_wgmma_kernel.cuh"
 #include "attention/exact_wgmma_maps.h"
+#include "host/head_dim.h"
+#include "host/preparation.h"
 
 namespace attn4j {
 
@@ -80,7 +82,14 @@ struct ExactWgmma {
   }
 
   static KernelEntry entry(const char* name) {
-    return {Family::kExactWgmma, kD, T, Tiles::Narrow::kKeys, Tiles::Narrow::kRows, name, &launch};
+    KernelEntry e = make_entry<kD, T>(name, Tiles::Narrow::kRows, Tiles::Narrow::kKeys, &launch);
+    e.function = Function::kExact;
+    e.writes_vectors = true;
+    e.serves_sageattn = true;
+    e.preparation = &kAlignedInputs;
+    e.cost = exact_wgmma_cost<kD>();
+    e.sparse_from = kNeverSparse;
+    return e;
   }
 };
 

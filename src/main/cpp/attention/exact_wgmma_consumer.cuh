@@ -138,7 +138,7 @@ class TileConsumer {
     ptx::wgmma_pin<kOutputs>(output_);
     release(shared_.v_empty(values_slot()));
     // What was read of the stage has been used by now, in the maxima: an arrival may overtake loads that are still on
-    // their way, and the copy engine doesn't wait for them (docs/hopper.md, "The race of the prototype").
+    // their way, and the copy engine doesn't wait for them (docs/lab/hopper.md, "The race of the prototype").
     if constexpr (Tile::Scores::kReadsStage) release(shared_.k_empty(tile_.slot));
     tile_.advance();
   }

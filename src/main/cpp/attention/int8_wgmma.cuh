@@ -5,6 +5,8 @@
 #include "attention/exact_wgmma_kernel.cuh"
 #include "attention/exact_wgmma_maps.h"
 #include "attention/int8_wgmma_scores.cuh"
+#include "host/head_dim.h"
+#include "host/preparation.h"
 
 namespace attn4j {
 
@@ -28,7 +30,15 @@ struct WgmmaInt8F16 {
   }
 
   static KernelEntry entry(const char* name) {
-    return {Family::kWgmmaInt8F16, kD, T, Tile::kKeys, Tile::kRows, name, &launch};
+    KernelEntry e = make_entry<kD, T>(name, Tile::kRows, Tile::kKeys, &launch);
+    e.qk = Precision::kInt8;
+    e.function = Function::kInt8F16;
+    e.accumulator = PvAccumDType::kFp32;
+    e.serves_sageattn = true;
+    e.preparation = &kInt8Pair;
+    e.cost = int8_f16_wgmma_cost<kD>();
+    e.sparse_from = 8192;
+    return e;
   }
 };
 

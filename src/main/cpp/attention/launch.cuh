@@ -23,11 +23,22 @@ cudaError_t allow_shared_memory(int bytes) {
   return error;
 }
 
+// SMs of a device, asked once: the CUDA call costs host time.
+inline cudaError_t multiprocessor_count(int device, int* count) {
+  static std::atomic<int> known[64];
+  const bool kept = device >= 0 && device < 64;
+  *count = kept ? known[device].load(std::memory_order_relaxed) : 0;
+  if (*count > 0) return cudaSuccess;
+  const cudaError_t error = cudaDeviceGetAttribute(count, cudaDevAttrMultiProcessorCount, device);
+  if (error == cudaSuccess && kept) known[device].store(*count, std::memory_order_relaxed);
+  return error;
+}
+
 // Of the current device.
 inline cudaError_t multiprocessor_count(int* count) {
   int device = 0;
   const cudaError_t error = cudaGetDevice(&device);
-  return error == cudaSuccess ? cudaDeviceGetAttribute(count, cudaDevAttrMultiProcessorCount, device) : error;
+  return error == cudaSuccess ? multiprocessor_count(device, count) : error;
 }
 
 }  // namespace attn4j

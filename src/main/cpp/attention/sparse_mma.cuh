@@ -79,7 +79,12 @@ struct SparseMmaInt8F16 {
     return launch_attend_mma<Policy, ListedTiles<Tile>>(args, stream);
   }
   static KernelEntry entry(const char* name) {
-    return {Family::kSparseMmaInt8F16, kD, T, Tile::kStageKeys, Tile::kRows, name, &launch};
+    KernelEntry e = make_entry<kD, T>(name, Tile::kRows, Tile::kStageKeys, &launch);
+    e.qk = Precision::kInt8;
+    e.function = Function::kSparse;
+    e.accumulator = PvAccumDType::kFp32;
+    e.preparation = &kInt8Image;
+    return e;
   }
 };
 

@@ -91,7 +91,15 @@ struct SparseWgmmaInt8Fp8 {
     return wgmma_launch<Policy, T>(args, stream);
   }
   static KernelEntry entry(const char* name) {
-    return {Family::kSparseWgmmaInt8Fp8, kD, T, Policy::kBlockKeys, Policy::kRows, name, &launch};
+    KernelEntry e = make_entry<kD, T>(name, Policy::kRows, Policy::kBlockKeys, &launch);
+    e.streams = Policy::kStreams;
+    e.qk = Precision::kInt8, e.pv = Precision::kFp8;
+    e.function = Function::kSparse;
+    e.accumulator = PvAccumDType::kFp32Fp32;
+    e.per_thread_only = true;
+    e.preparation = &kFp8Images;
+    e.cost = int8_fp8_wgmma_cost<kD>();
+    return e;
   }
 };
 

@@ -43,6 +43,7 @@ function(variant_sources list_file family result)
   set(sources "")
   set(declarations "")
   set(calls "")
+  set(head_dim_checks "")
   foreach(line IN LISTS lines)
     string(REGEX REPLACE "#.*" "" line "${line}")
     string(STRIP "${line}" line)
@@ -79,16 +80,22 @@ function(variant_sources list_file family result)
         list(APPEND sources "${file}")
         string(APPEND declarations "KernelEntry ${entry}();\n")
         string(APPEND calls "      ${entry}(),\n")
+        string(APPEND head_dim_checks "static_assert(HeadDimTraits<${head_dim}>::kPreparedRows > 0);\n")
+        if(NOT template MATCHES "Exact")
+          string(APPEND head_dim_checks "static_assert(QuantisedHeadDims::has(${head_dim}),\n"
+            "              \"variants.list has ${template} for head_dim ${head_dim}, QuantisedHeadDims of host/head_dim.h hasn't\");\n")
+        endif()
       endforeach()
     endforeach()
   endforeach()
   set(table "${CMAKE_BINARY_DIR}/instances/kernel_table_family${family}.cpp")
   file(CONFIGURE OUTPUT "${table}" @ONLY CONTENT [=[
 // Generated from variants.list.
-#include "host/kernels.h"
+#include "host/head_dim.h"
 
 namespace attn4j {
 
+@head_dim_checks@
 @declarations@
 const KernelEntry* kernel_table(int32_t* count) {
   static const KernelEntry kTable[] = {

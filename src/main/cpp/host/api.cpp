@@ -2,8 +2,8 @@
 #include <string>
 
 #include "attn4j/attn4j.h"
-#include "host/forward.h"
-#include "host/kernels.h"
+#include "host/call.h"
+#include "host/recipe.h"
 #include "host/status.h"
 #include "host/validate.h"
 #include "quant/quantize.h"
@@ -15,18 +15,11 @@
 namespace attn4j {
 namespace {
 
-using MakePlan = Status (*)(const AttentionParams&, AttentionPlan*);
-
-Status run(MakePlan make, const AttentionParams& params, const Workspace& workspace, CUstream_st* stream) {
-  AttentionPlan plan;
-  ATTN4J_RETURN_IF_ERROR(make(params, &plan));
-  return plan.run(workspace, stream);
-}
-
-int64_t size_of(MakePlan make, const AttentionParams& params) {
-  AttentionPlan plan;
-  const Status status = make(params, &plan);
-  return status == Status::kOk ? plan.workspace_size() : negative(status);
+PlanRequest request_of(AttentionFunction function, const AttentionParams& params) {
+  PlanRequest request;
+  request.attention = params;
+  request.function = function;
+  return request;
 }
 
 constexpr int64_t kMaxQuantHeadDim = 128;
@@ -68,36 +61,39 @@ std::string list_kernels() {
 }  // namespace
 
 Status sageattn(const AttentionParams& params, const Workspace& workspace, CUstream_st* stream) noexcept {
-  return run(AttentionPlan::sage, params, workspace, stream);
+  return plan_and_run(request_of(AttentionFunction::kSageattn, params), workspace, stream);
 }
-int64_t sageattn_workspace_size(const AttentionParams& params) noexcept { return size_of(AttentionPlan::sage, params); }
+int64_t sageattn_workspace_size(const AttentionParams& params) noexcept {
+  return planned_size(request_of(AttentionFunction::kSageattn, params));
+}
 
 Status sageattn_qk_int8_pv_fp16_cuda(const AttentionParams& params, const Workspace& workspace,
                                      CUstream_st* stream) noexcept {
-  return run(AttentionPlan::int8_f16, params, workspace, stream);
+  return plan_and_run(request_of(AttentionFunction::kSageattnInt8Fp16, params), workspace, stream);
 }
 int64_t sageattn_qk_int8_pv_fp16_cuda_workspace_size(const AttentionParams& params) noexcept {
-  return size_of(AttentionPlan::int8_f16, params);
+  return planned_size(request_of(AttentionFunction::kSageattnInt8Fp16, params));
 }
 
 Status sageattn_qk_int8_pv_fp8_cuda_sm90(const AttentionParams& params, const Workspace& workspace,
                                          CUstream_st* stream) noexcept {
-  return run(AttentionPlan::int8_fp8_sm90, params, workspace, stream);
+  return plan_and_run(request_of(AttentionFunction::kSageattnInt8Fp8Sm90, params), workspace, stream);
 }
 int64_t sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size(const AttentionParams& params) noexcept {
-  return size_of(AttentionPlan::int8_fp8_sm90, params);
+  return planned_size(request_of(AttentionFunction::kSageattnInt8Fp8Sm90, params));
 }
 
 Status exact_attn(const AttentionParams& params, const Workspace& workspace, CUstream_st* stream) noexcept {
-  return run(AttentionPlan::exact, params, workspace, stream);
+  return plan_and_run(request_of(AttentionFunction::kExactAttn, params), workspace, stream);
 }
 int64_t exact_attn_workspace_size(const AttentionParams& params) noexcept {
-  return size_of(AttentionPlan::exact, params);
+  return planned_size(request_of(AttentionFunction::kExactAttn, params));
 }
 
 const char* sageattn_kernel(const AttentionParams& params) noexcept {
-  AttentionPlan plan;
-  return AttentionPlan::sage(params, &plan) == Status::kOk ? plan.kernel().name : nullptr;
+  CallPlan plan;
+  const Status status = plan.make(request_of(AttentionFunction::kSageattn, params), nullptr);
+  return status == Status::kOk ? plan.attention().kernel().name : nullptr;
 }
 
 int64_t k_mean_workspace_size(const KMeanParams& params) noexcept {

@@ -1,4 +1,4 @@
-// The boundary between host and device code: what a kernel is given, and how the host finds one.
+// The boundary between host and device code: what a kernel is given. host/recipe.h has how the host finds one.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -81,32 +81,5 @@ struct AttentionArgs {
 
   BlockLists blocks;  // read by the block-sparse kernels alone
 };
-
-enum class Family : int32_t {
-  kMmaInt8F16,          // attention/attend_mma.cuh
-  kExactMma,            // attention/exact_mma.cuh
-  kWgmmaInt8F16,        // attention/int8_wgmma.cuh
-  kWgmmaInt8Fp8,        // attention/attend_wgmma.cuh
-  kExactWgmma,          // attention/exact_wgmma.cuh
-  kSparseMmaInt8F16,    // attention/sparse_mma.cuh
-  kSparseWgmmaInt8Fp8,  // attention/sparse_wgmma.cuh
-};
-
-// One compiled kernel variant. `launch` enqueues it on the stream and returns the launch's own error.
-struct KernelEntry {
-  Family family;
-  int32_t head_dim;  // channels the variant is compiled for; smaller ones are padded with zeros
-  DType dtype;
-  int32_t key_tile;    // keys per tile: images are padded to a multiple of it
-  int32_t query_tile;  // queries per CTA
-  const char* name;    // "mma_int8_f16/d128/bf16"
-  cudaError_t (*launch)(const AttentionArgs&, cudaStream_t);
-};
-
-// All variants of this build, generated from variants.list into the build directory.
-const KernelEntry* kernel_table(int32_t* count);
-
-// The variant with the smallest compiled head_dim >= head_dim, or null.
-const KernelEntry* find_kernel(Family family, int64_t head_dim, DType dtype);
 
 }  // namespace attn4j

@@ -1,6 +1,6 @@
 // The exported functions of sparse.h.
 #include "attn4j/sparse.h"
-#include "host/sparse_forward.h"
+#include "host/call.h"
 #include "host/status.h"
 #include "host/validate.h"
 
@@ -9,55 +9,50 @@ namespace {
 
 constexpr int64_t kMaxPoolHeadDim = 128, kMaxPoolRows = 1 << 29, kMaxPoolBlocks = 0x7fffffff;
 
-struct SparseCall {
-  BlockSource source;
-
-  Status run(const AttentionParams& params, const SparsityParams& sparsity, const Workspace& workspace,
-             CUstream_st* stream) const {
-    SparsePlan plan;
-    ATTN4J_RETURN_IF_ERROR(SparsePlan::make(source, params, sparsity, &plan));
-    return plan.run(workspace, stream);
-  }
-  int64_t workspace_size(const AttentionParams& params, const SparsityParams& sparsity) const {
-    SparsePlan plan;
-    const Status status = SparsePlan::make(source, params, sparsity, &plan);
-    return status == Status::kOk ? plan.workspace_size() : negative(status);
-  }
-};
-
-constexpr SparseCall kByMass{BlockSource::kMass}, kByRank{BlockSource::kRank}, kByMask{BlockSource::kGiven};
+PlanRequest request_of(AttentionFunction function, const AttentionParams& params, const SparsityParams& sparsity) {
+  PlanRequest request;
+  request.attention = params;
+  request.sparsity = sparsity;
+  request.function = function;
+  return request;
+}
 
 }  // namespace
 
 Status spas_sage2_attn_meansim_cuda(const AttentionParams& params, const SparsityParams& sparsity,
                                     const Workspace& workspace, CUstream_st* stream) noexcept {
-  return kByMass.run(params, sparsity, workspace, stream);
+  return plan_and_run(request_of(AttentionFunction::kSpasMeansim, params, sparsity), workspace, stream);
 }
 int64_t spas_sage2_attn_meansim_cuda_workspace_size(const AttentionParams& params,
                                                     const SparsityParams& sparsity) noexcept {
-  return kByMass.workspace_size(params, sparsity);
+  return planned_size(request_of(AttentionFunction::kSpasMeansim, params, sparsity));
 }
 
 Status spas_sage2_attn_meansim_topk_cuda(const AttentionParams& params, const SparsityParams& sparsity,
                                          const Workspace& workspace, CUstream_st* stream) noexcept {
-  return kByRank.run(params, sparsity, workspace, stream);
+  return plan_and_run(request_of(AttentionFunction::kSpasMeansimTopk, params, sparsity), workspace, stream);
 }
 int64_t spas_sage2_attn_meansim_topk_cuda_workspace_size(const AttentionParams& params,
                                                          const SparsityParams& sparsity) noexcept {
-  return kByRank.workspace_size(params, sparsity);
+  return planned_size(request_of(AttentionFunction::kSpasMeansimTopk, params, sparsity));
 }
 
 Status block_sparse_sage2_attn_cuda(const AttentionParams& params, const SparsityParams& sparsity,
                                     const Workspace& workspace, CUstream_st* stream) noexcept {
-  return kByMask.run(params, sparsity, workspace, stream);
+  return plan_and_run(request_of(AttentionFunction::kBlockSparse, params, sparsity), workspace, stream);
 }
 int64_t block_sparse_sage2_attn_cuda_workspace_size(const AttentionParams& params,
                                                     const SparsityParams& sparsity) noexcept {
-  return kByMask.workspace_size(params, sparsity);
+  return planned_size(request_of(AttentionFunction::kBlockSparse, params, sparsity));
 }
 
 Status spas_block_grid(const AttentionParams& params, BlockGrid* grid) noexcept {
-  return SparsePlan::grid(params, grid);
+  if (grid == nullptr) return fail(Status::kInvalidArgument, "grid: is null");
+  PlanFacts facts;
+  CallPlan plan;
+  ATTN4J_RETURN_IF_ERROR(plan.make(request_of(AttentionFunction::kSpasMeansim, params, {}), &facts));
+  *grid = facts.grid;
+  return Status::kOk;
 }
 
 Status block_pool(const BlockPoolParams& params, CUstream_st* stream) noexcept {

@@ -143,6 +143,11 @@ Status validate_tensor(const TensorView& t, TensorLayout layout, const char* nam
   return Status::kOk;
 }
 
+Status validate_output(const void* o, const void* q, const void* k, const void* v) {
+  if (o == nullptr || (o != q && o != k && o != v)) return Status::kOk;
+  return fail(Status::kInvalidArgument, "o: shares its address with an input; the output must not overlap an input");
+}
+
 Status validate_attention(const AttentionParams& p, AttentionArgs* args) {
   const TensorLayout layout = p.tensor_layout;
   ATTN4J_RETURN_IF_ERROR(validate_tensor(p.q, layout, "q"));
@@ -160,10 +165,7 @@ Status validate_attention(const AttentionParams& p, AttentionArgs* args) {
       return fail(Status::kInvalidArgument, "o: stride[%d] is 0; an output can't be broadcast", i);
     }
   }
-  const bool aliased = p.o.data == p.q.data || p.o.data == p.k.data || p.o.data == p.v.data;
-  if (p.o.data != nullptr && aliased) {
-    return fail(Status::kInvalidArgument, "o: shares its address with an input; the output must not overlap an input");
-  }
+  ATTN4J_RETURN_IF_ERROR(validate_output(p.o.data, p.q.data, p.k.data, p.v.data));
 
   AttentionArgs a;
   a.q = p.q.data, a.k = p.k.data, a.v = p.v.data, a.o = p.o.data;

@@ -25,6 +25,9 @@ Status validate_tensor(const TensorView& t, TensorLayout layout, const char* nam
 // Checks the whole request and fills the layout-free part of `args`: everything but the quantised inputs.
 Status validate_attention(const AttentionParams& params, AttentionArgs* args);
 
+// Checks that the output doesn't begin where an input does.
+Status validate_output(const void* o, const void* q, const void* k, const void* v);
+
 // Checks the workspace against what the plan needs.
 Status validate_workspace(const Workspace& workspace, int64_t needed);
 

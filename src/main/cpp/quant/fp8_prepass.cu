@@ -5,6 +5,7 @@
 #include "attention/attend_wgmma_sections.h"
 #include "attention/attend_wgmma_split.h"
 #include "attention/launch.cuh"
+#include "host/head_dim.h"
 #include "quant/fp8_plan.h"
 #include "quant/fp8_prepass.cuh"
 #include "quant/fp8_prepass.h"
@@ -52,7 +53,7 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   p.parts_done_count = static_cast<int32_t>(most_parts(kernel, a) / 2 * kWgmmaItemWarps);
   static_assert(PrepassShape<D>::kBlock == Fp8Plan::block_rows(D));
   const Fp8Machine machine{multiprocessors, kTeams<kPool>};
-  const bool selects_blocks = kernel.family != Family::kWgmmaInt8Fp8;  // between this and attention, from all heads
+  const bool selects_blocks = kernel.function == Function::kSparse;  // between this and attention, from all heads
   const Fp8Problem problem = problem_of(D, a);
   p.schedule =
       selects_blocks ? Fp8Plan::all_before(problem, machine) : Fp8Plan::beside_attention(problem, machine, a.late_ctas);
@@ -118,29 +119,24 @@ float fp8_error_unit(int32_t keys) noexcept {
   return std::ldexp(1.f, std::ilogb(std::max(1, keys)) + 1 + 4 - 22);
 }
 
+void fp8_divide_for(const KernelEntry& kernel, int32_t multiprocessors, AttentionArgs* args) noexcept {
+  const Fp8Plan::Division d = Fp8Plan::divide(problem_of(kernel.head_dim, *args), {multiprocessors, kTeams<false>});
+  args->split = d.split, args->late_ctas = d.late;
+}
+
 cudaError_t fp8_divide(const KernelEntry& kernel, AttentionArgs* args) noexcept {
   int multiprocessors = 0;
   const cudaError_t error = multiprocessor_count(&multiprocessors);
-  if (error != cudaSuccess) return error;
-  const Fp8Plan::Division d = Fp8Plan::divide(problem_of(kernel.head_dim, *args), {multiprocessors, kTeams<false>});
-  args->split = d.split, args->late_ctas = d.late;
-  return cudaSuccess;
+  if (error == cudaSuccess) fp8_divide_for(kernel, multiprocessors, args);
+  return error;
 }
 
 cudaError_t enqueue_sm90_prepass(const KernelEntry& kernel, const AttentionArgs& args, float* statistics,
                                  const Fp8Extras& extras, cudaStream_t stream) noexcept {
   // Other architectures lack the kernel that reads the images, and the older ones e4m3: no code is made for them.
   if constexpr (arch::kSm == 90) {
-    switch (kernel.head_dim) {
-      case 64:
-        return enqueue<64>(kernel, args, statistics, extras, stream);
-      case 96:
-        return enqueue<96>(kernel, args, statistics, extras, stream);
-      case 128:
-        return enqueue<128>(kernel, args, statistics, extras, stream);
-      default:
-        break;
-    }
+    return QuantisedHeadDims::with(kernel.head_dim,
+                                   [&](auto d) { return enqueue<d()>(kernel, args, statistics, extras, stream); });
   }
   return cudaErrorNotSupported;
 }

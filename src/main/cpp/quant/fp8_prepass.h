@@ -10,6 +10,8 @@
 
 namespace attn4j {
 
+struct KernelEntry;  // host/recipe.h
+
 // Bytes of each workspace slice of one call, all multiples of 256. They don't depend on the GPU.
 struct Fp8Workspace {
   int64_t k_image, k_scale, k_mean, v_image, v_scale, q_image, q_scale, statistics, work_counter, images_done;
@@ -25,7 +27,8 @@ int32_t fp8_images_per_head(const KernelEntry& kernel, const AttentionArgs& args
 // What args.v_error_unit has to be: small, and so large that the sums of the errors of `keys` values stay below 2^22.
 float fp8_error_unit(int32_t keys) noexcept;
 
-// Sets args->split and late_ctas, for the current device.
+// Sets args->split and late_ctas: for a GPU of so many SMs, or for the current device.
+void fp8_divide_for(const KernelEntry& kernel, int32_t multiprocessors, AttentionArgs* args) noexcept;
 cudaError_t fp8_divide(const KernelEntry& kernel, AttentionArgs* args) noexcept;
 
 // Where the means and self-similarities of one tensor's blocks of rows go (sparse/predict.h reads them).

@@ -1,5 +1,6 @@
 // INT8 quantisation of whole tensors: the images that attention kernels read, and the plain rows of the public piece
 // quant_int8. One body, several ways to write.
+#include "host/head_dim.h"
 #include "quant/int8.cuh"
 #include "quant/quantize.h"
 
@@ -245,30 +246,14 @@ cudaError_t enqueue_int8_rows(const RowsView& x, const Int8Rows& out, cudaStream
 }
 
 cudaError_t enqueue_int8_image(const RowsView& k, const Int8Image& out, cudaStream_t stream) {
-  switch (out.compiled_d) {
-    case 64:
-      return launch(k, ImageWriter<64>{out}, out.rows_padded, stream);
-    case 96:
-      return launch(k, ImageWriter<96>{out}, out.rows_padded, stream);
-    case 128:
-      return launch(k, ImageWriter<128>{out}, out.rows_padded, stream);
-    default:
-      return cudaErrorInvalidValue;
-  }
+  return QuantisedHeadDims::with(out.compiled_d,
+                                 [&](auto d) { return launch(k, ImageWriter<d()>{out}, out.rows_padded, stream); });
 }
 
 cudaError_t enqueue_int8_pair(const RowsView& k, const RowsView& q, const AttentionArgs& args, const Int8Pair& options,
                               cudaStream_t stream) {
-  switch (options.compiled_d) {
-    case 64:
-      return launch_pair<64>(k, q, args, options, stream);
-    case 96:
-      return launch_pair<96>(k, q, args, options, stream);
-    case 128:
-      return launch_pair<128>(k, q, args, options, stream);
-    default:
-      return cudaErrorInvalidValue;
-  }
+  return QuantisedHeadDims::with(options.compiled_d,
+                                 [&](auto d) { return launch_pair<d()>(k, q, args, options, stream); });
 }
 
 int64_t int8_image_bytes(int64_t rows_padded, int32_t compiled_d) {

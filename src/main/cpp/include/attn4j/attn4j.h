@@ -1,5 +1,5 @@
-// attn4j: SageAttention on NVIDIA GPUs. The main public header of the C++ library; sparse.h (SpargeAttn) and device.h
-// (memory, streams, graphs) stand beside it. JavaCPP parses all three.
+// attn4j: SageAttention on NVIDIA GPUs. The main public header of the C++ library; sparse.h (SpargeAttn), plan.h (plan
+// once, run often) and device.h (memory, streams, graphs) stand beside it. JavaCPP parses all four.
 //
 // The library knows no framework. A tensor is a non-owning view of device memory; the caller provides the output, the
 // scratch memory and the stream. A call validates, enqueues at most three kernels (and one copy for each tensor that
@@ -21,7 +21,7 @@
 #endif
 
 // Changes whenever a struct or a signature of this header changes.
-#define ATTN4J_ABI_VERSION 1
+#define ATTN4J_ABI_VERSION 2
 
 // CUDA's stream handle, declared here so that the header needs no CUDA toolkit. Null is the legacy default stream.
 struct CUstream_st;
@@ -73,6 +73,37 @@ enum class PvAccumDType : int32_t {
   kFp32Fp32 =
       4,  // the tensor core's accumulator per key tile, added up in fp32 (SageAttention2, two-level accumulation)
   kFp32Fp16 = 5,  // an fp16 accumulator of FP8 products per key tile, added up in fp32 (SageAttention2++)
+};
+
+// The attention functions of this header and of sparse.h, by name.
+enum class AttentionFunction : int32_t {
+  kSageattn = 0,             // sageattn
+  kSageattnInt8Fp16 = 1,     // sageattn_qk_int8_pv_fp16_cuda
+  kSageattnInt8Fp8Sm90 = 2,  // sageattn_qk_int8_pv_fp8_cuda_sm90
+  kExactAttn = 3,            // exact_attn
+  kSpasMeansim = 4,          // spas_sage2_attn_meansim_cuda
+  kSpasMeansimTopk = 5,      // spas_sage2_attn_meansim_topk_cuda
+  kBlockSparse = 6,          // block_sparse_sage2_attn_cuda
+};
+
+// Why a request isn't served, in facts; last_error() has the sentence.
+enum class RefusalReason : int32_t {
+  kNone = 0,         // it is served, or it is invalid
+  kNotBuilt = 1,     // the library has no such kernel for its architecture
+  kHeadDim = 2,      // found: q's; accepted: the largest that there is
+  kAccumulator = 3,  // found, accepted: PvAccumDType
+  kGranularity = 4,  // found, accepted: QuantGranularity
+  kOutput = 5,       // o can't be written in pieces of 16 bytes
+  kKeys = 6,         // found: of k; accepted: at most
+  kBlocks = 7,       // found: of q and k together; accepted: at most
+  kLimits = 8,       // sequence length, heads or head_dim beyond what any kernel serves
+};
+
+// What a product of matrices reads.
+enum class Precision : int32_t {
+  k16Bit = 0,  // the input's own type
+  kInt8 = 1,
+  kFp8 = 2,  // e4m3
 };
 
 // --------------------------------------------------------------------------------------------------------- parameters

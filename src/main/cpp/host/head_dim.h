@@ -1,0 +1,101 @@
+// One row for each head_dim of variants.list: what was measured there, on the reference GPU (host/machine.h). Tiles,
+// stages and registers are the kernels' own business.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <type_traits>
+
+#include "attn4j/attn4j.h"
+#include "host/recipe.h"
+
+namespace attn4j {
+
+template <int... D>
+struct HeadDims {
+  static constexpr bool has(int d) { return ((d == D) || ...); }
+
+  // What f(std::integral_constant<int, D>) returns for the D that is `d`.
+  template <class F>
+  static cudaError_t with(int d, F f) {
+    cudaError_t error = cudaErrorInvalidValue;
+    (void)((d == D && (error = f(std::integral_constant<int, D>()), true)) || ...);
+    return error;
+  }
+};
+
+// Those of quantised kernels: quantisation is compiled for them. The build holds variants.list against this.
+using QuantisedHeadDims = HeadDims<64, 96, 128>;
+
+// Operations per second within an item, without and with a causal mask; 0: not measured.
+struct Rates {
+  double plain = 0, causal = 0;
+};
+
+template <int D>
+struct HeadDimTraits {
+  static_assert(D == 0, "variants.list names a head_dim that host/head_dim.h has no row for: add HeadDimTraits<D>");
+};
+
+// Rates of INT8/FP8 and exact: docs/choice.md, the rate at 96 with a causal mask estimated; of INT8/16-bit:
+// docs/exact.md, those with a causal mask estimated as 0.95 of those without. fp8_rows: of a block of the FP8
+// preparation.
+template <>
+struct HeadDimTraits<64> {
+  static constexpr Rates kExact{530e12, 530e12}, kInt8Fp8{725e12, 700e12}, kInt8F16{515e12, 489e12};
+  static constexpr int kPreparedRows = 256;
+};
+template <>
+struct HeadDimTraits<96> {
+  static constexpr Rates kExact{645e12, 615e12}, kInt8Fp8{850e12, 810e12}, kInt8F16{717e12, 681e12};
+  static constexpr int kPreparedRows = 128;
+};
+template <>
+struct HeadDimTraits<128> {
+  static constexpr Rates kExact{720e12, 695e12}, kInt8Fp8{1010e12, 980e12}, kInt8F16{799e12, 759e12};
+  static constexpr int kPreparedRows = 128;
+};
+template <>
+struct HeadDimTraits<192> {
+  static constexpr Rates kExact{}, kInt8Fp8{}, kInt8F16{};
+  static constexpr int kPreparedRows = 128;
+};
+template <>
+struct HeadDimTraits<256> : HeadDimTraits<192> {};
+
+// Constant costs belong to these measurements: the plan of the FP8 preparation (quant/fp8_plan.h) has a time per block
+// of its own, and what changes there must not move a choice unmeasured. Peaks are an H100 SXM's by its data sheet.
+template <int D>
+Cost exact_wgmma_cost() {
+  constexpr Rates kRates = HeadDimTraits<D>::kExact;
+  Cost c;
+  c.plain = kRates.plain, c.causal = kRates.causal, c.peak = 989e12;
+  c.item = 1.5e-6, c.start = 7e-6;
+  return c;
+}
+
+template <int D>
+Cost int8_fp8_wgmma_cost() {
+  constexpr Rates kRates = HeadDimTraits<D>::kInt8Fp8;
+  Cost c;
+  c.plain = kRates.plain, c.causal = kRates.causal, c.peak = 1979e12;
+  c.item = 4.0e-6, c.start = 17.5e-6;  // two more launches, and the wait for the first heads' images
+  c.block = 0.9e-6, c.block_rows = HeadDimTraits<D>::kPreparedRows;
+  c.key_passes = 3;  // K once, V twice
+  return c;
+}
+
+// The constants of a call are the FP8 kernel's, which has as many launches; the time per block is what the calls of
+// docs/exact.md take beyond their attention kernel.
+template <int D>
+Cost int8_f16_wgmma_cost() {
+  constexpr Rates kRates = HeadDimTraits<D>::kInt8F16;
+  Cost c;
+  c.plain = kRates.plain, c.causal = kRates.causal, c.peak = 1319e12;  // half of it at twice the rate
+  c.item = 1.5e-6, c.start = 17.5e-6;
+  c.block = 2.6e-6, c.block_rows = HeadDimTraits<D>::kPreparedRows;
+  c.key_passes = 2;  // of K, for its mean and for itself
+  return c;
+}
+
+}  // namespace attn4j

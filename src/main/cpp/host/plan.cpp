@@ -1,0 +1,150 @@
+#include "host/plan.h"
+
+#include "host/status.h"
+#include "host/validate.h"
+
+namespace attn4j {
+namespace {
+
+// What kernels serve a function, and its name in sentences. 0: sageattn, which takes the best of all.
+struct Served {
+  uint32_t functions;
+  const char* name;
+};
+
+Served served_as(AttentionFunction function) {
+  switch (function) {
+    case AttentionFunction::kSageattn:
+      return {0, "sageattn"};
+    case AttentionFunction::kSageattnInt8Fp16:
+      return {one(Function::kInt8F16), "sageattn_qk_int8_pv_fp16_cuda"};
+    case AttentionFunction::kSageattnInt8Fp8Sm90:
+      return {one(Function::kInt8Fp8Sm90), "sageattn_qk_int8_pv_fp8_cuda_sm90"};
+    case AttentionFunction::kExactAttn:
+      return {one(Function::kExact), "exact_attn"};
+    case AttentionFunction::kSpasMeansim:
+    case AttentionFunction::kSpasMeansimTopk:
+    case AttentionFunction::kBlockSparse:
+      break;
+  }
+  return {one(Function::kSparse), "SpargeAttn"};
+}
+
+bool same_presence(const void* planned, const void* found) { return (planned == nullptr) == (found == nullptr); }
+
+Status require_address(const char* name, const void* planned, const void* found, bool aligned) {
+  if (!same_presence(planned, found)) {
+    return fail(Status::kInvalidArgument, "%s: is %s null; the plan was made with an address that %s", name,
+                found == nullptr ? "" : "not", planned == nullptr ? "was" : "wasn't");
+  }
+  const uintptr_t bits = reinterpret_cast<uintptr_t>(found) % (aligned ? 16 : 2);
+  if (bits == 0) return Status::kOk;
+  return fail(Status::kInvalidArgument, "%s: %p is not aligned to %d bytes, as the plan's request was", name, found,
+              aligned ? 16 : 2);
+}
+
+}  // namespace
+
+Status AttentionPlan::make(AttentionFunction function, const AttentionParams& params, const AttentionArgs& args,
+                           const Machine& machine, Refusal* refusal) {
+  args_ = args;
+  machine_ = machine;
+  head_dim_ = args.head_dim;
+  dtype_ = params.q.dtype;
+  granularity_ = params.qk_quant_gran;
+  smooth_k_ = params.smooth_k;
+  const TensorView* const tensors[kOperands] = {&params.q, &params.k, &params.v, &params.o};
+  for (int i = 0; i < kOperands; i++) aligned_[i] = is_vector_aligned(*tensors[i], params.tensor_layout);
+  const Served served = served_as(function);
+  *refusal = served.functions == 0 ? cheapest_sage(params, args, machine, &kernel_)
+                                   : cheapest(served.functions, params, args, machine, &kernel_);
+  if (*refusal) return report(*refusal, served.name);
+  kernel_->preparation->plan(this);
+  return Status::kOk;
+}
+
+RowsView AttentionPlan::rows_of(Operand operand, const AttentionArgs& a) const {
+  RowsView view;
+  const bool is_query = operand == kQ || operand == kO;
+  view.data = operand == kQ ? a.q : operand == kK ? a.k : operand == kV ? a.v : a.o;
+  view.stride = operand == kQ ? a.q_stride : operand == kK ? a.k_stride : operand == kV ? a.v_stride : a.o_stride;
+  view.batch = a.batch, view.heads = is_query ? a.heads_q : a.heads_kv, view.rows = is_query ? a.lq : a.lk;
+  view.head_dim = head_dim_;
+  view.dtype = dtype_;
+  view.vector_io = aligned_[operand];
+  return view;
+}
+
+void AttentionPlan::pack(Operand operand) {
+  if (aligned_[operand]) return;
+  const RowsView x = rows_of(operand, args_);
+  Packed& p = packed_[operand];
+  p.head_dim = (x.head_dim + 7) / 8 * 8;
+  const int64_t row = p.head_dim, head = x.rows * row;
+  p.stride = {x.heads * head, head, row};
+  p.offset = reserve(x.batch * p.stride.batch * 2);
+}
+
+int32_t AttentionPlan::launches() const {
+  if (writes_nothing()) return 0;
+  int32_t count = 1 + kernel_->preparation->launches(*this);
+  for (const Operand operand : {kQ, kK, kV, kO}) {
+    const bool copied = packed_[operand].offset != kNone && rows_of(operand, args_).rows > 0;
+    count += copied ? 1 : 0;
+  }
+  return count;
+}
+
+Status AttentionPlan::address(const PlanAddresses& to, AttentionArgs* args) const {
+  *args = args_;
+  ATTN4J_RETURN_IF_ERROR(require_address("q", args_.q, to.q, aligned_[kQ]));
+  ATTN4J_RETURN_IF_ERROR(require_address("k", args_.k, to.k, aligned_[kK]));
+  ATTN4J_RETURN_IF_ERROR(require_address("v", args_.v, to.v, aligned_[kV]));
+  ATTN4J_RETURN_IF_ERROR(require_address("o", args_.o, to.o, aligned_[kO]));
+  ATTN4J_RETURN_IF_ERROR(require_address("lse", args_.lse, to.lse, false));
+  ATTN4J_RETURN_IF_ERROR(require_address("kv_lengths", args_.kv_lengths, to.kv_lengths, false));
+  ATTN4J_RETURN_IF_ERROR(validate_output(to.o, to.q, to.k, to.v));
+  args->q = to.q, args->k = to.k, args->v = to.v, args->o = to.o;
+  args->lse = static_cast<float*>(to.lse);
+  args->kv_lengths = static_cast<const int32_t*>(to.kv_lengths);
+  return Status::kOk;
+}
+
+RowsView AttentionPlan::packed_rows(Operand operand, const AttentionArgs& args, void* workspace) const {
+  RowsView view = rows_of(operand, args);
+  view.data = slice<void>(workspace, packed_[operand].offset);
+  view.stride = packed_[operand].stride, view.head_dim = packed_[operand].head_dim;
+  return view;
+}
+
+Status AttentionPlan::copy_in(Operand operand, void* workspace, AttentionArgs* args, cudaStream_t stream) const {
+  const RowsView from = rows_of(operand, *args), to = packed_rows(operand, *args, workspace);
+  (operand == kQ ? args->q : operand == kK ? args->k : args->v) = to.data;
+  (operand == kQ ? args->q_stride : operand == kK ? args->k_stride : args->v_stride) = to.stride;
+  if (to.rows == 0) return Status::kOk;
+  return check_cuda(enqueue_copy_rows(from, to, stream), "copy to aligned memory");
+}
+
+Status AttentionPlan::place(void* workspace, cudaStream_t stream, AttentionArgs* args) const {
+  for (const Operand operand : {kQ, kK, kV}) {
+    if (packed_[operand].offset != kNone) ATTN4J_RETURN_IF_ERROR(copy_in(operand, workspace, args, stream));
+  }
+  if (packed_[kO].offset != kNone) {
+    args->o = slice<void>(workspace, packed_[kO].offset);
+    args->o_stride = packed_[kO].stride;
+  }
+  for (int32_t i = 0; i < binding_count_; i++) {
+    const void* address = slice<void>(workspace, bindings_[i].offset);
+    std::memcpy(reinterpret_cast<char*>(args) + bindings_[i].field, &address, sizeof address);
+  }
+  return Status::kOk;
+}
+
+Status AttentionPlan::copy_out(void* o, void* workspace, cudaStream_t stream) const {
+  if (packed_[kO].offset == kNone) return Status::kOk;
+  RowsView to = rows_of(kO, args_);
+  to.data = o;
+  return check_cuda(enqueue_copy_rows(packed_rows(kO, args_, workspace), to, stream), "copy of the output");
+}
+
+}  // namespace attn4j

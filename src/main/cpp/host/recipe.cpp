@@ -1,0 +1,97 @@
+#include "host/recipe.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "host/validate.h"
+
+namespace attn4j {
+namespace {
+
+// A kernel that nobody has measured runs where no measured one serves; among its variants the smallest head_dim.
+constexpr double kUnmeasuredStart = 1., kUnmeasuredRate = 1e12;
+
+// Kernels that a data sheet's peak limits, and not what else they do, come this close to it. Not measured.
+constexpr double kOfPeak = 0.9;
+
+// Looks for the cheapest entry among those that `serves` names.
+template <class Serves>
+Refusal search(const AttentionParams& params, const AttentionArgs& shape, const Machine& machine, Serves serves,
+               const KernelEntry** chosen) {
+  int32_t count = 0;
+  const KernelEntry* entries = kernel_table(&count);
+  Refusal why{RefusalReason::kNotBuilt};
+  int32_t largest = 0;
+  double least = std::numeric_limits<double>::infinity();
+  *chosen = nullptr;
+  for (int32_t i = 0; i < count; i++) {
+    const KernelEntry& e = entries[i];
+    if (!serves(e)) continue;
+    largest = std::max(largest, e.head_dim);
+    if (const Refusal r = refusal_of(e, params, shape)) {
+      const bool first = why.kind == RefusalReason::kNotBuilt || why.kind == RefusalReason::kHeadDim;
+      if (first && e.dtype == params.q.dtype) why = r;
+      continue;
+    }
+    const double seconds = seconds_of(e, shape, machine);
+    if (*chosen == nullptr || seconds < least) *chosen = &e, least = seconds;
+  }
+  if (*chosen != nullptr) return {};
+  if (why.kind == RefusalReason::kHeadDim) why.accepted = largest;
+  return why;
+}
+
+}  // namespace
+
+double seconds_of(const KernelEntry& e, const AttentionArgs& shape, const Machine& machine) {
+  return (e.seconds != nullptr ? e.seconds : estimate_seconds)(e, shape, machine);
+}
+
+double estimate_seconds(const KernelEntry& e, const AttentionArgs& a, const Machine& machine) {
+  const Cost& c = e.cost;
+  const bool causal = a.causal_offset != kNotCausal;
+  const double sms = machine.multiprocessors, heads_q = static_cast<double>(a.batch) * a.heads_q;
+  const double heads_kv = static_cast<double>(a.batch) * a.heads_kv;
+  const double operations = 4. * e.head_dim * heads_q * a.lq * a.lk * (causal ? 0.5 : 1.);
+  if (c.plain <= 0) return kUnmeasuredStart + operations / kUnmeasuredRate;
+  double rate = (causal ? c.causal : c.plain) * machine.clock;
+  if (c.peak > 0) rate = std::min(rate, kOfPeak * c.peak * machine.clock * machine.tensor);
+  const double items = heads_q * ((a.lq + 127) / 128);
+  const double blocks = c.block > 0 ? (heads_q * a.lq + c.key_passes * heads_kv * a.lk) / c.block_rows : 0.;
+  return operations / (rate * sms / kReferenceSms) + items / (sms * e.streams) * c.item / machine.clock +
+         blocks / sms * c.block + c.start;
+}
+
+Refusal refusal_of(const KernelEntry& e, const AttentionParams& p, const AttentionArgs& shape) {
+  if (e.dtype != p.q.dtype) return {RefusalReason::kNotBuilt};
+  if (shape.head_dim > e.head_dim) return {RefusalReason::kHeadDim, shape.head_dim, e.head_dim};
+  const bool reads = e.accumulator != PvAccumDType::kDefault && p.pv_accum_dtype != PvAccumDType::kDefault;
+  if (reads && p.pv_accum_dtype != e.accumulator) {
+    return {RefusalReason::kAccumulator, static_cast<int64_t>(p.pv_accum_dtype), static_cast<int64_t>(e.accumulator)};
+  }
+  if (e.per_thread_only && p.qk_quant_gran != QuantGranularity::kPerThread) {
+    return {RefusalReason::kGranularity, static_cast<int64_t>(p.qk_quant_gran),
+            static_cast<int64_t>(QuantGranularity::kPerThread)};
+  }
+  if (e.writes_vectors && !is_vector_aligned(p.o, p.tensor_layout)) return {RefusalReason::kOutput};
+  return e.refuses != nullptr ? e.refuses(e, p, shape) : Refusal{};
+}
+
+Refusal cheapest(uint32_t functions, const AttentionParams& params, const AttentionArgs& shape, const Machine& machine,
+                 const KernelEntry** chosen) {
+  return search(
+      params, shape, machine, [functions](const KernelEntry& e) { return (functions & one(e.function)) != 0; }, chosen);
+}
+
+Refusal cheapest_sage(const AttentionParams& params, const AttentionArgs& shape, const Machine& machine,
+                      const KernelEntry** chosen) {
+  // Whatever it is that serves, sageattn's limits are those of the quantised kernels.
+  const Refusal refusal = cheapest(kSageFunctions, params, shape, machine, chosen);
+  const bool pinned =
+      params.qk_quant_gran != QuantGranularity::kPerThread || params.pv_accum_dtype != PvAccumDType::kDefault;
+  if (refusal || pinned) return refusal;
+  return search(
+      params, shape, machine, [](const KernelEntry& e) { return e.serves_sageattn; }, chosen);
+}
+
+}  // namespace attn4j

@@ -1,0 +1,70 @@
+#include "host/refusal.h"
+
+#include "host/status.h"
+
+namespace attn4j {
+namespace {
+
+const char* accumulator_name(int64_t dtype) {
+  switch (static_cast<PvAccumDType>(dtype)) {
+    case PvAccumDType::kDefault:
+      return "default";
+    case PvAccumDType::kFp32:
+      return "fp32";
+    case PvAccumDType::kFp16:
+      return "fp16";
+    case PvAccumDType::kFp16Fp32:
+      return "fp16+fp32";
+    case PvAccumDType::kFp32Fp32:
+      return "fp32+fp32";
+    case PvAccumDType::kFp32Fp16:
+      return "fp32+fp16";
+  }
+  return "unknown";
+}
+
+const char* granularity_name(int64_t granularity) {
+  switch (static_cast<QuantGranularity>(granularity)) {
+    case QuantGranularity::kPerBlock:
+      return "per block";
+    case QuantGranularity::kPerWarp:
+      return "per warp";
+    case QuantGranularity::kPerThread:
+      return "per thread";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+Status report(const Refusal& r, const char* function) {
+  const auto found = static_cast<long long>(r.found), accepted = static_cast<long long>(r.accepted);
+  switch (r.kind) {
+    case RefusalReason::kNone:
+      return Status::kOk;
+    case RefusalReason::kNotBuilt:
+      return fail(Status::kUnsupported, "%s is not built for this architecture (%s)", function, arch_list());
+    case RefusalReason::kHeadDim:
+      return fail(Status::kUnsupported, "q: head_dim is %lld; %s has kernels up to %lld in this build (%s)", found,
+                  function, accepted, arch_list());
+    case RefusalReason::kAccumulator:
+      return fail(Status::kUnsupported, "pv_accum_dtype: found %s; %s accumulates in %s", accumulator_name(r.found),
+                  function, accumulator_name(r.accepted));
+    case RefusalReason::kGranularity:
+      return fail(Status::kUnsupported, "qk_quant_gran: found %s; %s quantises %s", granularity_name(r.found), function,
+                  granularity_name(r.accepted));
+    case RefusalReason::kOutput:
+      return fail(Status::kUnsupported, "o: its base or strides are not multiples of 16 bytes; %s needs that",
+                  function);
+    case RefusalReason::kKeys:
+      return fail(Status::kUnsupported, "k: sequence length is %lld; %s serves up to %lld", found, function, accepted);
+    case RefusalReason::kBlocks:
+      return fail(Status::kUnsupported, "q and k have %lld blocks in all; %s serves up to %lld", found, function,
+                  accepted);
+    case RefusalReason::kLimits:
+      break;  // the validation has its own sentence
+  }
+  return fail(Status::kUnsupported, "%s doesn't serve the request", function);
+}
+
+}  // namespace attn4j

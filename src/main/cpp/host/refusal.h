@@ -1,0 +1,22 @@
+// Why a kernel doesn't serve a request, as facts. The sentence is made of them, never read.
+#pragma once
+
+#include <cstdint>
+
+#include "attn4j/attn4j.h"
+
+namespace attn4j {
+
+using RefusalKind = RefusalReason;
+
+struct Refusal {
+  RefusalReason kind = RefusalReason::kNone;
+  int64_t found = 0, accepted = 0;
+
+  explicit operator bool() const { return kind != RefusalReason::kNone; }
+};
+
+// kUnsupported, with the sentence; kOk for kNone. `function` is what the caller asked for.
+Status report(const Refusal& refusal, const char* function);
+
+}  // namespace attn4j

@@ -1,0 +1,211 @@
+// Plans and runs of plan.h against a stand-in for CUDA: what a plan says is what a run does, and what a run refuses. No
+// GPU; all host code is the library's own.
+#include "attn4j/plan.h"
+
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <string>
+
+#include "standin.h"
+
+using namespace attn4j;
+
+namespace {
+
+int checks = 0, failures = 0;
+
+void expect(bool condition, const std::string& what) {
+  checks++;
+  if (condition) return;
+  failures++;
+  std::fprintf(stderr, "FAILED: %s (last_error: %s)\n", what.c_str(), last_error());
+}
+
+bool says(const char* text) { return std::strstr(last_error(), text) != nullptr; }
+
+struct Sizes {
+  int64_t batch = 2, heads_q = 8, heads_kv = 8, lq = 1000, lk = 1500, head_dim = 128;
+};
+
+constexpr uintptr_t kStep = uintptr_t{1} << 34;
+
+TensorView view(int place, const Sizes& s, int64_t heads, int64_t rows) {
+  TensorView t;
+  t.data = reinterpret_cast<void*>(kStep * (place + 1));
+  const int64_t sizes[4] = {s.batch, heads, rows, s.head_dim};
+  int64_t stride = 1;
+  for (int i = 3; i >= 0; i--) {
+    t.size[i] = sizes[i];
+    t.stride[i] = stride;
+    stride *= sizes[i];
+  }
+  return t;
+}
+
+PlanRequest request(const Sizes& s, AttentionFunction function = AttentionFunction::kSageattn) {
+  PlanRequest r;
+  r.attention.q = view(0, s, s.heads_q, s.lq);
+  r.attention.k = view(1, s, s.heads_kv, s.lk);
+  r.attention.v = view(2, s, s.heads_kv, s.lk);
+  r.attention.o = view(3, s, s.heads_q, s.lq);
+  r.function = function;
+  r.device = 0;
+  return r;
+}
+
+PlanAddresses addresses(const PlanRequest& r, const PlanFacts& facts) {
+  PlanAddresses a;
+  a.q = r.attention.q.data, a.k = r.attention.k.data, a.v = r.attention.v.data, a.o = r.attention.o.data;
+  a.lse = r.attention.lse, a.kv_lengths = r.attention.kv_lengths;
+  a.block_mask = r.sparsity.block_mask, a.sparsity = r.sparsity.sparsity;
+  a.workspace = {reinterpret_cast<void*>(kStep * 9), facts.workspace_size};
+  return a;
+}
+
+void* somewhere(int place, int off = 0) { return reinterpret_cast<void*>(kStep * (place + 20) + off); }
+
+// Random requests: as many launches as planned, by the plan and by the one-step function alike.
+void test_launches() {
+  std::mt19937 random(3);
+  const auto one_of = [&](std::initializer_list<int64_t> list) { return *(list.begin() + random() % list.size()); };
+  int served = 0;
+  for (int i = 0; i < 2000; i++) {
+    const Sizes s{one_of({0, 1, 3}),
+                  8,
+                  one_of({1, 8}),
+                  one_of({0, 1, 77, 1000, 9000}),
+                  one_of({0, 1, 77, 1500, 9000}),
+                  one_of({40, 64, 100, 128, 200})};
+    PlanRequest r = request(s, static_cast<AttentionFunction>(random() % 7));
+    AttentionParams& p = r.attention;
+    for (TensorView* t : {&p.q, &p.k, &p.v, &p.o}) {
+      if (random() % 4 == 0) t->data = static_cast<char*>(t->data) + 2;
+    }
+    if (random() % 2 == 0) p.lse = somewhere(0);
+    if (random() % 2 == 0) p.kv_lengths = somewhere(1);
+    p.smooth_k = random() % 3 != 0;
+    r.sparsity.topk = 0.5f;
+    if (r.function == AttentionFunction::kBlockSparse) r.sparsity.block_mask = somewhere(2);
+    if (random() % 2 == 0) r.sparsity.sparsity = somewhere(3);
+    PlanHandle plan;
+    PlanFacts facts;
+    const Status status = plan_attention(r, &plan, &facts);
+    expect(facts.status == status, "the facts have the status");
+    expect((facts.refusal != RefusalReason::kNone) == (status == Status::kUnsupported), "a refusal has a reason");
+    if (status != Status::kOk) continue;
+    served++;
+    PlanHandle copy;
+    std::memcpy(&copy, &plan, sizeof copy);
+    standin::take_launches(), standin::take_lookups();
+    expect(run_plan(copy, addresses(r, facts), nullptr) == Status::kOk, "a copy of a plan runs");
+    const int32_t launches = standin::take_launches();
+    const std::string name = std::string(facts.kernel) + ", request " + std::to_string(i);
+    expect(launches == facts.launches,
+           name + ": " + std::to_string(facts.launches) + " launches planned, " + std::to_string(launches) + " made");
+    standin::take_lookups();
+    PlanAddresses trusted = addresses(r, facts);
+    trusted.trusted = true;
+    expect(run_plan(plan, trusted, nullptr) == Status::kOk, name + " runs again");
+    expect(standin::take_lookups() == 0, name + ": trusted addresses are not looked up");
+    standin::take_launches();
+  }
+  expect(served > 1000, "most requests are served");
+}
+
+void test_refused_runs() {
+  const PlanRequest r = request({});
+  PlanHandle plan;
+  PlanFacts facts;
+  expect(run_plan(plan, {}, nullptr) == Status::kInvalidArgument && says("plan"), "zeros are no plan");
+  expect(plan_attention(r, nullptr, &facts) == Status::kInvalidArgument, "a plan needs storage");
+  expect(plan_attention(r, &plan, nullptr) == Status::kOk, "facts are optional");
+  expect(plan_attention(r, &plan, &facts) == Status::kOk, "a good request");
+  const struct {
+    const char* mentioned;
+    void (*change)(PlanAddresses&);
+  } kMistakes[] = {
+      {"q", [](PlanAddresses& a) { a.q = nullptr; }},
+      {"lse", [](PlanAddresses& a) { a.lse = somewhere(0); }},
+      {"kv_lengths", [](PlanAddresses& a) { a.kv_lengths = somewhere(0); }},
+      {"k: ", [](PlanAddresses& a) { a.k = somewhere(0, 2); }},
+      {"overlap", [](PlanAddresses& a) { a.o = const_cast<void*>(a.q); }},
+      {"host memory", [](PlanAddresses& a) { a.v = reinterpret_cast<void*>(0x10000); }},
+  };
+  for (const auto& mistake : kMistakes) {
+    PlanAddresses a = addresses(r, facts);
+    mistake.change(a);
+    expect(run_plan(plan, a, nullptr) == Status::kInvalidArgument, mistake.mentioned);
+    expect(says(mistake.mentioned), std::string("a sentence about ") + mistake.mentioned);
+  }
+  PlanRequest fp8 = request({}, AttentionFunction::kSageattnInt8Fp8Sm90);
+  expect(plan_attention(fp8, &plan, &facts) == Status::kOk && facts.workspace_size > 0, "FP8 needs a workspace");
+  PlanAddresses small = addresses(fp8, facts);
+  small.workspace.size--;
+  expect(run_plan(plan, small, nullptr) == Status::kWorkspaceTooSmall, "a workspace that is too small");
+  expect(standin::take_launches() == 0, "nothing was enqueued");
+  PlanRequest bad = r;
+  bad.attention.q.data = nullptr;
+  expect(plan_attention(bad, &plan, &facts) == Status::kInvalidArgument, "a bad request");
+  expect(run_plan(plan, addresses(r, facts), nullptr) == Status::kInvalidArgument, "leaves no plan behind");
+}
+
+void test_facts() {
+  PlanHandle plan;
+  PlanFacts f;
+  plan_attention(request({2, 8, 8, 1000, 1500, 200}), &plan, &f);
+  expect(f.refusal == RefusalReason::kHeadDim && f.refusal_found == 200 && f.refusal_accepted == 128, "head_dim 200");
+  plan_attention(request({2, 8, 8, 1000, 1500, 300}), &plan, &f);
+  expect(f.refusal == RefusalReason::kLimits, "head_dim 300");
+  PlanRequest r = request({});
+  r.attention.pv_accum_dtype = PvAccumDType::kFp16;
+  plan_attention(r, &plan, &f);
+  expect(f.refusal == RefusalReason::kAccumulator && f.refusal_accepted == static_cast<int>(PvAccumDType::kFp32),
+         "an accumulator that nobody has");
+  r = request({4, 32, 32, 8192, 8192, 128});
+  plan_attention(r, &plan, &f);
+  expect(f.served_by == AttentionFunction::kSageattnInt8Fp8Sm90 && f.pv == Precision::kFp8 && f.launches == 3 &&
+             f.sparse_from == 8192 && f.estimated_seconds > 4e-3f && f.estimated_seconds < 6e-3f,
+         "a large problem");
+  r = request({1, 8, 8, 128, 128, 64});
+  plan_attention(r, &plan, &f);
+  expect(f.served_by == AttentionFunction::kExactAttn && f.qk == Precision::k16Bit && f.launches == 1 &&
+             f.workspace_size == 0,
+         "a small problem");
+  plan_attention(request({2, 8, 8, 1000, 1500, 128}, AttentionFunction::kSpasMeansim), &plan, &f);
+  expect(f.grid.query_blocks == 8 && f.grid.key_blocks == 24, "the blocks of a sparse request");
+}
+
+// On other GPUs the choice is another one: where the tensor cores are the limit, quantising pays earlier.
+void test_machines() {
+  const auto choice = [](int64_t length, int32_t sms) {
+    PlanRequest r = request({2, 24, 24, length, length, 128});
+    r.multiprocessors = sms;
+    PlanHandle plan;
+    PlanFacts f;
+    plan_attention(r, &plan, &f);
+    return f.served_by;
+  };
+  constexpr auto kExact = AttentionFunction::kExactAttn, kFp8 = AttentionFunction::kSageattnInt8Fp8Sm90;
+  int64_t least[3];
+  const int32_t machines[3] = {132, 114, 78};
+  for (int i = 0; i < 3; i++) {
+    expect(choice(256, machines[i]) == kExact && choice(16384, machines[i]) == kFp8, "short exact, long FP8");
+    for (least[i] = 256; choice(least[i], machines[i]) == kExact;) least[i] += 128;
+  }
+  expect(least[2] < least[0], "an H20 quantises earlier than an H100: " + std::to_string(least[2]) + " and " +
+                                  std::to_string(least[0]) + " tokens");
+  std::printf("FP8 from %lld tokens on 132 SMs, %lld on 114, %lld on 78 (B=2 H=24 D=128)\n",
+              static_cast<long long>(least[0]), static_cast<long long>(least[1]), static_cast<long long>(least[2]));
+}
+
+}  // namespace
+
+int main() {
+  test_launches();
+  test_refused_runs();
+  test_facts();
+  test_machines();
+  std::printf("plans against a stand-in for CUDA: %d checks, %d failed\n", checks, failures);
+  return failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,119 @@
+// Kernels of the stand-in library: the recipes of Hopper's, and launches that count.
+#include <cuda_runtime_api.h>
+
+#include "host/head_dim.h"
+#include "host/preparation.h"
+#include "host/recipe.h"
+#include "quant/fp8_prepass.h"
+#include "quant/quantize.h"
+#include "sparse/predict.h"
+#include "standin.h"
+
+namespace attn4j {
+namespace {
+
+cudaError_t count(int32_t launches = 1) {
+  for (int32_t i = 0; i < launches; i++) standin::launch();
+  return cudaSuccess;
+}
+
+cudaError_t launch(const AttentionArgs&, cudaStream_t) { return count(); }
+
+template <int D>
+KernelEntry exact_mma(const char* name) {
+  KernelEntry e = make_entry<D, DType::kFloat16>(name, 128, 64, launch);
+  e.preparation = &kAlignedInputs;
+  return e;
+}
+
+template <int D>
+KernelEntry exact_wgmma(const char* name) {
+  KernelEntry e = exact_mma<D>(name);
+  e.writes_vectors = e.serves_sageattn = true;
+  e.cost = exact_wgmma_cost<D>();
+  e.sparse_from = kNeverSparse;
+  return e;
+}
+
+template <int D>
+KernelEntry int8_f16(const char* name, const Preparation& preparation) {
+  KernelEntry e = make_entry<D, DType::kFloat16>(name, 128, 128, launch);
+  e.qk = Precision::kInt8;
+  e.function = Function::kInt8F16;
+  e.accumulator = PvAccumDType::kFp32;
+  e.serves_sageattn = true;
+  e.preparation = &preparation;
+  return e;
+}
+
+template <int D>
+KernelEntry int8_fp8(const char* name) {
+  KernelEntry e = int8_f16<D>(name, kFp8Images);
+  e.pv = Precision::kFp8;
+  e.function = Function::kInt8Fp8Sm90;
+  e.accumulator = PvAccumDType::kFp32Fp32;
+  e.per_thread_only = true;
+  e.cost = int8_fp8_wgmma_cost<D>();
+  e.sparse_from = 8192;
+  return e;
+}
+
+template <int D>
+KernelEntry sparse(const char* name, bool fp8) {
+  KernelEntry e = fp8 ? int8_fp8<D>(name) : int8_f16<D>(name, kInt8Image);
+  e.key_tile = 64;
+  e.function = Function::kSparse;
+  e.serves_sageattn = false;
+  return e;
+}
+
+}  // namespace
+
+const KernelEntry* kernel_table(int32_t* entries) {
+  static const KernelEntry kTable[] = {
+      int8_f16<64>("mma_int8_f16/d64/f16", kInt8Image),
+      int8_f16<128>("mma_int8_f16/d128/f16", kInt8Image),
+      exact_mma<64>("exact_mma/d64/f16"),
+      exact_mma<128>("exact_mma/d128/f16"),
+      exact_mma<256>("exact_mma/d256/f16"),
+      exact_wgmma<64>("exact_wgmma/d64/f16"),
+      exact_wgmma<128>("exact_wgmma/d128/f16"),
+      sparse<64>("sparse_mma_int8_f16/d64/f16", false),
+      sparse<128>("sparse_mma_int8_f16/d128/f16", false),
+      int8_fp8<64>("wgmma_int8_fp8/d64/f16"),
+      int8_fp8<128>("wgmma_int8_fp8/d128/f16"),
+      sparse<64>("sparse_wgmma_int8_fp8/d64/f16", true),
+      sparse<128>("sparse_wgmma_int8_fp8/d128/f16", true),
+  };
+  *entries = static_cast<int32_t>(sizeof kTable / sizeof kTable[0]);
+  return kTable;
+}
+
+cudaError_t enqueue_mean_sums(const RowsView&, float*, cudaStream_t) { return count(); }
+cudaError_t enqueue_mean_of_sums(const RowsView&, const float*, float*, cudaStream_t) { return count(); }
+cudaError_t enqueue_int8_rows(const RowsView&, const Int8Rows&, cudaStream_t) { return count(); }
+cudaError_t enqueue_int8_image(const RowsView&, const Int8Image&, cudaStream_t) { return count(); }
+int64_t int8_image_bytes(int64_t rows_padded, int32_t compiled_d) { return rows_padded * compiled_d; }
+cudaError_t enqueue_int8_pair(const RowsView&, const RowsView&, const AttentionArgs&, const Int8Pair&, cudaStream_t) {
+  return count();
+}
+cudaError_t enqueue_copy_rows(const RowsView&, const RowsView&, cudaStream_t) { return count(); }
+cudaError_t enqueue_pool(const PoolTask&, const PoolTask&, cudaStream_t) { return count(); }
+cudaError_t enqueue_select(const SelectArgs& args, cudaStream_t) { return count(args.finished_is_zero ? 1 : 2); }
+int32_t most_key_blocks() { return 20000; }
+
+Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& a) noexcept {
+  const int64_t keys = int64_t{a.batch} * a.heads_kv * a.lk_padded * kernel.head_dim;
+  const int64_t queries = int64_t{a.batch} * a.heads_q * a.lq_padded * kernel.head_dim;
+  return {keys, keys / 16, 256, keys, 256, queries, queries / 16, 256, 256, 256, 256, 256};
+}
+int32_t fp8_images_per_head(const KernelEntry&, const AttentionArgs&) noexcept { return 1; }
+float fp8_error_unit(int32_t) noexcept { return 1.f; }
+void fp8_divide_for(const KernelEntry&, int32_t, AttentionArgs*) noexcept {}
+cudaError_t fp8_divide(const KernelEntry&, AttentionArgs*) noexcept { return cudaSuccess; }
+cudaError_t enqueue_sm90_prepass(const KernelEntry&, const AttentionArgs&, float*, const Fp8Extras&,
+                                 cudaStream_t) noexcept {
+  return count(2);
+}
+
+}  // namespace attn4j
