@@ -16,8 +16,8 @@ interface AttentionBackend {
   Support supports(AttentionRequest request);
 
   /**
-   * Serves a request that {@link #supports} accepted, with the workspace size that it found. GPU
-   * backends make no garbage.
+   * Serves a request that {@link #supports} accepted, with its answer. GPU backends make no
+   * garbage.
    */
-  void run(AttentionRequest request, long workspaceBytes);
+  void run(AttentionRequest request, Support answer);
 }

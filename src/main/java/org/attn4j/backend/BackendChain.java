@@ -104,7 +104,7 @@ public final class BackendChain {
   public Plan run(AttentionRequest request, Plan plan) {
     Plan known = plan == null ? plan(request) : plan;
     AttentionBackend backend = known.implementation();
-    backend.run(request, known.workspaceBytes());
+    backend.run(request, known.answer());
     served(backend.name());
     return known;
   }
@@ -153,7 +153,7 @@ public final class BackendChain {
       Support support = backend == null ? Support.refused(absent(name)) : ask(backend, question);
       if (support.supported()) {
         logFallback(verdicts, name);
-        return new Plan(backend, support.workspaceBytes());
+        return new Plan(backend, support);
       }
       verdicts.add(new BackendVerdict(name, Outcome.REFUSES, support.reason()));
     }

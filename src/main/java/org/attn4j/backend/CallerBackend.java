@@ -31,7 +31,7 @@ final class CallerBackend implements AttentionBackend {
   }
 
   @Override
-  public void run(AttentionRequest request, long workspaceBytes) {
+  public void run(AttentionRequest request, Support answer) {
     throw new IllegalStateException(name.id() + " is run by the caller of the chain, not by it");
   }
 }

@@ -29,7 +29,7 @@ final class CpuBackend implements AttentionBackend {
   }
 
   @Override
-  public void run(AttentionRequest request, long workspaceBytes) {
+  public void run(AttentionRequest request, Support answer) {
     CpuAttention.run(request, CpuAttention.Precision.FP32);
   }
 }

@@ -24,6 +24,11 @@ abstract class GpuBackend implements AttentionBackend {
     return null;
   }
 
+  /** Why the request doesn't fit what was planned for it, or null. */
+  String misfit(AttentionRequest request, NativePlan plan) {
+    return null;
+  }
+
   /** The native function that serves this request. */
   abstract NativeKernel kernel(AttentionRequest request);
 
@@ -54,27 +59,31 @@ abstract class GpuBackend implements AttentionBackend {
       return Support.refused(obstacle.get());
     }
     String refusal = refusal(request);
-    return refusal != null
-        ? Support.refused(refusal)
-        : NativeAttention.supports(kernel(request), request);
+    if (refusal != null) {
+      return Support.refused(refusal);
+    }
+    Support answer = NativeAttention.supports(kernel(request), request);
+    String misfit = answer.supported() ? misfit(request, answer.plan()) : null;
+    return misfit == null ? answer : Support.refused(misfit);
   }
 
   @Override
-  public final void run(AttentionRequest request, long workspaceBytes) {
-    NativeKernel kernel = kernel(request);
+  public final void run(AttentionRequest request, Support answer) {
+    NativePlan plan = answer.plan();
+    long workspaceBytes = plan.workspaceBytes();
     DeviceMemory own = request.workspace();
     if (own != null) {
       checkWorkspace(own, workspaceBytes);
-      NativeAttention.run(kernel, request, own);
+      NativeAttention.run(plan, request, own);
       return;
     }
     CudaStream stream = request.stream();
     if (workspaceBytes == 0) {
-      NativeAttention.run(kernel, request, null);
+      NativeAttention.run(plan, request, null);
       return;
     }
     synchronized (stream) { // the kernels of two calls must not interleave over one workspace
-      NativeAttention.run(kernel, request, stream.workspace(workspaceBytes));
+      NativeAttention.run(plan, request, stream.workspace(workspaceBytes));
     }
   }
 

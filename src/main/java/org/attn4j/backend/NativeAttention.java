@@ -1,102 +1,90 @@
 package org.attn4j.backend;
 
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.HashMap;
+import java.util.Map;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
 import org.attn4j.AttentionTensor;
 import org.attn4j.BlockGrid;
 import org.attn4j.CausalMask;
-import org.attn4j.DType;
 import org.attn4j.DeviceMemory;
 import org.attn4j.DeviceTensor;
 import org.attn4j.SparsityOptions;
 import org.attn4j.SparsityTensors;
-import org.attn4j.TensorLayout;
-import org.attn4j.natives.AttentionParams;
-import org.attn4j.natives.SparsityParams;
-import org.attn4j.natives.TensorView;
-import org.attn4j.natives.Workspace;
+import org.attn4j.natives.PlanAddresses;
+import org.attn4j.natives.PlanFacts;
+import org.attn4j.natives.PlanHandle;
+import org.attn4j.natives.PlanRequest;
 import org.attn4j.natives.global.attn4j;
-import org.bytedeco.cuda.cudart.CUstream_st;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
 
 /**
- * The only class that touches the generated attention bindings. One call fills the calling thread's
- * parameter struct and makes one native call; it allocates nothing on the Java heap.
+ * The only class that touches the generated attention bindings. A thread has one block of memory
+ * that Java writes and the library reads: a request is planned with one native call and run with
+ * one; a request that runs again needs the second alone. Runs allocate nothing on the Java heap.
  */
 final class NativeAttention {
   private static final ThreadLocal<NativeAttention> OF_THREAD =
       ThreadLocal.withInitial(NativeAttention::new);
 
-  // Java's enums in the order of the header's, so that a call needs no lookup by name.
-  private static final attn4j.DType[] DTYPES = {attn4j.DType.kFloat16, attn4j.DType.kBFloat16};
-  private static final attn4j.TensorLayout[] LAYOUTS = {
-    attn4j.TensorLayout.kHND, attn4j.TensorLayout.kNHD
-  };
-  private static final attn4j.QuantGranularity[] GRANULARITIES = {
-    attn4j.QuantGranularity.kPerBlock,
-    attn4j.QuantGranularity.kPerWarp,
-    attn4j.QuantGranularity.kPerThread
-  };
-  private static final attn4j.PvAccumDType[] ACCUMULATORS = {
-    attn4j.PvAccumDType.kDefault,
-    attn4j.PvAccumDType.kFp32,
-    attn4j.PvAccumDType.kFp16,
-    attn4j.PvAccumDType.kFp16Fp32,
-    attn4j.PvAccumDType.kFp32Fp32,
-    attn4j.PvAccumDType.kFp32Fp16
-  };
+  private final ByteBuffer memory =
+      ByteBuffer.allocateDirect(NativeLayout.TOTAL).order(ByteOrder.nativeOrder());
+  private final long base = new Pointer(memory).address();
+  private final PlanRequest request = new PlanRequest(new Address(base));
+  private final PlanAddresses addresses =
+      new PlanAddresses(new Address(base + NativeLayout.ADDRESSES_AT));
+  private final PlanFacts facts = new PlanFacts(new Address(base + NativeLayout.FACTS_AT));
+  private final PlanHandle handle = new PlanHandle(new Address(base + NativeLayout.HANDLE_AT));
 
-  // Retained: made inside a caller's PointerScope, it would be freed with that scope.
-  private final AttentionParams params = new AttentionParams().retainReference();
-  // Views into params, made once: a getter makes a new object each time.
-  private final TensorView q = params.q();
-  private final TensorView k = params.k();
-  private final TensorView v = params.v();
-  private final TensorView o = params.o();
-  private final SparsityParams sparsity = new SparsityParams().retainReference();
-  private final Workspace workspace = new Workspace().retainReference();
-  private final Address address = new Address();
-  private AttentionRequest filled; // what params and sparsity hold
-  private long kernelNameAddress; // of the last kernel that was described
-  private String kernelName = "";
+  private AttentionRequest filled; // what the request's part of the memory holds
+  private Support answer; // to `filled`, for answered; null after a run
+  private NativeKernel answered;
+  private NativePlan loaded; // the plan, with its addresses, that lies in the memory
+  private final Map<Long, String> kernelNames = new HashMap<>(); // literals of the library
 
   private NativeAttention() {}
 
-  /** A Pointer whose address can change, for setters that take a Pointer. */
+  /** A Pointer at an address that someone else owns. */
   private static final class Address extends Pointer {
-    Pointer at(long value) {
+    Address(long value) {
       address = value;
-      return value == 0 ? null : this;
     }
   }
 
-  /** Whether the native library has a kernel for the request, and the workspace that it needs. */
+  /** Whether the native library has a kernel for the request, and its plan. */
   static Support supports(NativeKernel kernel, AttentionRequest request) {
     NativeAttention frame = OF_THREAD.get();
-    frame.fill(request);
-    long bytes = frame.workspaceSize(kernel);
-    if (bytes >= 0) {
-      return Support.served(frame.describe(kernel), bytes);
+    if (frame.answer == null
+        || frame.answered != kernel
+        || !sameParameters(frame.filled, request)) {
+      frame.answer = null;
+      frame.answer = frame.plan(kernel, request);
+      frame.answered = kernel;
     }
-    int status = (int) -bytes;
-    String reason = lastError();
-    if (status == NativeStatus.UNSUPPORTED) {
-      return Support.refused(reason);
-    }
-    throw NativeStatus.exception(status, reason);
+    return frame.answer;
   }
 
-  /** Enqueues the request. {@code scratch} may be null if the request needs none. */
-  static void run(NativeKernel kernel, AttentionRequest request, DeviceMemory scratch) {
+  /** Enqueues a planned request. {@code scratch} may be null if the plan needs none. */
+  static void run(NativePlan plan, AttentionRequest request, DeviceMemory scratch) {
     NativeAttention frame = OF_THREAD.get();
-    frame.fill(request);
-    frame.workspace.data(frame.address.at(scratch == null ? 0 : scratch.address()));
-    frame.workspace.size(scratch == null ? 0 : scratch.byteSize());
-    int status = frame.enqueue(kernel, request.stream().handle());
-    frame.filled = null; // the call is over: don't keep its tensors alive
+    if (frame.loaded != plan) {
+      frame.load(plan, request);
+    }
+    ByteBuffer memory = frame.memory;
+    memory.putLong(NativeLayout.WORKSPACE, scratch == null ? 0 : scratch.address());
+    memory.putLong(NativeLayout.WORKSPACE_SIZE, scratch == null ? 0 : scratch.byteSize());
+    memory.put(NativeLayout.TRUSTED, bit(plan.trusted()));
+    frame.filled = null; // don't keep its tensors alive
+    frame.answer = null;
+    int status = attn4j.run_plan(frame.handle, frame.addresses, request.stream().handle());
     if (status != NativeStatus.OK) {
       throw NativeStatus.exception(status, lastError());
+    }
+    if (!plan.trusted()) {
+      plan.trust();
     }
   }
 
@@ -106,69 +94,82 @@ final class NativeAttention {
    * @throws org.attn4j.UnsupportedAttentionException if SpargeAttn can't serve it
    */
   static BlockGrid blockGrid(AttentionRequest request) {
-    NativeAttention frame = OF_THREAD.get();
-    frame.fill(request);
-    try (var grid = new org.attn4j.natives.BlockGrid()) {
-      int status = attn4j.spas_block_grid(frame.params, grid);
+    Support support = supports(NativeKernel.SPAS_MEANSIM, request);
+    if (!support.supported()) {
+      throw NativeStatus.exception(NativeStatus.UNSUPPORTED, support.reason());
+    }
+    return support.plan().grid();
+  }
+
+  private Support plan(NativeKernel kernel, AttentionRequest request) {
+    int status = enterPlan(kernel, request);
+    if (status == NativeStatus.OK) {
+      loaded = described(kernel);
+      return Support.served(loaded);
+    }
+    String reason = lastError();
+    if (status == NativeStatus.UNSUPPORTED) {
+      return Support.refused(reason);
+    }
+    throw NativeStatus.exception(status, reason);
+  }
+
+  /** Has the library plan the request; its plan, facts and addresses then lie in the memory. */
+  private int enterPlan(NativeKernel kernel, AttentionRequest request) {
+    loaded = null;
+    fill(request);
+    memory.putInt(NativeLayout.FUNCTION, NativeCodes.of(kernel));
+    return attn4j.plan_attention(this.request, handle, facts);
+  }
+
+  private NativePlan described(NativeKernel kernel) {
+    boolean sparse = memory.getLong(NativeLayout.QUERY_BLOCK) > 0;
+    return new NativePlan(
+        kernel,
+        kernelName(memory.getLong(NativeLayout.KERNEL)),
+        NativeCodes.precision(
+            memory.getInt(NativeLayout.QK), memory.getInt(NativeLayout.PV_PRECISION)),
+        memory.getLong(NativeLayout.BYTES),
+        memory.getInt(NativeLayout.LAUNCHES),
+        memory.getLong(NativeLayout.SPARSE_FROM),
+        sparse
+            ? new BlockGrid(
+                memory.getLong(NativeLayout.QUERY_BLOCK),
+                memory.getLong(NativeLayout.KEY_BLOCK),
+                memory.getLong(NativeLayout.QUERY_BLOCKS),
+                memory.getLong(NativeLayout.KEY_BLOCKS))
+            : null);
+  }
+
+  private String kernelName(long address) {
+    String known = kernelNames.get(address);
+    if (known == null) {
+      known = new BytePointer(new Address(address)).getString();
+      kernelNames.put(address, known);
+    }
+    return known;
+  }
+
+  /** Puts a plan that was made earlier, or on another thread, into the memory. */
+  private void load(NativePlan plan, AttentionRequest request) {
+    byte[] copy = plan.handle();
+    if (copy != null) {
+      loaded = null;
+      fillAddresses(request);
+      memory.put(NativeLayout.HANDLE_AT, copy);
+    } else {
+      int status = enterPlan(plan.function(), request);
       if (status != NativeStatus.OK) {
         throw NativeStatus.exception(status, lastError());
       }
-      return new BlockGrid(
-          grid.query_block(), grid.key_block(), grid.query_blocks(), grid.key_blocks());
+      copy = new byte[NativeLayout.HANDLE_BYTES];
+      memory.get(NativeLayout.HANDLE_AT, copy);
+      plan.handle(copy);
     }
+    loaded = plan;
   }
 
-  private long workspaceSize(NativeKernel kernel) {
-    return switch (kernel) {
-      case SAGE -> attn4j.sageattn_workspace_size(params);
-      case SAGE_QK_INT8_PV_FP16 -> attn4j.sageattn_qk_int8_pv_fp16_cuda_workspace_size(params);
-      case SAGE_QK_INT8_PV_FP8_SM90 ->
-          attn4j.sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size(params);
-      case SPAS_MEANSIM -> attn4j.spas_sage2_attn_meansim_cuda_workspace_size(params, sparsity);
-      case SPAS_MEANSIM_TOPK ->
-          attn4j.spas_sage2_attn_meansim_topk_cuda_workspace_size(params, sparsity);
-      case BLOCK_SPARSE -> attn4j.block_sparse_sage2_attn_cuda_workspace_size(params, sparsity);
-      case EXACT -> attn4j.exact_attn_workspace_size(params);
-    };
-  }
-
-  private int enqueue(NativeKernel kernel, CUstream_st stream) {
-    return switch (kernel) {
-      case SAGE -> attn4j.sageattn(params, workspace, stream);
-      case SAGE_QK_INT8_PV_FP16 -> attn4j.sageattn_qk_int8_pv_fp16_cuda(params, workspace, stream);
-      case SAGE_QK_INT8_PV_FP8_SM90 ->
-          attn4j.sageattn_qk_int8_pv_fp8_cuda_sm90(params, workspace, stream);
-      case SPAS_MEANSIM -> attn4j.spas_sage2_attn_meansim_cuda(params, sparsity, workspace, stream);
-      case SPAS_MEANSIM_TOPK ->
-          attn4j.spas_sage2_attn_meansim_topk_cuda(params, sparsity, workspace, stream);
-      case BLOCK_SPARSE -> attn4j.block_sparse_sage2_attn_cuda(params, sparsity, workspace, stream);
-      case EXACT -> attn4j.exact_attn(params, workspace, stream);
-    };
-  }
-
-  private String describe(NativeKernel kernel) {
-    return switch (kernel) {
-      case SAGE -> describe(attn4j.sageattn_kernel(params));
-      case SAGE_QK_INT8_PV_FP16 -> "kernel sageattn_qk_int8_pv_fp16_cuda";
-      case SAGE_QK_INT8_PV_FP8_SM90 -> "kernel sageattn_qk_int8_pv_fp8_cuda_sm90";
-      case SPAS_MEANSIM -> "kernel spas_sage2_attn_meansim_cuda";
-      case SPAS_MEANSIM_TOPK -> "kernel spas_sage2_attn_meansim_topk_cuda";
-      case BLOCK_SPARSE -> "kernel block_sparse_sage2_attn_cuda";
-      case EXACT -> "kernel exact_attn";
-    };
-  }
-
-  /** Names are literals of the library: the same address is the same name. */
-  private String describe(BytePointer name) {
-    long at = name == null ? 0 : name.address();
-    if (at != kernelNameAddress) {
-      kernelName = string(name);
-      kernelNameAddress = at;
-    }
-    return "kernel " + kernelName;
-  }
-
-  /** A call asks whether it is served, then runs: the second time everything is in place. */
+  /** A backend asks what an earlier one asked: the second time everything is in place. */
   private static boolean sameParameters(AttentionRequest a, AttentionRequest b) {
     return a.q() == b.q()
         && a.k() == b.k()
@@ -182,66 +183,84 @@ final class NativeAttention {
 
   private void fill(AttentionRequest request) {
     if (filled != null && sameParameters(filled, request)) {
+      fillAddresses(request);
       return;
     }
     filled = null; // an address may be refused halfway
-    fill(q, request.q());
-    fill(k, request.k());
-    fill(v, request.v());
-    fill(o, request.o());
-    params.lse(pointer(request.lse()));
-    params.kv_lengths(pointer(request.kvLengths()));
+    fillAddresses(request);
+    fill(NativeLayout.Q, request.q());
+    fill(NativeLayout.K, request.k());
+    fill(NativeLayout.V, request.v());
+    fill(NativeLayout.O, request.o());
+    memory.putInt(NativeLayout.DEVICE, ((DeviceTensor) request.q()).device());
+    memory.putLong(NativeLayout.LSE, address(request.lse()));
+    memory.putLong(NativeLayout.KV_LENGTHS, address(request.kvLengths()));
     AttentionOptions options = request.options();
-    params.tensor_layout(LAYOUTS[options.layout() == TensorLayout.HND ? 0 : 1]);
     CausalMask mask = options.causalMask();
-    params.is_causal(mask != CausalMask.NONE);
-    params.causal_alignment(
-        mask == CausalMask.BOTTOM_RIGHT
-            ? attn4j.CausalAlignment.kBottomRight
-            : attn4j.CausalAlignment.kTopLeft);
-    params.has_sm_scale(options.hasSmScale());
-    params.sm_scale(options.hasSmScale() ? options.smScale() : 0f);
-    params.qk_quant_gran(GRANULARITIES[options.quantGranularity().ordinal()]);
-    params.pv_accum_dtype(ACCUMULATORS[options.pvAccumulator().ordinal()]);
-    params.smooth_k(options.smoothK());
+    memory.putInt(NativeLayout.LAYOUT, NativeCodes.of(options.layout()));
+    memory.put(NativeLayout.IS_CAUSAL, bit(mask != CausalMask.NONE));
+    memory.putInt(NativeLayout.ALIGN_CAUSAL, NativeCodes.of(mask));
+    memory.put(NativeLayout.HAS_SM_SCALE, bit(options.hasSmScale()));
+    memory.putFloat(NativeLayout.SM_SCALE, options.hasSmScale() ? options.smScale() : 0f);
+    memory.putInt(NativeLayout.GRANULARITY, NativeCodes.of(options.quantGranularity()));
+    memory.putInt(NativeLayout.ACCUMULATOR, NativeCodes.of(options.pvAccumulator()));
+    memory.put(NativeLayout.SMOOTH_K, bit(options.smoothK()));
     fill(options.sparsity(), request.sparsityTensors());
     filled = request;
   }
 
   private void fill(SparsityOptions options, SparsityTensors tensors) {
-    sparsity.simthreshd1(options.simthreshd1());
-    sparsity.simthreshd1_per_head(pointer(tensors.simthreshd1()));
-    sparsity.cdfthreshd(options.cdfthreshd());
-    sparsity.cdfthreshd_per_head(pointer(tensors.cdfthreshd()));
-    sparsity.topk(options.topk());
-    sparsity.topk_per_head(pointer(tensors.topk()));
-    sparsity.pvthreshd(options.pvthreshd());
-    sparsity.pvthreshd_per_head(pointer(tensors.pvthreshd()));
-    sparsity.attention_sink(options.attentionSink());
-    sparsity.block_mask(pointer(tensors.blockMask()));
-    sparsity.block_map(pointer(tensors.blockMap()));
-    sparsity.sparsity(pointer(tensors.sparsity()));
+    memory.putFloat(NativeLayout.SIM, options.simthreshd1());
+    memory.putLong(NativeLayout.SIM_PER_HEAD, address(tensors.simthreshd1()));
+    memory.putFloat(NativeLayout.CDF, options.cdfthreshd());
+    memory.putLong(NativeLayout.CDF_PER_HEAD, address(tensors.cdfthreshd()));
+    memory.putFloat(NativeLayout.TOPK, options.topk());
+    memory.putLong(NativeLayout.TOPK_PER_HEAD, address(tensors.topk()));
+    memory.putFloat(NativeLayout.PV, options.pvthreshd());
+    memory.putLong(NativeLayout.PV_PER_HEAD, address(tensors.pvthreshd()));
+    memory.put(NativeLayout.SINK, bit(options.attentionSink()));
+    memory.putLong(NativeLayout.BLOCK_MASK, address(tensors.blockMask()));
+    memory.putLong(NativeLayout.BLOCK_MAP, address(tensors.blockMap()));
+    memory.putLong(NativeLayout.LEFT_OUT, address(tensors.sparsity()));
   }
 
-  private void fill(TensorView view, AttentionTensor tensor) {
-    view.data(pointer(tensor));
-    view.dtype(DTYPES[tensor.dtype() == DType.FLOAT16 ? 0 : 1]);
+  private void fill(int at, AttentionTensor tensor) {
+    memory.putLong(at + NativeLayout.DATA, address(tensor));
+    memory.putInt(at + NativeLayout.DTYPE, NativeCodes.of(tensor.dtype()));
     for (int i = 0; i < 4; i++) {
-      view.size(i, tensor.size(i));
-      view.stride(i, tensor.stride(i));
+      memory.putLong(at + NativeLayout.SIZES + 8 * i, tensor.size(i));
+      memory.putLong(at + NativeLayout.STRIDES + 8 * i, tensor.stride(i));
     }
   }
 
-  private Pointer pointer(AttentionTensor tensor) {
-    return tensor == null ? null : address.at(((DeviceTensor) tensor).address());
+  private void fillAddresses(AttentionRequest request) {
+    SparsityTensors tensors = request.sparsityTensors();
+    memory.putLong(NativeLayout.RUN_Q, address(request.q()));
+    memory.putLong(NativeLayout.RUN_K, address(request.k()));
+    memory.putLong(NativeLayout.RUN_V, address(request.v()));
+    memory.putLong(NativeLayout.RUN_O, address(request.o()));
+    memory.putLong(NativeLayout.RUN_LSE, address(request.lse()));
+    memory.putLong(NativeLayout.RUN_LENGTHS, address(request.kvLengths()));
+    memory.putLong(NativeLayout.RUN_SIM, address(tensors.simthreshd1()));
+    memory.putLong(NativeLayout.RUN_CDF, address(tensors.cdfthreshd()));
+    memory.putLong(NativeLayout.RUN_TOPK, address(tensors.topk()));
+    memory.putLong(NativeLayout.RUN_PV, address(tensors.pvthreshd()));
+    memory.putLong(NativeLayout.RUN_MASK, address(tensors.blockMask()));
+    memory.putLong(NativeLayout.RUN_MAP, address(tensors.blockMap()));
+    memory.putLong(NativeLayout.RUN_LEFT_OUT, address(tensors.sparsity()));
+  }
+
+  private static byte bit(boolean value) {
+    return (byte) (value ? 1 : 0);
+  }
+
+  private static long address(AttentionTensor tensor) {
+    return tensor == null ? 0 : ((DeviceTensor) tensor).address();
   }
 
   private static String lastError() {
-    String message = string(attn4j.last_error());
+    BytePointer text = attn4j.last_error();
+    String message = text == null || text.isNull() ? "" : text.getString();
     return message.isEmpty() ? "the native library gave no reason" : message;
-  }
-
-  private static String string(BytePointer text) {
-    return text == null || text.isNull() ? "" : text.getString();
   }
 }

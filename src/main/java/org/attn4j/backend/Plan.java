@@ -2,17 +2,14 @@ package org.attn4j.backend;
 
 import org.attn4j.SdpaBackend;
 
-/**
- * Which backend serves a request, and the scratch memory that it needs. Found once per request.
- * Internal.
- */
+/** Which backend serves a request, and what it planned for it. Found once per request. Internal. */
 public final class Plan {
   private final AttentionBackend backend;
-  private final long workspaceBytes;
+  private final Support answer;
 
-  Plan(AttentionBackend backend, long workspaceBytes) {
+  Plan(AttentionBackend backend, Support answer) {
     this.backend = backend;
-    this.workspaceBytes = workspaceBytes;
+    this.answer = answer;
   }
 
   /** The backend that serves. */
@@ -22,10 +19,14 @@ public final class Plan {
 
   /** Bytes of device memory; 0 is possible. */
   public long workspaceBytes() {
-    return workspaceBytes;
+    return answer.workspaceBytes();
   }
 
   AttentionBackend implementation() {
     return backend;
+  }
+
+  Support answer() {
+    return answer;
   }
 }

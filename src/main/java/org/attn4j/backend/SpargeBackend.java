@@ -30,17 +30,13 @@ final class SpargeBackend extends GpuBackend {
     if (request.options().sparsity().selection() == Selection.OFF) {
       return "the options switch sparsity off";
     }
-    if (!askedFor(request)) { // first, as it costs nothing where a call is short
-      String notWorth = SpargeRule.refusal(request);
-      if (notWorth != null) {
-        return notWorth;
-      }
-    }
-    Support kernel = NativeAttention.supports(kernel(request), request);
-    if (!kernel.supported()) {
-      return kernel.reason();
-    }
-    BlockGrid grid = NativeAttention.blockGrid(request);
+    // First, as it costs nothing where a call is short.
+    return askedFor(request) ? null : SpargeRule.refusal(request);
+  }
+
+  @Override
+  String misfit(AttentionRequest request, NativePlan plan) {
+    BlockGrid grid = plan.grid();
     String wrongSize = wrongSize("blockMask", request.sparsityTensors().blockMask(), grid);
     if (wrongSize == null) {
       wrongSize = wrongSize("blockMap", request.sparsityTensors().blockMap(), grid);

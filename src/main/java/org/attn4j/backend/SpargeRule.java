@@ -7,13 +7,13 @@ import org.attn4j.AttentionRequest;
  * such a request at least as exactly, so refusing costs speed at most. Internal.
  */
 public final class SpargeRule {
-  /** From so many keys on sparsity is tried. */
+  /** From so many keys on sparsity is tried: the least that a kernel's plan answers. */
   public static final long MIN_KEYS = 4096;
 
   /**
-   * From so many on beside the dense FP8 kernel of Hopper. On an H100 predicting takes 2 to 5 % of
-   * that kernel's time at 8192 keys, by head_dim, and twice that share at half the keys
-   * (docs/sparge.md).
+   * What the plan of Hopper's FP8 kernel answers, for the hook of attn4j-torch. On an H100
+   * predicting takes 2 to 5 % of that kernel's time at 8192 keys, by head_dim, and twice that share
+   * at half the keys (docs/sparge.md).
    */
   public static final long MIN_KEYS_WGMMA = 8192;
 
@@ -27,20 +27,15 @@ public final class SpargeRule {
       return "sparsity is tried from " + MIN_KEYS + " keys on, or if the backend is chosen by name";
     }
     Support dense = NativeAttention.supports(NativeKernel.SAGE, request);
-    if (!dense.supported() || !dense.reason().contains("wgmma")) {
-      return null; // where sparsity pays beside these is still to be measured
+    if (!dense.supported() || keys >= dense.plan().sparseFrom()) {
+      return null;
     }
-    if (dense.reason().contains("exact")) {
-      return "the dense "
-          + dense.reason()
-          + " is faster here; choose the backend by name to use it";
-    }
-    return keys >= MIN_KEYS_WGMMA
-        ? null
+    return dense.plan().neverSparse()
+        ? "the dense " + dense.reason() + " is faster here; choose the backend by name to use it"
         : "beside the dense "
             + dense.reason()
             + " sparsity is tried from "
-            + MIN_KEYS_WGMMA
+            + dense.plan().sparseFrom()
             + " keys on, or if the backend is chosen by name";
   }
 }

@@ -1,18 +1,48 @@
 package org.attn4j.backend;
 
-/**
- * A backend's answer to a request.
- *
- * @param supported whether it serves
- * @param reason one sentence: what would run, or why it doesn't serve
- * @param workspaceBytes the scratch memory that the call needs; 0 if it doesn't serve
- */
-record Support(boolean supported, String reason, long workspaceBytes) {
+/** A backend's answer to a request. Immutable. */
+final class Support {
+  private final String sentence; // null: the plan has it
+  private final boolean supported;
+  private final long workspaceBytes;
+  private final NativePlan plan;
+
+  private Support(boolean supported, String sentence, long workspaceBytes, NativePlan plan) {
+    this.supported = supported;
+    this.sentence = sentence;
+    this.workspaceBytes = workspaceBytes;
+    this.plan = plan;
+  }
+
   static Support refused(String reason) {
-    return new Support(false, reason, 0);
+    return new Support(false, reason, 0, null);
   }
 
   static Support served(String what, long workspaceBytes) {
-    return new Support(true, what, workspaceBytes);
+    return new Support(true, what, workspaceBytes, null);
+  }
+
+  static Support served(NativePlan plan) {
+    return new Support(true, null, plan.workspaceBytes(), plan);
+  }
+
+  /** Whether it serves. */
+  boolean supported() {
+    return supported;
+  }
+
+  /** One sentence: what would run, or why it doesn't serve. */
+  String reason() {
+    return sentence != null ? sentence : plan.description();
+  }
+
+  /** The scratch memory that the call needs; 0 if it doesn't serve. */
+  long workspaceBytes() {
+    return workspaceBytes;
+  }
+
+  /** What a GPU backend planned; null for others. */
+  NativePlan plan() {
+    return plan;
   }
 }

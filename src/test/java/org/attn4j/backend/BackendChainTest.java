@@ -86,8 +86,8 @@ public class BackendChainTest {
     }
 
     @Override
-    public void run(AttentionRequest request, long workspaceBytes) {
-      assertEquals(workspaceBytes, 42);
+    public void run(AttentionRequest request, Support answer) {
+      assertEquals(answer.workspaceBytes(), 42);
       ran.add(name);
     }
   }

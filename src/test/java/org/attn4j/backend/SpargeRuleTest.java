@@ -52,25 +52,31 @@ public class SpargeRuleTest {
     requireLibrary();
     // 128 queries: Hopper's dense attention is the exact kernel, however many keys there are.
     AttentionRequest few = request(128, 8192);
-    String dense = NativeAttention.supports(NativeKernel.SAGE, few).reason();
-    String refusal = SpargeRule.refusal(few);
-    if (!dense.contains("wgmma")) {
-      assertNull(refusal);
+    NativePlan dense = dense(few);
+    if (!dense.neverSparse()) {
+      assertEquals(dense.sparseFrom(), 4096);
+      assertNull(SpargeRule.refusal(few));
       return;
     }
     assertEquals(
-        refusal, "the dense " + dense + " is faster here; choose the backend by name to use it");
+        SpargeRule.refusal(few),
+        "the dense "
+            + dense.description()
+            + " is faster here; choose the backend by name to use it");
     AttentionRequest many = request(32768, 32768);
-    dense = NativeAttention.supports(NativeKernel.SAGE, many).reason();
-    assertTrue(dense.contains("wgmma_int8_fp8"), dense);
+    assertTrue(dense(many).kernel().startsWith("wgmma_int8_fp8/"), dense(many).kernel());
+    assertEquals(dense(many).sparseFrom(), 8192);
     assertNull(SpargeRule.refusal(many));
     AttentionRequest shorter = request(65536, 8191);
-    dense = NativeAttention.supports(NativeKernel.SAGE, shorter).reason();
     assertEquals(
         SpargeRule.refusal(shorter),
         "beside the dense "
-            + dense
+            + dense(shorter).description()
             + " sparsity is tried from 8192 keys on, or if the backend is chosen by name");
+  }
+
+  private static NativePlan dense(AttentionRequest request) {
+    return NativeAttention.supports(NativeKernel.SAGE, request).plan();
   }
 
   @Test
@@ -85,8 +91,11 @@ public class SpargeRuleTest {
     requireLibrary();
     AttentionRequest request = request(100, SparsityOptions.DEFAULTS);
     Support kernel = NativeAttention.supports(NativeKernel.SPAS_MEANSIM, request);
-    String refusal = new SpargeBackend(Settings.of("sparge", null)).refusal(request);
-    assertEquals(refusal, kernel.supported() ? null : kernel.reason());
+    SpargeBackend backend = new SpargeBackend(Settings.of("sparge", null));
+    assertNull(backend.refusal(request));
+    if (kernel.supported()) {
+      assertNull(backend.misfit(request, kernel.plan()));
+    }
   }
 
   private static void requireLibrary() {

@@ -26,7 +26,7 @@ import org.bytedeco.javacpp.tools.InfoMapper;
         @Platform(
             value = "linux-x86_64",
             compiler = "cpp17",
-            include = {"attn4j/attn4j.h", "attn4j/sparse.h", "attn4j/device.h"},
+            include = {"attn4j/attn4j.h", "attn4j/sparse.h", "attn4j/plan.h", "attn4j/device.h"},
             link = "attn4j"),
     target = "org.attn4j.natives",
     global = "org.attn4j.natives.global.attn4j")
@@ -57,7 +57,14 @@ public class attn4j implements InfoMapper, LoadEnabled {
     map.put(new Info("attn4j::Status").cast().valueTypes("int"));
     for (String name :
         new String[] {
-          "DType", "TensorLayout", "CausalAlignment", "QuantGranularity", "PvAccumDType"
+          "DType",
+          "TensorLayout",
+          "CausalAlignment",
+          "QuantGranularity",
+          "PvAccumDType",
+          "AttentionFunction",
+          "RefusalReason",
+          "Precision"
         }) {
       map.put(new Info("attn4j::" + name).enumerate());
     }

@@ -15,8 +15,8 @@ public class attn4j extends org.attn4j.presets.attn4j {
 
 // Parsed from attn4j/attn4j.h
 
-// attn4j: SageAttention on NVIDIA GPUs. The main public header of the C++ library; sparse.h (SpargeAttn) and device.h
-// (memory, streams, graphs) stand beside it. JavaCPP parses all three.
+// attn4j: SageAttention on NVIDIA GPUs. The main public header of the C++ library; sparse.h (SpargeAttn), plan.h (plan
+// once, run often) and device.h (memory, streams, graphs) stand beside it. JavaCPP parses all four.
 //
 // The library knows no framework. A tensor is a non-owning view of device memory; the caller provides the output, the
 // scratch memory and the stream. A call validates, enqueues at most three kernels (and one copy for each tensor that
@@ -38,7 +38,7 @@ public class attn4j extends org.attn4j.presets.attn4j {
 // #endif
 
 // Changes whenever a struct or a signature of this header changes.
-public static final int ATTN4J_ABI_VERSION = 1;
+public static final int ATTN4J_ABI_VERSION = 2;
 
 // CUDA's stream handle, declared here so that the header needs no CUDA toolkit. Null is the legacy default stream.
 
@@ -115,6 +115,55 @@ public static final int
     private PvAccumDType(int v) { this.value = v; }
     private PvAccumDType(PvAccumDType e) { this.value = e.value; }
     public PvAccumDType intern() { for (PvAccumDType e : values()) if (e.value == value) return e; return this; }
+    @Override public String toString() { return intern().name(); }
+}
+
+// The attention functions of this header and of sparse.h, by name.
+@Namespace("attn4j") public enum AttentionFunction {
+  kSageattn(0),             // sageattn
+  kSageattnInt8Fp16(1),     // sageattn_qk_int8_pv_fp16_cuda
+  kSageattnInt8Fp8Sm90(2),  // sageattn_qk_int8_pv_fp8_cuda_sm90
+  kExactAttn(3),            // exact_attn
+  kSpasMeansim(4),          // spas_sage2_attn_meansim_cuda
+  kSpasMeansimTopk(5),      // spas_sage2_attn_meansim_topk_cuda
+  kBlockSparse(6);         // block_sparse_sage2_attn_cuda
+
+    public final int value;
+    private AttentionFunction(int v) { this.value = v; }
+    private AttentionFunction(AttentionFunction e) { this.value = e.value; }
+    public AttentionFunction intern() { for (AttentionFunction e : values()) if (e.value == value) return e; return this; }
+    @Override public String toString() { return intern().name(); }
+}
+
+// Why a request isn't served, in facts; last_error() has the sentence.
+@Namespace("attn4j") public enum RefusalReason {
+  kNone(0),         // it is served, or it is invalid
+  kNotBuilt(1),     // the library has no such kernel for its architecture
+  kHeadDim(2),      // found: q's; accepted: the largest that there is
+  kAccumulator(3),  // found, accepted: PvAccumDType
+  kGranularity(4),  // found, accepted: QuantGranularity
+  kOutput(5),       // o can't be written in pieces of 16 bytes
+  kKeys(6),         // found: of k; accepted: at most
+  kBlocks(7),       // found: of q and k together; accepted: at most
+  kLimits(8);      // sequence length, heads or head_dim beyond what any kernel serves
+
+    public final int value;
+    private RefusalReason(int v) { this.value = v; }
+    private RefusalReason(RefusalReason e) { this.value = e.value; }
+    public RefusalReason intern() { for (RefusalReason e : values()) if (e.value == value) return e; return this; }
+    @Override public String toString() { return intern().name(); }
+}
+
+// What a product of matrices reads.
+@Namespace("attn4j") public enum Precision {
+  k16Bit(0),  // the input's own type
+  kInt8(1),
+  kFp8(2); // e4m3
+
+    public final int value;
+    private Precision(int v) { this.value = v; }
+    private Precision(Precision e) { this.value = e.value; }
+    public Precision intern() { for (Precision e : values()) if (e.value == value) return e; return this; }
     @Override public String toString() { return intern().name(); }
 }
 // Targeting ../TensorView.java
@@ -236,6 +285,40 @@ public static final int
 
 
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int block_pool(@Const @ByRef BlockPoolParams params, org.bytedeco.cuda.cudart.CUstream_st stream);
+
+  // namespace attn4j
+
+
+// Parsed from attn4j/plan.h
+
+// attn4j: a call in two steps, for programs that make the same call again and again. A plan holds what follows from
+// shapes, strides, alignment and options: which kernel, where its scratch memory lies, how work is divided. A run takes
+// the plan, addresses and a stream, and enqueues: it validates nothing that the plan has validated.
+//
+// The functions of attn4j.h and sparse.h do both steps in one call. Rules of attn4j.h hold here too.
+// #pragma once
+
+// #include "attn4j/attn4j.h"
+// #include "attn4j/sparse.h"
+// Targeting ../PlanRequest.java
+
+
+// Targeting ../PlanFacts.java
+
+
+// Targeting ../PlanHandle.java
+
+
+// Targeting ../PlanAddresses.java
+
+
+
+// Validates and plans. Enqueues nothing, reads no device memory, allocates nothing, and needs no GPU. `facts` may be
+// null. The status is also in the facts.
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int plan_attention(@Const @ByRef PlanRequest request, PlanHandle plan, PlanFacts facts);
+
+// Enqueues what was planned. Any number of threads may run one plan at the same time.
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int run_plan(@Const @ByRef PlanHandle plan, @Const @ByRef PlanAddresses addresses, org.bytedeco.cuda.cudart.CUstream_st stream);
 
   // namespace attn4j
 
