@@ -19,7 +19,7 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 CPP="$ROOT/src/main/cpp"
 
-DEFAULT_ARCHS="8.0+PTX 8.6 8.9 9.0 12.0"
+DEFAULT_ARCHS="$(awk '!/^#/ && NF && $4 != "-" { printf "%s%s", separator, $4; separator = " " }' "$CPP/archs.list")"
 PLATFORM="${PLATFORM:-linux-x86_64}"
 EXTENSION="${EXTENSION:-}"
 ARCHS="${TORCH_CUDA_ARCH_LIST:-}"

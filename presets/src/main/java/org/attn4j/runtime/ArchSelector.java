@@ -17,7 +17,7 @@ import org.attn4j.runtime.Selection.State;
 final class ArchSelector {
   private static final String ARTIFACT = "org.attn4j:attn4j-native";
   private static final int OLDEST_SUPPORTED = 80;
-  private static final List<Integer> RELEASED = List.of(80, 86, 89, 90, 120);
+  static final List<Integer> RELEASED = List.of(80, 86, 89, 90, 120);
 
   private final Driver driver;
   private final List<Arch> installed;
