@@ -2,6 +2,7 @@ package org.attn4j.backend;
 
 import java.util.ArrayList;
 import java.util.EnumMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -34,13 +35,17 @@ public final class BackendChain {
 
   private static final AtomicReference<BackendChain> OF_THIS_PROCESS = new AtomicReference<>();
 
+  /** Why the caller's own backend is asked first for a call over host memory. */
+  public static final String CALLERS_MEMORY =
+      "query is on the CPU, where PyTorch's own kernels serve unless the backend cpu is chosen";
+
   private final Settings settings;
   private final Map<SdpaBackend, AttentionBackend> backends = new EnumMap<>(SdpaBackend.class);
   private final System.Logger logger;
   // Written under this object's monitor; a stale read costs one needless look under it.
   private final boolean[] announced = new boolean[SdpaBackend.values().length];
   // Read without a lock, as each call that falls back asks; written under this object's monitor.
-  private final Map<SdpaBackend, Set<String>> loggedReasons = new EnumMap<>(SdpaBackend.class);
+  private final Set<Refusal> loggedReasons = ConcurrentHashMap.newKeySet();
   private int logged; // guarded by this
 
   BackendChain(Settings settings, List<AttentionBackend> backends, System.Logger logger) {
@@ -48,9 +53,6 @@ public final class BackendChain {
     this.logger = logger;
     for (AttentionBackend backend : backends) {
       this.backends.put(backend.name(), backend);
-    }
-    for (SdpaBackend backend : SdpaBackend.values()) {
-      loggedReasons.put(backend, ConcurrentHashMap.newKeySet());
     }
   }
 
@@ -142,18 +144,24 @@ public final class BackendChain {
       if (backend instanceof CallerBackend caller) {
         return callersObstacle == null ? caller.supports(null) : Support.refused(callersObstacle);
       }
-      return Support.refused(obstacle);
+      return obstacle.equals(CALLERS_MEMORY)
+          ? Support.elsewhere(obstacle)
+          : Support.refused(obstacle);
     };
   }
 
   private Plan plan(AttentionOptions options, Function<AttentionBackend, Support> question) {
     List<BackendVerdict> verdicts = new ArrayList<>();
+    List<Refusal> refusals = new ArrayList<>(); // those that are worth a line in the log
     for (SdpaBackend name : order(options)) {
       AttentionBackend backend = backends.get(name);
       Support support = backend == null ? Support.refused(absent(name)) : ask(backend, question);
       if (support.supported()) {
-        logFallback(verdicts, name);
+        logFallback(refusals, name);
         return new Plan(backend, support);
+      }
+      if (!support.elsewhere()) {
+        refusals.add(new Refusal(name, support.reason()));
       }
       verdicts.add(new BackendVerdict(name, Outcome.REFUSES, support.reason()));
     }
@@ -180,10 +188,7 @@ public final class BackendChain {
       AttentionOptions options, Function<AttentionBackend, Support> question) {
     List<SdpaBackend> asked = order(options);
     List<BackendVerdict> verdicts = new ArrayList<>();
-    for (SdpaBackend name : SdpaBackend.values()) {
-      if (name == SdpaBackend.AUTO) {
-        continue;
-      }
+    for (SdpaBackend name : inOrder(asked)) {
       AttentionBackend backend = backends.get(name);
       if (backend == null) {
         Outcome outcome = asked.contains(name) ? Outcome.REFUSES : Outcome.NOT_ASKED;
@@ -199,6 +204,18 @@ public final class BackendChain {
     return List.copyOf(verdicts);
   }
 
+  /** All backends, those that are asked in the order in which they are. */
+  private static List<SdpaBackend> inOrder(List<SdpaBackend> asked) {
+    List<SdpaBackend> all = new ArrayList<>(List.of(SdpaBackend.values()));
+    all.remove(SdpaBackend.AUTO);
+    int last = asked.size() - 1;
+    if (last > 0 && asked.get(last).compareTo(asked.get(last - 1)) < 0) { // went back: see order()
+      all.remove(asked.get(last));
+      all.add(asked.get(last));
+    }
+    return all;
+  }
+
   private String notAsked(AttentionOptions options) {
     return "mode " + options.mode() + " with backend " + chosen(options) + " doesn't ask it";
   }
@@ -209,7 +226,9 @@ public final class BackendChain {
   }
 
   private static String absent(SdpaBackend name) {
-    return "this version of attn4j has no " + name.id() + " backend";
+    return name == SdpaBackend.PYTORCH
+        ? "it serves calls of org.attn4j.pytorch.Attn4j alone, which is in org.attn4j:attn4j-pytorch"
+        : "this chain has no " + name.id() + " backend";
   }
 
   private Support ask(AttentionBackend backend, Function<AttentionBackend, Support> question) {
@@ -267,7 +286,8 @@ public final class BackendChain {
 
   /**
    * The backends to ask, best first. Those that this version lacks are asked only if they were
-   * chosen.
+   * chosen. A caller's own backend is a promise to serve what the others refuse, so it is asked
+   * even if the choice starts behind it.
    */
   private List<SdpaBackend> order(AttentionOptions options) {
     SdpaBackend chosen = chosen(options);
@@ -277,6 +297,13 @@ public final class BackendChain {
       boolean present = backends.containsKey(name);
       if (name != SdpaBackend.AUTO && (present || name == chosen) && asked(name, chosen, mode)) {
         order.add(name);
+      }
+    }
+    for (AttentionBackend backend : backends.values()) {
+      if (backend instanceof CallerBackend
+          && mode != BackendMode.REQUIRE
+          && !order.contains(backend.name())) {
+        order.add(backend.name());
       }
     }
     return order;
@@ -298,26 +325,38 @@ public final class BackendChain {
     }
   }
 
-  private void logFallback(List<BackendVerdict> refusals, SdpaBackend serving) {
-    for (BackendVerdict refusal : refusals) {
-      if (!loggedReasons.get(refusal.backend()).contains(refusal.reason())) {
-        logOnce(refusal, serving);
+  /** A backend that didn't serve, and why. */
+  private record Refusal(SdpaBackend backend, String reason) {}
+
+  private void logFallback(List<Refusal> refusals, SdpaBackend serving) {
+    for (Refusal refusal : refusals) {
+      if (!loggedReasons.contains(refusal)) {
+        logOnce(refusals, serving);
+        return;
       }
     }
   }
 
-  private synchronized void logOnce(BackendVerdict refusal, SdpaBackend serving) {
-    boolean room = logged < MAX_LOGGED_REASONS;
-    if (room && loggedReasons.get(refusal.backend()).add(refusal.reason())) {
-      logged++;
-      logger.log(
-          System.Logger.Level.INFO,
-          "Falling back from "
-              + refusal.backend().id()
-              + " to "
-              + serving.id()
-              + ": "
-              + refusal.reason());
+  /** One line for each reason that is new, with all backends that have it. */
+  private synchronized void logOnce(List<Refusal> refusals, SdpaBackend serving) {
+    Map<String, List<String>> backendsByReason = new LinkedHashMap<>();
+    for (Refusal refusal : refusals) {
+      if (logged < MAX_LOGGED_REASONS && loggedReasons.add(refusal)) {
+        logged++;
+        backendsByReason
+            .computeIfAbsent(refusal.reason(), reason -> new ArrayList<>())
+            .add(refusal.backend().id());
+      }
     }
+    backendsByReason.forEach(
+        (reason, names) ->
+            logger.log(
+                System.Logger.Level.INFO,
+                "Falling back from "
+                    + String.join(", ", names)
+                    + " to "
+                    + serving.id()
+                    + ": "
+                    + reason));
   }
 }

@@ -24,7 +24,7 @@ final class CpuBackend implements AttentionBackend {
   public Support supports(AttentionRequest request) {
     // Copying to the host and back would hide a cost of milliseconds and a synchronisation.
     return request.q().isDevice()
-        ? Support.refused("q is device memory; host memory is accepted")
+        ? Support.elsewhere("q is device memory; host memory is accepted")
         : Support.served("fp32 reference", 0);
   }
 

@@ -49,7 +49,7 @@ abstract class GpuBackend implements AttentionBackend {
   @Override
   public final Support supports(AttentionRequest request) {
     if (!request.q().isDevice()) {
-      return Support.refused("q is host memory; device memory is accepted");
+      return Support.elsewhere("q is host memory; device memory is accepted");
     }
     if (!request.q().dtype().isHalf()) {
       return Support.refused("q is " + request.q().dtype() + "; FLOAT16 and BFLOAT16 are accepted");

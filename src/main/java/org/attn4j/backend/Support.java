@@ -4,31 +4,44 @@ package org.attn4j.backend;
 final class Support {
   private final String sentence; // null: the plan has it
   private final boolean supported;
+  private final boolean elsewhere;
   private final long workspaceBytes;
   private final NativePlan plan;
 
-  private Support(boolean supported, String sentence, long workspaceBytes, NativePlan plan) {
+  private Support(
+      boolean supported, boolean elsewhere, String sentence, long workspaceBytes, NativePlan plan) {
     this.supported = supported;
+    this.elsewhere = elsewhere;
     this.sentence = sentence;
     this.workspaceBytes = workspaceBytes;
     this.plan = plan;
   }
 
   static Support refused(String reason) {
-    return new Support(false, reason, 0, null);
+    return new Support(false, false, reason, 0, null);
+  }
+
+  /** Refuses because the request's memory is of the other kind, which surprises nobody. */
+  static Support elsewhere(String reason) {
+    return new Support(false, true, reason, 0, null);
   }
 
   static Support served(String what, long workspaceBytes) {
-    return new Support(true, what, workspaceBytes, null);
+    return new Support(true, false, what, workspaceBytes, null);
   }
 
   static Support served(NativePlan plan) {
-    return new Support(true, null, plan.workspaceBytes(), plan);
+    return new Support(true, false, null, plan.workspaceBytes(), plan);
   }
 
   /** Whether it serves. */
   boolean supported() {
     return supported;
+  }
+
+  /** Whether it refuses because the request's memory is of the other kind. */
+  boolean elsewhere() {
+    return elsewhere;
   }
 
   /** One sentence: what would run, or why it doesn't serve. */

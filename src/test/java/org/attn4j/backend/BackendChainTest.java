@@ -327,7 +327,8 @@ public class BackendChainTest {
             "sparge REFUSES: too short",
             "sage SERVES: kernel x",
             "exact SERVES: kernel x",
-            "pytorch NOT_ASKED: this version of attn4j has no pytorch backend",
+            "pytorch NOT_ASKED: it serves calls of org.attn4j.pytorch.Attn4j alone, which is in"
+                + " org.attn4j:attn4j-pytorch",
             "cpu SERVES: kernel x"));
     assertEquals(log, List.of());
     assertEquals(ran, List.of());
@@ -359,7 +360,7 @@ public class BackendChainTest {
     BackendChain chain = chain(NO_SETTINGS).withCaller(SdpaBackend.PYTORCH, "torch's kernel");
     AttentionOptions auto = AttentionOptions.DEFAULTS;
     assertSame(chain.plan(auto, "a dense mask", null).backend(), SdpaBackend.PYTORCH);
-    assertEquals(log.get(0), "Falling back from sparge to pytorch: a dense mask");
+    assertEquals(log, List.of("Falling back from sparge, sage, exact to pytorch: a dense mask"));
     assertEquals(
         chain.explain(auto, "a dense mask", null).stream().map(BackendVerdict::toString).toList(),
         List.of(
@@ -376,6 +377,40 @@ public class BackendChainTest {
                 () -> chain.plan(sageAlone, "a dense mask", null))
             .getMessage(),
         "no backend serves the request: sage: a dense mask");
+  }
+
+  /** What PyTorch answers is answered, whatever backend a program prefers. */
+  @Test
+  public void callersBackendGoesOnBehindTheOneThatWasChosen() {
+    BackendChain chain = chain(NO_SETTINGS).withCaller(SdpaBackend.PYTORCH, "torch's kernel");
+    cpu.refusal = "no";
+    for (BackendMode mode : List.of(BackendMode.PREFER, BackendMode.OFF)) {
+      AttentionOptions options =
+          AttentionOptions.builder().backend(SdpaBackend.CPU).mode(mode).build();
+      assertSame(chain.plan(options, "an empty tensor", null).backend(), SdpaBackend.PYTORCH);
+      assertSame(chain.plan(request(SdpaBackend.CPU, mode)).backend(), SdpaBackend.PYTORCH);
+      List<BackendVerdict> verdicts = chain.explain(options, "an empty tensor", null);
+      assertEquals(verdicts.get(3).toString(), "cpu REFUSES: an empty tensor");
+      assertEquals(verdicts.get(4).toString(), "pytorch SERVES: torch's kernel");
+    }
+    AttentionRequest cpuAlone = request(SdpaBackend.CPU, BackendMode.REQUIRE);
+    expectThrows(UnsupportedAttentionException.class, () -> chain.plan(cpuAlone));
+  }
+
+  /** Nobody wonders that a GPU backend doesn't take host memory. */
+  @Test
+  public void theKindOfMemoryIsNotLogged() {
+    BackendChain chain =
+        new BackendChain(
+            NO_SETTINGS, List.of(new ExactBackend(), new SageBackend(NO_SETTINGS), cpu), logger);
+    assertSame(chain.plan(auto()).backend(), SdpaBackend.CPU);
+    assertSame(
+        chain
+            .withCaller(SdpaBackend.PYTORCH, "torch's kernel")
+            .plan(AttentionOptions.DEFAULTS, BackendChain.CALLERS_MEMORY, null)
+            .backend(),
+        SdpaBackend.PYTORCH);
+    assertEquals(log, List.of());
   }
 
   @Test

@@ -51,16 +51,17 @@ final class CallCheck {
       throw invalid(name + " is an undefined tensor; one with elements is needed");
     }
     long rank = tensor.dim();
-    if (call.packing() == Packing.HND ? rank < 2 : rank != call.packing().rank()) {
+    boolean asPyTorch = // which aligns tensors of different ranks from the right
+        call.packing() == Packing.HND || call.packing() == Packing.SINGLE_HEAD;
+    if (asPyTorch ? rank < 2 : rank != call.packing().rank()) {
       throw invalid(name + " has rank " + rank + "; " + acceptedRank(call.packing()));
     }
   }
 
   private static String acceptedRank(Packing packing) {
     return switch (packing) {
-      case HND -> "2 or more is accepted: (..., sequence, channel)";
+      case HND, SINGLE_HEAD -> "2 or more is accepted: (..., sequence, channel)";
       case NHD -> "4 is accepted: (batch, sequence, head, channel)";
-      case SINGLE_HEAD -> "3 is accepted: (batch, sequence, channel)";
       case PACKED_HEADS -> "3 is accepted: (batch, sequence, heads * channel)";
     };
   }
@@ -158,7 +159,8 @@ final class CallCheck {
         switch (call.packing()) {
           case HND -> rank - 3;
           case NHD -> 2;
-          default -> -1; // not a dimension of its own
+          case SINGLE_HEAD -> 0; // with enable_gqa it is the heads that PyTorch takes it for
+          case PACKED_HEADS -> -1; // not a dimension of its own
         };
     boolean grouped = call.groupedHeads() && headDimension >= 0;
     int sequence = rank + sequenceDimension(call.packing());

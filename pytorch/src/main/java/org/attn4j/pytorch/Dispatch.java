@@ -8,6 +8,7 @@ import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
 import org.attn4j.BlockGrid;
 import org.attn4j.CausalMask;
+import org.attn4j.InvalidAttentionArgumentException;
 import org.attn4j.SdpaBackend;
 import org.attn4j.UnsupportedAttentionException;
 import org.attn4j.backend.BackendChain;
@@ -149,7 +150,12 @@ final class Dispatch {
       return leaveToPyTorch(call, better);
     }
     SdpaCall started = startingAt(call, shapes, now);
-    Kernels kernels = Kernels.prepare(started, shapes, keyLengths);
+    Kernels kernels;
+    try {
+      kernels = Kernels.prepare(started, shapes, keyLengths);
+    } catch (InvalidAttentionArgumentException e) {
+      return leaveToPyTorch(call, unlessOfSparsity(call, e));
+    }
     Tensor output = kernels.output();
     try {
       Plan plan = chain().plan(kernels.request());
@@ -166,6 +172,17 @@ final class Dispatch {
       output.close();
       throw e;
     }
+  }
+
+  /**
+   * What makes a call that passed {@link CallCheck} no valid request is an obstacle, as PyTorch may
+   * serve it; unless it is about SpargeAttn's tensors, which PyTorch would pass over.
+   */
+  private static String unlessOfSparsity(SdpaCall call, InvalidAttentionArgumentException e) {
+    if (call.sparsity() != null) {
+      throw e;
+    }
+    return e.getMessage();
   }
 
   /** Why PyTorch serves a call that our kernels could serve, or null. */
@@ -225,7 +242,12 @@ final class Dispatch {
     if (better != null) {
       return chain().explain(call.options(), better, pyTorchsObstacle(call));
     }
-    Kernels kernels = Kernels.prepare(startingAt(call, shapes, now), shapes, keyLengths);
+    Kernels kernels;
+    try {
+      kernels = Kernels.prepare(startingAt(call, shapes, now), shapes, keyLengths);
+    } catch (InvalidAttentionArgumentException e) {
+      return chain().explain(call.options(), unlessOfSparsity(call, e), pyTorchsObstacle(call));
+    }
     try {
       return chain().explain(kernels.request());
     } finally {

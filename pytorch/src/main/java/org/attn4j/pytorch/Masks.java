@@ -49,10 +49,12 @@ final class Masks {
     Operand q = Operand.of(call.query(), call.packing(), call.heads());
     boolean batchAtThree = call.packing() == Packing.SINGLE_HEAD;
     long atThree = rank > 2 ? mask.size(-3) : 1;
+    if (batchAtThree && rank > 3) {
+      return false;
+    }
     long atFour = rank > 3 ? mask.size(-4) : 1;
     long wantedAtThree = batchAtThree ? q.batch() : q.heads();
-    long wantedAtFour = batchAtThree ? 1 : q.batch();
-    return (atThree == 1 || atThree == wantedAtThree) && (atFour == 1 || atFour == wantedAtFour);
+    return (atThree == 1 || atThree == wantedAtThree) && (atFour == 1 || atFour == q.batch());
   }
 
   @SuppressWarnings("try") // the scope is there to be closed

@@ -1,6 +1,7 @@
 package org.attn4j.pytorch;
 
 import org.attn4j.SdpaBackend;
+import org.attn4j.backend.BackendChain;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -87,7 +88,7 @@ final class Obstacles {
       return "query is neither on a CUDA device nor on the CPU";
     }
     if (chosen != SdpaBackend.CPU) {
-      return "query is on the CPU, where PyTorch's own kernels serve unless the backend cpu is chosen";
+      return BackendChain.CALLERS_MEMORY;
     }
     byte type = call.query().scalar_type().value;
     if (type != ScalarType.Half.value
@@ -95,7 +96,29 @@ final class Obstacles {
         && type != ScalarType.Float.value) {
       return "query is " + call.query().scalar_type() + "; Half, BFloat16 and Float are accepted";
     }
-    return ofTensors(call);
+    String obstacle = ofTensors(call);
+    return obstacle == null && !fitsBuffers(call)
+        ? "a tensor reaches over more than 2147483647 bytes of host memory"
+        : obstacle;
+  }
+
+  /** Whether ByteBuffers hold the tensors of a call, whose ranks are those of the packing. */
+  private static boolean fitsBuffers(SdpaCall call) {
+    Sizes sizes = Geometry.of(call).sizes();
+    double output = (double) sizes.batch() * sizes.heads() * sizes.queries() * sizes.headDim();
+    return reach(call.query()) <= Integer.MAX_VALUE
+        && reach(call.key()) <= Integer.MAX_VALUE
+        && reach(call.value()) <= Integer.MAX_VALUE
+        && output * call.query().element_size() <= Integer.MAX_VALUE;
+  }
+
+  /** The bytes from a tensor's first element to the end of its last. */
+  private static double reach(Tensor tensor) {
+    double elements = 1;
+    for (int i = 0; i < tensor.dim(); i++) {
+      elements += (tensor.size(i) - 1.0) * tensor.stride(i);
+    }
+    return elements * tensor.element_size();
   }
 
   private static String ofTensors(SdpaCall call) {
@@ -116,7 +139,7 @@ final class Obstacles {
     if (call.query().size(-1) != call.value().size(-1)) {
       return "value has other channels than query";
     }
-    if (call.query().numel() == 0 || call.key().numel() == 0) {
+    if (call.query().numel() == 0 || call.key().numel() == 0 || call.value().numel() == 0) {
       return "a tensor is empty";
     }
     if (call.groupedHeads() && call.packing() != Packing.PACKED_HEADS) {

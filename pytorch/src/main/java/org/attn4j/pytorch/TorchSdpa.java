@@ -23,6 +23,7 @@ final class TorchSdpa {
   static Tensor run(SdpaCall call) {
     boolean asPyTorchTakesIt =
         (call.packing() == Packing.HND || call.packing() == Packing.SINGLE_HEAD)
+            && !hasNoHeads(call.query(), call.key(), call.value())
             && call.options().causalMask() != CausalMask.BOTTOM_RIGHT
             && (call.scale() != null || !call.options().hasSmScale());
     return asPyTorchTakesIt ? runDirectly(call) : runWithTemporaries(call);
@@ -59,6 +60,45 @@ final class TorchSdpa {
   }
 
   private static Tensor compute(SdpaCall call) {
+    Tensor q = toHnd(call.query(), call);
+    Tensor k = toHnd(call.key(), call);
+    Tensor v = toHnd(call.value(), call);
+    Tensor result = hasNoHeads(q, k, v) ? withoutHeads(call, q, k, v) : compute(call, q, k, v);
+    return switch (call.packing()) {
+      case HND, SINGLE_HEAD -> result;
+      case NHD -> result.transpose(1, 2);
+      case PACKED_HEADS ->
+          result
+              .transpose(1, 2)
+              .reshape(result.size(0), result.size(2), result.size(1) * result.size(3));
+    };
+  }
+
+  private static boolean hasNoHeads(Tensor q, Tensor k, Tensor v) {
+    return hasNoHeads(q) || hasNoHeads(k) || hasNoHeads(v);
+  }
+
+  private static boolean hasNoHeads(Tensor tensor) {
+    return tensor.dim() >= 3 && tensor.size(-3) == 0;
+  }
+
+  /**
+   * The empty result of a call without heads: the formula, whose products work for any sizes.
+   * PyTorch's own function divides by the number of heads, which ends the process
+   * (pytorch/pytorch#174939).
+   */
+  private static Tensor withoutHeads(SdpaCall call, Tensor q, Tensor k, Tensor v) {
+    Tensor keys = call.groupedHeads() ? groupsOfNone(k) : k;
+    Tensor values = call.groupedHeads() ? groupsOfNone(v) : v;
+    return q.matmul(keys.transpose(-2, -1)).softmax(-1).matmul(values);
+  }
+
+  /** Heads of key or value, each for the same number of query heads, which is 0. */
+  private static Tensor groupsOfNone(Tensor tensor) {
+    return tensor.dim() >= 3 && tensor.size(-3) > 1 ? tensor.narrow(-3, 0, 0) : tensor;
+  }
+
+  private static Tensor compute(SdpaCall call, Tensor q, Tensor k, Tensor v) {
     CausalMask causal = call.options().causalMask();
     int sequence = CallCheck.sequenceDimension(call.packing());
     long queries = call.query().size(sequence);
@@ -68,24 +108,8 @@ final class TorchSdpa {
       mask = new TensorOptional(bottomRight(call.query(), queries, keys));
       causal = CausalMask.NONE;
     }
-    Tensor result =
-        torch.scaled_dot_product_attention(
-            toHnd(call.query(), call),
-            toHnd(call.key(), call),
-            toHnd(call.value(), call),
-            mask,
-            call.dropout(),
-            causal != CausalMask.NONE,
-            scale(call),
-            call.groupedHeads());
-    return switch (call.packing()) {
-      case HND, SINGLE_HEAD -> result;
-      case NHD -> result.transpose(1, 2);
-      case PACKED_HEADS ->
-          result
-              .transpose(1, 2)
-              .reshape(result.size(0), result.size(2), result.size(1) * result.size(3));
-    };
+    return torch.scaled_dot_product_attention(
+        q, k, v, mask, call.dropout(), causal != CausalMask.NONE, scale(call), call.groupedHeads());
   }
 
   /** Query i sees the keys up to i + keys - queries. */
