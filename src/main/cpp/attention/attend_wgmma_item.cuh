@@ -4,10 +4,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "attention/arguments.h"
 #include "attention/attend_wgmma_policy.cuh"
 #include "attention/attend_wgmma_softmax.cuh"
 #include "device/ptx/mbarrier.cuh"
-#include "host/kernels.h"
 
 namespace attn4j {
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "host/kernels.h"
+#include "attention/arguments.h"
 
 namespace attn4j {
 

@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "host/kernels.h"
+#include "device/tensors.h"
 
 namespace attn4j {
 

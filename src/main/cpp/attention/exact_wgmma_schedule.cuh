@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "host/kernels.h"
+#include "attention/arguments.h"
 
 namespace attn4j {
 

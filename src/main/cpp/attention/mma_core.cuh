@@ -13,12 +13,12 @@
 #pragma once
 
 #include "arch/arch.h"
+#include "attention/arguments.h"
 #include "attention/launch.cuh"
 #include "device/numeric.cuh"
 #include "device/ptx/cp_async.cuh"
 #include "device/ptx/ldmatrix.cuh"
 #include "device/tile.cuh"
-#include "host/kernels.h"
 
 namespace attn4j {
 

@@ -11,9 +11,9 @@
 // nothing are left out, maxima must not lose a NaN (ptx::max_nan).
 #pragma once
 
+#include "attention/arguments.h"
 #include "device/numeric.cuh"
 #include "device/ptx/math.cuh"
-#include "host/kernels.h"
 
 namespace attn4j {
 

@@ -22,7 +22,7 @@
 
 #include "device/numeric.cuh"
 #include "device/ptx/cp_async.cuh"
-#include "host/kernels.h"
+#include "device/tensors.h"
 
 namespace attn4j {
 

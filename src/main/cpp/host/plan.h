@@ -5,8 +5,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "attention/arguments.h"
 #include "attn4j/plan.h"
-#include "host/kernels.h"
 #include "host/preparation.h"
 #include "host/recipe.h"
 #include "host/workspace.h"
@@ -52,8 +52,8 @@ class AttentionPlan {
   // Reserves workspace; the offset.
   int64_t reserve(int64_t bytes) { return workspace_.add(bytes); }
   // Reserves workspace whose address the kernels find in a field of their arguments.
-  template <class T>
-  void bind(T* AttentionArgs::*field, int64_t bytes) {
+  template <class T, class Part>
+  void bind(T* Part::*field, int64_t bytes) {
     const char* at = reinterpret_cast<const char*>(&(args_.*field));
     bindings_[binding_count_++] = {at - reinterpret_cast<const char*>(&args_), reserve(bytes)};
   }

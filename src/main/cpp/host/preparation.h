@@ -3,8 +3,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include "attention/arguments.h"
 #include "attn4j/attn4j.h"
-#include "host/kernels.h"
 #include "quant/fp8_prepass.h"
 
 namespace attn4j {

@@ -6,8 +6,8 @@
 
 #include <cstdint>
 
+#include "attention/arguments.h"
 #include "attn4j/attn4j.h"
-#include "host/kernels.h"
 #include "host/machine.h"
 #include "host/refusal.h"
 

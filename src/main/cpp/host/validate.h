@@ -2,8 +2,8 @@
 // nothing.
 #pragma once
 
+#include "attention/arguments.h"
 #include "attn4j/attn4j.h"
-#include "host/kernels.h"
 #include "quant/quantize.h"
 
 namespace attn4j {

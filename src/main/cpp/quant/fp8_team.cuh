@@ -3,11 +3,11 @@
 
 #include <cstdint>
 
+#include "attention/arguments.h"
 #include "device/numeric.cuh"
 #include "device/ptx/global_sync.cuh"
 #include "device/ptx/mbarrier.cuh"
 #include "device/ptx/ordering.cuh"
-#include "host/kernels.h"
 #include "quant/fp8_prepass.h"
 #include "quant/fp8_schedule.h"
 

@@ -63,7 +63,7 @@ template <int kD>
 struct PairKeyWriter {
   static constexpr int kLanes = kLanesPerRow<kD>;
   static constexpr bool kSubtractsMean = true;
-  AttentionArgs args;
+  PreparedCall args;
   Int8Pair options;
 
   __device__ __forceinline__ float mean(const RowsView& k, int64_t head, int d) const {
@@ -86,7 +86,7 @@ template <int kD>
 struct PairQueryWriter {
   static constexpr int kLanes = kLanesPerRow<kD>;
   static constexpr bool kSubtractsMean = false;
-  AttentionArgs args;
+  PreparedCall args;
   Int8Pair options;
   RowsView k;
 
@@ -225,7 +225,7 @@ cudaError_t launch(const RowsView& x, const Writer& writer, int rows, cudaStream
 }
 
 template <int kD>
-cudaError_t launch_pair(const RowsView& k, const RowsView& q, const AttentionArgs& args, const Int8Pair& options,
+cudaError_t launch_pair(const RowsView& k, const RowsView& q, const PreparedCall& args, const Int8Pair& options,
                         cudaStream_t stream) {
   const PairQueryWriter<kD> writer{args, options, k};
   const int rows = args.lk_padded > args.lq_padded ? args.lk_padded : args.lq_padded;
@@ -250,7 +250,7 @@ cudaError_t enqueue_int8_image(const RowsView& k, const Int8Image& out, cudaStre
                                  [&](auto d) { return launch(k, ImageWriter<d()>{out}, out.rows_padded, stream); });
 }
 
-cudaError_t enqueue_int8_pair(const RowsView& k, const RowsView& q, const AttentionArgs& args, const Int8Pair& options,
+cudaError_t enqueue_int8_pair(const RowsView& k, const RowsView& q, const PreparedCall& args, const Int8Pair& options,
                               cudaStream_t stream) {
   return QuantisedHeadDims::with(options.compiled_d,
                                  [&](auto d) { return launch_pair<d()>(k, q, args, options, stream); });

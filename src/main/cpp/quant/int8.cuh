@@ -6,7 +6,6 @@
 
 #include "arch/arch.h"
 #include "device/numeric.cuh"
-#include "host/kernels.h"
 #include "quant/quantize.h"
 
 namespace attn4j {
@@ -78,7 +77,7 @@ __device__ __forceinline__ float mean_channel(const RowsView& k, const float* su
 // softmax scale and log2 e) at row_data[r] and mean . q in log2 units at row_data[kRows + r]. `mean` may be null.
 // Queries share a scale in groups of args.q_group (1, or a divisor of kRows).
 template <int kD, DType T, int kRows, int kThreads>
-__device__ __forceinline__ void quantize_queries(const AttentionArgs& args, const typename Element<T>::type* q,
+__device__ __forceinline__ void quantize_queries(const PreparedCall& args, const typename Element<T>::type* q,
                                                  const float* mean, int first_row, char* tile, float* row_data) {
   constexpr int kLanes = kLanesPerRow<kD>;
   constexpr int kPass = kThreads / kLanes;  // rows per pass

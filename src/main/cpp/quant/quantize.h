@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "attn4j/attn4j.h"
-#include "host/kernels.h"
+#include "quant/prepared.h"
 
 namespace attn4j {
 
@@ -62,14 +62,14 @@ cudaError_t enqueue_int8_image(const RowsView& k, const Int8Image& out, cudaStre
 int64_t int8_image_bytes(int64_t rows_padded, int32_t compiled_d);
 
 // K and Q -> the images that int8_wgmma.cuh reads, in one launch: values of a head in one run of core matrices, scales
-// apart from them (AttentionArgs::k_image, k_scale, q_image, q_scale). Of `args`, these four, lk_padded, lq_padded,
+// apart from them (PreparedCall::k_image, k_scale, q_image, q_scale). Of `args`, these four, lk_padded, lq_padded,
 // scale_log2 and q_sign are read; an LSE correction is written if args.lse is set and `sums` is not null.
 struct Int8Pair {
   const float* sums = nullptr;
   int32_t compiled_d = 0;
   QuantGranularity granularity = QuantGranularity::kPerThread;
 };
-cudaError_t enqueue_int8_pair(const RowsView& k, const RowsView& q, const AttentionArgs& args, const Int8Pair& options,
+cudaError_t enqueue_int8_pair(const RowsView& k, const RowsView& q, const PreparedCall& args, const Int8Pair& options,
                               cudaStream_t stream);
 
 // Copies 16-bit tensors of equal batch, heads and rows, whatever their strides. Channels of `to` that `from` doesn't

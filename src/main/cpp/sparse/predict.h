@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "host/kernels.h"
+#include "device/tensors.h"
 #include "quant/quantize.h"
 
 namespace attn4j {

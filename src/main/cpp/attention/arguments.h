@@ -1,0 +1,23 @@
+// What an attention kernel is given, by value: a part from each who writes it. Valid by construction; kernels check
+// nothing.
+#pragma once
+
+#include <cstdint>
+
+#include "attention/attend_wgmma_split.h"
+#include "quant/prepared.h"
+#include "sparse/block_lists.h"
+
+namespace attn4j {
+
+struct AttentionArgs : PreparedCall {
+  // Items whose keys are divided between CTAs (attention/attend_wgmma_split.h); the sums of each part; and for each
+  // warp of such an item how many parts are there, zeroed by the pre-pass.
+  WgmmaSplit split;
+  float* partials = nullptr;
+  int32_t* parts_done = nullptr;
+
+  BlockLists blocks;  // read by the block-sparse kernels alone
+};
+
+}  // namespace attn4j
