@@ -286,8 +286,8 @@ verify() {
 }
 
 # OUTPUT/natives/NAME becomes a JAR of its own. The base and the released architectures always get theirs, so that the
-# platform artifact resolves; what was not built holds the licence alone.
-stage_licences() {
+# platform artifact resolves; what was not built holds the licence and a note that says why.
+stage_licences() {  # why what is missing was not built
   local entry name names=(base)
   for entry in $DEFAULT_ARCHS; do
     entry="${entry%+PTX}"
@@ -298,12 +298,28 @@ stage_licences() {
   for name in "${names[@]}"; do
     mkdir -p "$OUTPUT/natives/$name/META-INF"
     cp "$ROOT/LICENSE" "$OUTPUT/natives/$name/META-INF/"
+    note_absence "$name" "$1"
   done
+}
+
+# The loader finds the note where the library would be: an empty JAR on the class path isn't a missing one.
+note_absence() {  # name, why
+  local folder="$OUTPUT/natives/$1/org/attn4j/natives/$PLATFORM-$1" file=arch.properties
+  if [[ $1 == base ]]; then folder="$OUTPUT/natives/base/org/attn4j/runtime/$PLATFORM" file=absent.properties; fi
+  mkdir -p "$folder"
+  printf 'absent=%s\n' "${2//\\/\\\\}" >"$folder/$file"
+}
+
+# Writes CRC-32 and size of a library beside it. The loader compares them: a file with a part missing would end the process.
+record_checksum() {  # library
+  local crc size
+  read -r crc size < <(gzip -1 -c "$1" | tail -c 8 | od -An -v -tu4)
+  printf '%08x %d\n' "$crc" "$size" >"$1.crc32"
 }
 
 stage() {
   local build fields library classifier_dir field sass ptx
-  stage_licences
+  stage_licences "TORCH_CUDA_ARCH_LIST named other architectures"
   mkdir -p "$OUTPUT/natives/link"
   for build in "${BUILDS[@]}"; do
     IFS=, read -r -a fields <<<"$build"
@@ -315,13 +331,27 @@ stage() {
     done
     mkdir -p "$classifier_dir"
     cp "$library" "$classifier_dir/"
-    # Any of them will do for linking the JNI library: their interfaces are the same.
+    record_checksum "$classifier_dir/libattn4j.so"
+    # For C++ programs; any of them will do, their interfaces are the same.
     cp "$library" "$OUTPUT/natives/link/"
     printf 'arch=%s\nsass=%s\nptx=%s\ncuda=%s\n' "${fields[0]}" "$sass" "$ptx" "$(nvcc_version)" \
       >"$classifier_dir/arch.properties"
     say "$PLATFORM-${fields[0]}: ${fields[*]:2}, $(stat -c %s "$library") bytes"
   done
+  build_trampolines
   report_registers >"$OUTPUT/ptxas.txt"
+}
+
+# What the JNI library is linked with in place of libattn4j.so, so that several of these can be open in one process.
+build_trampolines() {
+  local from="$ROOT/presets/src/main/cpp" link="$OUTPUT/natives/link" work="$OUTPUT/trampolines"
+  mkdir -p "$work"
+  "$JAVA" "$CPP/cmake/NativeCheck.java" symbols "$link/libattn4j.so" |
+    awk '{ printf "ATTN4J_FUNCTION(%d, %s)\n", NR - 1, $1 }' >"$work/attn4j_functions.inc"
+  g++ -std=c++17 -O2 -Wall -Wextra -Werror -fPIC -fvisibility=hidden -I"$from" -I"$CPP/include" -I"$work" \
+    -c "$from/libraries.cpp" -o "$work/libraries.o" || fail "the trampolines don't compile"
+  rm -f "$link/libattn4j_libraries.a"
+  ar rcs "$link/libattn4j_libraries.a" "$work/libraries.o"
 }
 
 nvcc_version() { "$NVCC" --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p'; }
@@ -336,7 +366,7 @@ report_registers() {
 
 java_side_alone() {  # why
   BUILDS=()
-  stage_licences
+  stage_licences "it was built without natives, as $1"
   write_properties true
   say "no native build, the Java side alone: $1"
 }
@@ -373,19 +403,20 @@ build_natives() {
   write_properties false
 }
 
-# The JNI library is the same for all architectures: one copy beside each kernel library makes each classifier JAR
-# self-contained. The probe needs no kernels and goes into the base classifier.
+# The JNI libraries are the same for all architectures, and are in the base JAR: the bindings', which needs the kernels of a
+# library of any architecture to run, and the probe's, which needs none.
 stage_jni() {
-  local dir
   [[ $NATIVES != prebuilt ]] || return 0
-  if [[ -f "$OUTPUT/jni/libjniattn4j.so" ]]; then
-    for dir in "$OUTPUT"/natives/sm*/org/attn4j/natives/*/; do cp "$OUTPUT/jni/libjniattn4j.so" "$dir"; done
-  fi
-  if [[ -f "$OUTPUT/jni/libjniattn4jprobe.so" ]]; then
-    dir="$OUTPUT/natives/base/org/attn4j/runtime/$PLATFORM"
-    mkdir -p "$dir"
-    cp "$OUTPUT/jni/libjniattn4jprobe.so" "$dir/"
-  fi
+  stage_base libjniattn4j.so "$OUTPUT/natives/base/org/attn4j/natives/$PLATFORM"
+  stage_base libjniattn4jprobe.so "$OUTPUT/natives/base/org/attn4j/runtime/$PLATFORM"
+}
+
+stage_base() {  # library, folder
+  [[ -f "$OUTPUT/jni/$1" ]] || return 0
+  mkdir -p "$2"
+  rm -f "$2/absent.properties"
+  cp "$OUTPUT/jni/$1" "$2/"
+  record_checksum "$2/$1"
 }
 
 parse_arguments "$@"

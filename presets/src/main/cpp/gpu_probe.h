@@ -5,12 +5,15 @@
 #include <dlfcn.h>
 
 #include <cstdint>
+#include <cstring>
+#include <string>
 
 namespace attn4j_probe {
 
 // Results of status() besides CUDA's own: 0 is ready, a positive number is the CUresult of cuInit.
 constexpr int32_t kNoDriver = -1;   // there is no libcuda.so.1
 constexpr int32_t kBadDriver = -2;  // there is one, but it lacks the functions that every driver has
+constexpr int32_t kNotOpened = -4;  // there is one, but it can't be opened (-3 is the Java side's)
 
 class Driver {
  public:
@@ -20,6 +23,8 @@ class Driver {
   }
 
   int32_t status() const { return status_; }
+
+  const char* detail() const { return detail_.c_str(); }
 
   int32_t version() const {
     int version = 0;
@@ -51,7 +56,11 @@ class Driver {
   Driver() {
     void* library = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
     if (library == nullptr) {
-      status_ = kNoDriver;
+      const char* reason = dlerror();
+      // The same words stand for a library that it needs, with that one's name.
+      const bool absent = strstr(reason, "libcuda.so.1") != nullptr && strstr(reason, "No such file") != nullptr;
+      status_ = absent ? kNoDriver : kNotOpened;
+      if (!absent) detail_ = reason;
       return;
     }
     find(library, "cuInit", &init_);
@@ -71,6 +80,7 @@ class Driver {
   }
 
   int32_t status_ = kNoDriver;
+  std::string detail_;
   int (*init_)(unsigned) = nullptr;
   int (*driver_get_version_)(int*) = nullptr;
   int (*device_get_count_)(int*) = nullptr;
@@ -80,6 +90,9 @@ class Driver {
 };
 
 inline int32_t status() noexcept { return Driver::instance().status(); }
+
+// The loader's own reason if the status is kNotOpened, else "".
+inline const char* status_detail() noexcept { return Driver::instance().detail(); }
 
 // The newest CUDA version that the driver serves, as 1000 * major + 10 * minor, or 0.
 inline int32_t driver_version() noexcept { return Driver::instance().version(); }
@@ -96,5 +109,14 @@ inline int32_t compute_capability(int32_t ordinal) noexcept {
 
 // "" if the driver doesn't say. Valid until the next call on this thread.
 inline const char* device_name(int32_t ordinal) noexcept { return Driver::instance().name(ordinal); }
+
+// "" if a library can be loaded, else the loader's own reason. It stays open, for those who look for it by its name.
+// Valid until the next call on this thread.
+inline const char* open_failure(const char* path) noexcept {
+  thread_local std::string reason;
+  reason.clear();
+  if (dlopen(path, RTLD_NOW | RTLD_LOCAL) == nullptr) reason = dlerror();
+  return reason.c_str();
+}
 
 }  // namespace attn4j_probe

@@ -5,8 +5,9 @@ public final class CudaDevices {
   private CudaDevices() {}
 
   /**
-   * The number of GPUs that this library can use; 0 without a driver, a GPU or a matching native
-   * library. Never throws.
+   * The number of GPUs of this process, or 0 if attn4j can run on none of them: without a driver, a
+   * GPU or a matching native library. Where the GPUs are of different kinds, {@link
+   * Attention#explain} says which of them a request runs on. Never throws.
    */
   public static int count() {
     return NativeDevice.deviceCount();

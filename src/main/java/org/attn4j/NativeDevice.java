@@ -22,14 +22,20 @@ final class NativeDevice {
 
   private NativeDevice() {}
 
+  /** All of this class goes to one library, and so to one CUDA runtime, whatever the device. */
   private static void requireGpu() {
     if (NativeLibrary.gpuObstacle().isPresent()) {
       throw new CudaException("no GPU can be used: " + NativeLibrary.gpuObstacle().get());
     }
+    NativeLibrary.useFirst();
   }
 
   static int deviceCount() {
-    return NativeLibrary.gpuObstacle().isPresent() ? 0 : Math.max(attn4j.device_count(), 0);
+    if (NativeLibrary.gpuObstacle().isPresent()) {
+      return 0;
+    }
+    NativeLibrary.useFirst();
+    return Math.max(attn4j.device_count(), 0);
   }
 
   static int computeCapability(int device) {
@@ -51,10 +57,12 @@ final class NativeDevice {
   }
 
   static void free(long address) {
+    NativeLibrary.useFirst();
     check(attn4j.device_free(new Address(address)));
   }
 
   static void fill(long address, int byteValue, long bytes, CudaStream stream) {
+    NativeLibrary.useFirst();
     CudaStream.requireStream(stream);
     if (bytes > 0) {
       check(attn4j.fill_async(new Address(address), byteValue, bytes, stream.handle()));
@@ -62,6 +70,7 @@ final class NativeDevice {
   }
 
   static void copyToDevice(long target, HostTensor source, long bytes, CudaStream stream) {
+    NativeLibrary.useFirst();
     if (bytes > 0) {
       Pointer host = hostPointer(source, "source");
       check(attn4j.copy_async(new Address(target), host, bytes, stream.handle()));
@@ -69,6 +78,7 @@ final class NativeDevice {
   }
 
   static void copyToHost(HostTensor target, long source, long bytes, CudaStream stream) {
+    NativeLibrary.useFirst();
     if (bytes > 0) {
       Pointer host = hostPointer(target, "target");
       check(attn4j.copy_async(host, new Address(source), bytes, stream.handle()));
@@ -90,6 +100,7 @@ final class NativeDevice {
   }
 
   static void destroyStream(CUstream_st stream) {
+    NativeLibrary.useFirst();
     check(attn4j.stream_destroy(stream));
   }
 
@@ -104,14 +115,17 @@ final class NativeDevice {
   }
 
   static void destroyEvent(CUevent_st event) {
+    NativeLibrary.useFirst();
     check(attn4j.event_destroy(event));
   }
 
   static void recordEvent(CUevent_st event, CUstream_st stream) {
+    NativeLibrary.useFirst();
     check(attn4j.event_record(event, stream));
   }
 
   static float elapsedMillis(CUevent_st start, CUevent_st end) {
+    NativeLibrary.useFirst();
     float millis = attn4j.event_elapsed_ms(start, end);
     if (millis < 0) {
       throw NativeStatus.exception((int) -millis, lastError());
@@ -120,18 +134,22 @@ final class NativeDevice {
   }
 
   static void beginCapture(CUstream_st stream) {
+    NativeLibrary.useFirst();
     check(attn4j.graph_begin_capture(stream));
   }
 
   static CUgraphExec_st endCapture(CUstream_st stream) {
+    NativeLibrary.useFirst();
     return require(attn4j.graph_end_capture(stream));
   }
 
   static void launchGraph(CUgraphExec_st graph, CUstream_st stream) {
+    NativeLibrary.useFirst();
     check(attn4j.graph_launch(graph, stream));
   }
 
   static void destroyGraph(CUgraphExec_st graph) {
+    NativeLibrary.useFirst();
     check(attn4j.graph_destroy(graph));
   }
 

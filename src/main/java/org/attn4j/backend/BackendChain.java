@@ -5,6 +5,7 @@ import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicReference;
@@ -17,8 +18,10 @@ import org.attn4j.BackendMode;
 import org.attn4j.BackendVerdict;
 import org.attn4j.BackendVerdict.Outcome;
 import org.attn4j.BlockGrid;
+import org.attn4j.DeviceTensor;
 import org.attn4j.SdpaBackend;
 import org.attn4j.UnsupportedAttentionException;
+import org.attn4j.runtime.NativeLibrary;
 
 /**
  * The chain sparge, sage, exact, pytorch, cpu: the first backend that supports a request runs it.
@@ -259,6 +262,10 @@ public final class BackendChain {
     BackendInfo sparge = backends.get(SdpaBackend.SPARGE).info();
     if (!sparge.ready()) {
       throw new UnsupportedAttentionException(sparge.reason(), List.of());
+    }
+    Optional<String> obstacle = NativeLibrary.gpuObstacle(((DeviceTensor) request.q()).device());
+    if (obstacle.isPresent()) {
+      throw new UnsupportedAttentionException(obstacle.get(), List.of());
     }
     return NativeAttention.blockGrid(request);
   }

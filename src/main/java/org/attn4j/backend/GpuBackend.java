@@ -5,6 +5,7 @@ import org.attn4j.AttentionRequest;
 import org.attn4j.BackendInfo;
 import org.attn4j.CudaStream;
 import org.attn4j.DeviceMemory;
+import org.attn4j.DeviceTensor;
 import org.attn4j.SdpaBackend;
 import org.attn4j.WorkspaceTooSmallException;
 import org.attn4j.runtime.NativeLibrary;
@@ -41,9 +42,7 @@ abstract class GpuBackend implements AttentionBackend {
   public BackendInfo info() {
     String obstacle = NativeLibrary.gpuObstacle().orElse(null);
     return new BackendInfo(
-        name.id(),
-        obstacle == null,
-        obstacle == null ? NativeLibrary.selection().message() : obstacle);
+        name.id(), obstacle == null, obstacle == null ? NativeLibrary.summary() : obstacle);
   }
 
   @Override
@@ -54,7 +53,7 @@ abstract class GpuBackend implements AttentionBackend {
     if (!request.q().dtype().isHalf()) {
       return Support.refused("q is " + request.q().dtype() + "; FLOAT16 and BFLOAT16 are accepted");
     }
-    Optional<String> obstacle = NativeLibrary.gpuObstacle();
+    Optional<String> obstacle = NativeLibrary.gpuObstacle(((DeviceTensor) request.q()).device());
     if (obstacle.isPresent()) {
       return Support.refused(obstacle.get());
     }

@@ -18,6 +18,7 @@ import org.attn4j.natives.PlanFacts;
 import org.attn4j.natives.PlanHandle;
 import org.attn4j.natives.PlanRequest;
 import org.attn4j.natives.global.attn4j;
+import org.attn4j.runtime.NativeLibrary;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.Pointer;
 
@@ -79,6 +80,7 @@ final class NativeAttention {
     memory.put(NativeLayout.TRUSTED, bit(plan.trusted()));
     frame.filled = null; // don't keep its tensors alive
     frame.answer = null;
+    useLibraryOf(request);
     int status = attn4j.run_plan(frame.handle, frame.addresses, request.stream().handle());
     if (status != NativeStatus.OK) {
       throw NativeStatus.exception(status, lastError());
@@ -119,7 +121,13 @@ final class NativeAttention {
     loaded = null;
     fill(request);
     memory.putInt(NativeLayout.FUNCTION, NativeCodes.of(kernel));
+    useLibraryOf(request);
     return attn4j.plan_attention(this.request, handle, facts);
+  }
+
+  /** A plan is the business of the library that made it: that of the request's device. */
+  private static void useLibraryOf(AttentionRequest request) {
+    NativeLibrary.use(((DeviceTensor) request.q()).device());
   }
 
   private NativePlan described(NativeKernel kernel) {

@@ -106,8 +106,8 @@ final class NativeLayout {
   private NativeLayout() {}
 
   private static int offset(Class<? extends Pointer> struct, String field) {
-    Loader.load(struct); // registers the offsets
-    return Loader.offsetof(struct, field);
+    return Loader.offsetof(
+        struct, field); // registered for all structs when the bindings were loaded
   }
 
   private static int after(int start, Class<? extends Pointer> struct) {

@@ -1,7 +1,11 @@
 package org.attn4j.backend;
 
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
+import java.util.TreeSet;
 import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
 import org.attn4j.InvalidAttentionArgumentException;
@@ -16,6 +20,8 @@ import org.attn4j.SparsityOptions;
  *     environment: sparge and sage serve nothing
  */
 public record Settings(SdpaBackend backend, boolean quantisedDisabled) {
+  private static final String PREFIX = "org.attn4j.";
+
   /** The system property that chooses a backend for requests that don't. */
   public static final String BACKEND_PROPERTY = "org.attn4j.backend";
 
@@ -77,6 +83,31 @@ public record Settings(SdpaBackend backend, boolean quantisedDisabled) {
    */
   public static Settings fromSystem() {
     return of(System.getProperty(BACKEND_PROPERTY), System.getenv(DISABLE_VARIABLE));
+  }
+
+  /** The sentence about a setting that is misspelt; empty if none is. */
+  public static Optional<String> fault() {
+    try {
+      fromSystem();
+      defaultSparsity();
+      return Optional.empty();
+    } catch (InvalidAttentionArgumentException e) {
+      return Optional.of(e.getMessage());
+    }
+  }
+
+  /** What is set, in one line. */
+  public static String description() {
+    List<String> set = new ArrayList<>();
+    if (System.getenv(DISABLE_VARIABLE) != null) {
+      set.add(DISABLE_VARIABLE + "=" + System.getenv(DISABLE_VARIABLE).strip());
+    }
+    for (String name : new TreeSet<>(System.getProperties().stringPropertyNames())) {
+      if (name.startsWith(PREFIX)) {
+        set.add(name + "=" + System.getProperty(name).strip());
+      }
+    }
+    return set.isEmpty() ? "none, everything is as by default" : String.join(", ", set);
   }
 
   /** The settings from the two values; null means not set. */

@@ -41,7 +41,7 @@ public class GpuDevicesTest extends GpuTestBase {
       throw new SkipException("one GPU: two are needed");
     }
     if (CudaDevices.computeCapability(0) != CudaDevices.computeCapability(1)) {
-      throw new SkipException("two GPUs of different kinds: one library serves one kind");
+      throw new SkipException("two GPUs of different kinds, which round differently");
     }
   }
 

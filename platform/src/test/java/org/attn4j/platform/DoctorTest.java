@@ -1,35 +1,88 @@
 package org.attn4j.platform;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import org.attn4j.Attention;
 import org.attn4j.runtime.NativeLibrary;
 import org.testng.annotations.Test;
 
 /** The doctor, run as a user runs it: in a JVM of its own, with the real JARs. */
 public class DoctorTest {
+  private static final String CLASS_PATH = System.getProperty("java.class.path");
+
   @Test
   public void reportsEverythingAndItsStatusFollowsTheGpu() throws Exception {
-    Process process =
-        new ProcessBuilder(
-                List.of(
-                    Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                    "-cp",
-                    System.getProperty("java.class.path"),
-                    Doctor.class.getName()))
-            .redirectErrorStream(true)
-            .start();
-    String output = new String(process.getInputStream().readAllBytes());
+    Report report = report(CLASS_PATH, Map.of());
+    String output = report.output();
     boolean gpu = NativeLibrary.gpuObstacle().isEmpty();
-    assertEquals(process.waitFor(), gpu ? 0 : 1, output);
-    for (String line : new String[] {"system", "driver", "found", "choice", "library", "verdict"}) {
+    assertEquals(report.status(), gpu ? 0 : 1, output);
+    for (String line :
+        new String[] {"system", "settings", "driver", "found", "choice", "library", "verdict"}) {
       assertTrue(output.contains("\n" + line) || output.startsWith(line), line + " in\n" + output);
     }
     assertTrue(output.contains(NativeLibrary.selection().message()), output);
     Attention.backends()
         .forEach(backend -> assertTrue(output.contains("\n" + backend.name() + " "), output));
+  }
+
+  @Test
+  public void misspeltSettingsAreReported() throws Exception {
+    Report variable = report(CLASS_PATH, Map.of("LD_DISABLE_SAGE_ATTENTION", "maybe"));
+    assertEquals(variable.status(), 1, variable.output());
+    assertTrue(
+        variable
+            .output()
+            .contains(
+                "settings  the environment variable LD_DISABLE_SAGE_ATTENTION is maybe; 1, true,"),
+        variable.output());
+    for (String property :
+        new String[] {
+          "-Dorg.attn4j.backend=sageattention", "-Dorg.attn4j.sparsity.cdfthreshd=many"
+        }) {
+      Report report = report(CLASS_PATH, Map.of(), property);
+      assertEquals(report.status(), 1, report.output());
+      assertTrue(report.output().contains("settings  the system property org.attn4j."), property);
+      assertTrue(report.output().contains("verdict   every call ends"), report.output());
+      assertFalse(report.output().contains("Exception"), report.output());
+    }
+  }
+
+  @Test
+  public void variableTakesWhatPeopleWrite() throws Exception {
+    Report report = report(CLASS_PATH, Map.of("LD_DISABLE_SAGE_ATTENTION", "True"));
+    assertTrue(
+        report.output().contains("sage      not ready: LD_DISABLE_SAGE_ATTENTION switches it off"),
+        report.output());
+  }
+
+  @Test
+  public void aloneItSaysWhatIsMissing() throws Exception {
+    String classes =
+        Path.of(Doctor.class.getProtectionDomain().getCodeSource().getLocation().toURI())
+            .toString();
+    Report report = report(classes, Map.of());
+    assertEquals(report.status(), 2, report.output());
+    assertTrue(report.output().contains("run java -cp CLASSPATH org.attn4j.Doctor"));
+  }
+
+  private record Report(int status, String output) {}
+
+  private static Report report(String classPath, Map<String, String> environment, String... options)
+      throws Exception {
+    List<String> command = new ArrayList<>();
+    command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    command.addAll(List.of(options));
+    command.addAll(List.of("-cp", classPath, Doctor.class.getName()));
+    ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
+    builder.environment().putAll(environment);
+    Process process = builder.start();
+    String output = new String(process.getInputStream().readAllBytes());
+    return new Report(process.waitFor(), output);
   }
 }

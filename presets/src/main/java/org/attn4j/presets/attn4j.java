@@ -1,7 +1,6 @@
 package org.attn4j.presets;
 
 import org.attn4j.runtime.NativeLibrary;
-import org.attn4j.runtime.Selection;
 import org.bytedeco.javacpp.ClassProperties;
 import org.bytedeco.javacpp.LoadEnabled;
 import org.bytedeco.javacpp.Loader;
@@ -13,7 +12,7 @@ import org.bytedeco.javacpp.tools.InfoMap;
 import org.bytedeco.javacpp.tools.InfoMapper;
 
 /**
- * Maps the C++ headers to Java, and picks the classifier to load from.
+ * Maps the C++ headers to Java, and has the loader open a library before the bindings.
  *
  * <p>There is no {@code extension} in the annotation on purpose. With one, JavaCPP would refuse the
  * class as soon as the process-wide property org.bytedeco.javacpp.platform.extension is set for
@@ -27,7 +26,8 @@ import org.bytedeco.javacpp.tools.InfoMapper;
             value = "linux-x86_64",
             compiler = "cpp17",
             include = {"attn4j/attn4j.h", "attn4j/sparse.h", "attn4j/plan.h", "attn4j/device.h"},
-            link = "attn4j"),
+            // In place of libattn4j.so: several may be open (libraries.h). '#': nothing to load.
+            link = "attn4j_libraries#"),
     target = "org.attn4j.natives",
     global = "org.attn4j.natives.global.attn4j")
 public class attn4j implements InfoMapper, LoadEnabled {
@@ -37,13 +37,7 @@ public class attn4j implements InfoMapper, LoadEnabled {
     if (!Loader.isLoadLibraries()) {
       return; // the parser or the builder asks: there is nothing to choose
     }
-    NativeLibrary.prepareJavaCpp(); // the generated class may be touched before anything of ours
-    Selection selection = NativeLibrary.selection();
-    if (selection.arch().isEmpty()) {
-      throw new UnsatisfiedLinkError(selection.message());
-    }
-    // Loader tries the last extension first.
-    properties.get("platform.extension").add("-" + selection.arch().get().name());
+    NativeLibrary.prepareBindings(); // the generated class may be touched before anything of ours
   }
 
   @Override

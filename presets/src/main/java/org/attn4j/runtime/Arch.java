@@ -63,6 +63,13 @@ public record Arch(String name, List<String> sass, List<String> ptx, String cuda
     return ptx.stream().anyMatch(code -> number(code) <= computeCapability) ? Fit.PTX : Fit.NONE;
   }
 
+  /** The CUDA version as the driver counts it, 1000 * major + 10 * minor; 0 if it isn't known. */
+  int cudaNumber() {
+    String[] parts = cudaVersion.split("\\.");
+    boolean numbers = parts.length >= 2 && parts[0].matches("\\d+") && parts[1].matches("\\d+");
+    return numbers ? 1000 * Integer.parseInt(parts[0]) + 10 * Integer.parseInt(parts[1]) : 0;
+  }
+
   /** The newest of this library's codes: among equal fits, the newer code is the better one. */
   int newestCode() {
     return sass.stream().mapToInt(Arch::number).max().orElse(0);

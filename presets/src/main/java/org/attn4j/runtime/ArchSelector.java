@@ -1,5 +1,6 @@
 package org.attn4j.runtime;
 
+import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
@@ -8,11 +9,10 @@ import org.attn4j.runtime.Arch.Fit;
 import org.attn4j.runtime.Selection.State;
 
 /**
- * The rule that picks one library for a process.
+ * The rule that picks a library for each device.
  *
- * <p>The first device that any library runs on decides. Binary code goes before PTX. Among
- * libraries that run on it as binary code, the one that also runs on most of the other devices
- * wins, then the best fit: exact, then the newest of the same major version.
+ * <p>Each device gets the best for itself: code compiled for it, then code for an older device of
+ * its major version, the newest first, then PTX; all that only as far as the driver runs it.
  */
 final class ArchSelector {
   private static final String ARTIFACT = "org.attn4j:attn4j-native";
@@ -20,140 +20,125 @@ final class ArchSelector {
   static final List<Integer> RELEASED = List.of(80, 86, 89, 90, 120);
 
   private final Driver driver;
+  private final Inventory inventory;
   private final List<Arch> installed;
   private final String platform;
 
-  ArchSelector(Driver driver, List<Arch> installed, String platform) {
+  ArchSelector(Driver driver, Inventory inventory, String platform) {
     this.driver = driver;
-    this.installed = installed;
+    this.inventory = inventory;
+    this.installed = inventory.archs();
     this.platform = platform;
   }
 
   /** Selects among all installed libraries. */
   Selection select() {
-    if (installed.isEmpty()) {
-      return new Selection(
-          State.NO_ARCH_INSTALLED, nothingInstalled(), Optional.empty(), installed, driver);
-    }
-    return selectFrom(installed, "");
+    return installed.isEmpty() ? absent(nothingInstalled()) : selectFrom(installed, "");
   }
 
-  /** Selects the named library and no other. */
+  /** Selects the named library and no other, for all devices. */
   Selection selectForced(String name) {
     List<Arch> matching = installed.stream().filter(arch -> arch.name().equals(name)).toList();
     if (matching.isEmpty()) {
-      String message =
+      return absent(
           "org.attn4j.arch asks for '%s', but the class path holds %s; add %s or change the property"
-              .formatted(name, installedNames(), classifier(name));
-      return new Selection(State.NO_ARCH_INSTALLED, message, Optional.empty(), installed, driver);
+              .formatted(name, installed.isEmpty() ? "none" : names(installed), classifier(name)));
     }
     return selectFrom(matching, ", forced by org.attn4j.arch");
   }
 
-  private Selection selectFrom(List<Arch> candidates, String note) {
-    Optional<Device> primary =
-        driver.devices().stream().filter(device -> anyRunsOn(candidates, device)).findFirst();
-    Arch chosen =
-        primary.map(device -> best(candidates, device)).orElseGet(() -> candidates.get(0));
-    Optional<Selection> obstacle = obstacle(candidates, chosen);
-    if (obstacle.isPresent()) {
-      return obstacle.get();
-    }
-    if (primary.isEmpty()) {
-      return blocked(State.NO_COMPATIBLE_ARCH, chosen, incompatible(candidates, note));
-    }
+  private Selection absent(String message) {
+    List<DeviceChoice> choices =
+        driver.devices().stream().map(device -> DeviceChoice.refused(device, message)).toList();
     return new Selection(
-        State.READY, ready(chosen, primary.get(), note), Optional.of(chosen), installed, driver);
+        State.NO_ARCH_INSTALLED, message, choices, Optional.empty(), installed, driver);
   }
 
-  private static boolean anyRunsOn(List<Arch> candidates, Device device) {
+  private Selection selectFrom(List<Arch> candidates, String note) {
+    String obstacle = obstacle();
+    if (obstacle != null) {
+      return blocked(obstacleState(), candidates.get(0), List.of(), obstacle);
+    }
+    List<DeviceChoice> choices =
+        driver.devices().stream().map(device -> choice(device, candidates, note)).toList();
+    Optional<Arch> first = choices.stream().flatMap(choice -> choice.arch().stream()).findFirst();
+    if (first.isPresent()) {
+      return new Selection(State.READY, ready(choices), choices, first, installed, driver);
+    }
+    // What an update of the driver would serve comes before what nothing would.
+    Optional<DeviceChoice> waiting =
+        choices.stream().filter(choice -> runsOn(candidates, choice.device())).findFirst();
+    return waiting.isPresent()
+        ? blocked(State.DRIVER_ERROR, candidates.get(0), choices, waiting.get().message())
+        : blocked(
+            State.NO_COMPATIBLE_ARCH,
+            candidates.get(0),
+            choices,
+            incompatible(driver.devices(), candidates, note));
+  }
+
+  private Selection blocked(State state, Arch library, List<DeviceChoice> choices, String message) {
+    return new Selection(state, message, choices, Optional.of(library), installed, driver);
+  }
+
+  // ------------------------------------------------------------------------------ for one device
+
+  private DeviceChoice choice(Device device, List<Arch> candidates, String note) {
+    int capability = device.computeCapability();
+    List<Arch> ranked =
+        candidates.stream()
+            .filter(arch -> arch.fit(capability) != Fit.NONE)
+            .sorted(
+                Comparator.<Arch, Fit>comparing(arch -> arch.fit(capability))
+                    .thenComparing(arch -> -arch.newestCode()))
+            .toList();
+    for (Arch arch : ranked) {
+      if (driver.runs(arch, arch.fit(capability))) {
+        return DeviceChoice.served(device, arch, served(device, arch, note));
+      }
+    }
+    return DeviceChoice.refused(
+        device,
+        ranked.isEmpty()
+            ? incompatible(List.of(device), candidates, note)
+            : driverTooOld(device, ranked.get(0)));
+  }
+
+  private static boolean runsOn(List<Arch> candidates, Device device) {
     return candidates.stream().anyMatch(arch -> arch.fit(device.computeCapability()) != Fit.NONE);
   }
 
-  private Arch best(List<Arch> candidates, Device primary) {
-    int capability = primary.computeCapability();
-    Comparator<Arch> order =
-        Comparator.<Arch, Integer>comparing(arch -> arch.fit(capability) == Fit.PTX ? 1 : 0)
-            .thenComparing(arch -> -devicesServed(arch))
-            .thenComparing(arch -> arch.fit(capability))
-            .thenComparing(arch -> -arch.newestCode());
-    return candidates.stream()
-        .filter(arch -> arch.fit(capability) != Fit.NONE)
-        .min(order)
-        .orElseThrow();
+  // ------------------------------------------------------------ what keeps every kernel from
+  // running
+
+  private State obstacleState() {
+    return switch (driver.status()) {
+      case Driver.NOT_FOUND -> State.NO_DRIVER;
+      case Driver.NO_DEVICE, 0 -> State.NO_DEVICE;
+      default -> State.DRIVER_ERROR;
+    };
   }
 
-  private int devicesServed(Arch arch) {
-    return (int)
-        driver.devices().stream()
-            .map(device -> arch.fit(device.computeCapability()))
-            .filter(fit -> fit == Fit.EXACT || fit == Fit.SAME_MAJOR)
-            .count();
-  }
-
-  // ------------------------------------------------------------------------------- what is in the
-  // way
-
-  /** What keeps any kernel from running, whatever the library. */
-  private Optional<Selection> obstacle(List<Arch> candidates, Arch chosen) {
+  private String obstacle() {
     int status = driver.status();
-    if (status == Driver.NOT_FOUND) {
-      return Optional.of(
-          blocked(
-              State.NO_DRIVER,
-              chosen,
-              "libcuda.so.1 was not found: install the NVIDIA driver (or run the container with --gpus) to use GPU kernels"));
-    }
-    if (status == Driver.NOT_ASKED) {
-      return Optional.of(
-          blocked(
-              State.DRIVER_ERROR,
-              chosen,
-              "the driver could not be asked (%s); add %s:%s"
-                  .formatted(driver.detail(), ARTIFACT, platform)));
-    }
-    if (status == Driver.NOT_A_DRIVER) {
-      return Optional.of(
-          blocked(
-              State.DRIVER_ERROR,
-              chosen,
-              "libcuda.so.1 lacks the driver's functions: a stub, or a broken installation of the NVIDIA driver"));
-    }
-    if (status == Driver.NO_DEVICE || status == 0 && driver.devices().isEmpty()) {
-      return Optional.of(
-          blocked(
-              State.NO_DEVICE,
-              chosen,
-              "the NVIDIA driver sees no device: check nvidia-smi and CUDA_VISIBLE_DEVICES"));
-    }
-    if (status != 0) {
-      return Optional.of(
-          blocked(
-              State.DRIVER_ERROR,
-              chosen,
-              "cuInit failed with CUDA error %d%s: check nvidia-smi"
-                  .formatted(status, knownError(status))));
-    }
-    return tooOld(chosen);
+    return switch (status) {
+      case 0 -> driver.devices().isEmpty() ? noDevice() : null;
+      case Driver.NO_DEVICE -> noDevice();
+      case Driver.NOT_FOUND ->
+          "libcuda.so.1 was not found: install the NVIDIA driver (or run the container with --gpus) to use GPU kernels";
+      case Driver.NOT_OPENED ->
+          "libcuda.so.1 is there and can't be opened: %s".formatted(driver.detail());
+      case Driver.NOT_ASKED -> "the driver could not be asked: %s".formatted(driver.detail());
+      case Driver.NOT_A_DRIVER ->
+          "libcuda.so.1 lacks the driver's functions: a stub, or a broken installation of the NVIDIA driver";
+      default ->
+          "cuInit failed with CUDA error %d%s: check nvidia-smi"
+              .formatted(status, knownError(status));
+    };
   }
 
-  /** CUDA runs what was built with the driver's own major version or an older one. */
-  private Optional<Selection> tooOld(Arch chosen) {
-    int builtWith = majorVersion(chosen.cudaVersion());
-    if (driver.version() <= 0 || driver.version() / 1000 >= builtWith) {
-      return Optional.empty();
-    }
-    return Optional.of(
-        blocked(
-            State.DRIVER_ERROR,
-            chosen,
-            "the NVIDIA driver serves CUDA %s, but the kernels were built with CUDA %s: update the driver"
-                .formatted(driver.versionText(), chosen.cudaVersion())));
-  }
-
-  private static int majorVersion(String version) {
-    String major = version.split("\\.")[0];
-    return major.matches("\\d+") ? Integer.parseInt(major) : 0;
+  private static String noDevice() {
+    return "the NVIDIA driver sees no device: check nvidia-smi and CUDA_VISIBLE_DEVICES";
   }
 
   private static String knownError(int status) {
@@ -168,72 +153,96 @@ final class ArchSelector {
     };
   }
 
-  private Selection blocked(State state, Arch chosen, String message) {
-    return new Selection(state, message, Optional.of(chosen), installed, driver);
-  }
-
   // ------------------------------------------------------------------------------------- sentences
 
   private String nothingInstalled() {
     if (!platform.equals("linux-x86_64")) {
       return "attn4j has native libraries for linux-x86_64 alone, and this is " + platform;
     }
+    String found = deviceList(driver.devices());
+    String suffix = found.isEmpty() ? "" : " (found " + found + ")";
+    if (!inventory.unreadable().isEmpty()) {
+      return "no native library of attn4j can be read%s: %s; replace it"
+          .formatted(suffix, String.join("; ", inventory.unreadable()));
+    }
+    List<String> empty = inventory.emptyArchs();
+    if (!empty.isEmpty()) {
+      return "the native JARs on the class path (%s) are empty%s: %s; build them with nvcc, or take released ones"
+          .formatted(String.join(", ", empty), suffix, inventory.empty().get(empty.get(0)));
+    }
     String wanted =
         driver.devices().isEmpty()
             ? "org.attn4j:attn4j-platform"
             : classifier("sm" + bestReleased(driver.devices().get(0).computeCapability()));
     return "no native library of attn4j is on the class path%s; add %s, or build it with nvcc"
-        .formatted(deviceList().isEmpty() ? "" : " (found " + deviceList() + ")", wanted);
+        .formatted(suffix, wanted);
   }
 
-  private String incompatible(List<Arch> candidates, String note) {
-    int newest = driver.devices().stream().mapToInt(Device::computeCapability).max().orElse(0);
-    String remedy =
-        newest < OLDEST_SUPPORTED
-            ? "attn4j needs compute capability 8.0 or newer"
-            : "add " + classifier("sm" + bestReleased(newest));
-    return "%s can't run %s%s; %s".formatted(deviceList(), names(candidates), note, remedy);
+  private String incompatible(List<Device> devices, List<Arch> candidates, String note) {
+    int newest = devices.stream().mapToInt(Device::computeCapability).max().orElse(0);
+    return "%s can't run %s%s; %s"
+        .formatted(
+            deviceList(devices),
+            names(candidates),
+            note,
+            newest < OLDEST_SUPPORTED
+                ? "attn4j needs compute capability 8.0 or newer"
+                : remedy("sm" + bestReleased(newest)));
   }
 
-  private String ready(Arch chosen, Device primary, String note) {
-    StringBuilder text = new StringBuilder();
-    Fit fit = chosen.fit(primary.computeCapability());
-    text.append("compute capability ").append(primary.capability()).append(" uses ");
-    text.append(chosen.name()).append(note);
-    switch (fit) {
-      case SAME_MAJOR -> text.append(", built for an older device of the same major version");
+  /** What to do about a library that is missing. */
+  private String remedy(String name) {
+    String reason = inventory.empty().get(name);
+    return reason == null
+        ? "add " + classifier(name)
+        : "%s is on the class path, but empty: %s".formatted(classifier(name), reason);
+  }
+
+  private String driverTooOld(Device device, Arch arch) {
+    return arch.fit(device.computeCapability()) == Fit.PTX
+        ? "compute capability %s has %s's PTX of CUDA %s alone, which a driver of that version or newer compiles, and this one serves CUDA %s: update the driver, or build for the device"
+            .formatted(device.capability(), arch.name(), arch.cudaVersion(), driver.versionText())
+        : "the NVIDIA driver serves CUDA %s, but the kernels were built with CUDA %s: update the driver"
+            .formatted(driver.versionText(), arch.cudaVersion());
+  }
+
+  private String served(Device device, Arch arch, String note) {
+    String text =
+        "compute capability %s uses %s%s".formatted(device.capability(), arch.name(), note);
+    return switch (arch.fit(device.computeCapability())) {
+      case SAME_MAJOR -> text + ", built for an older device of the same major version";
       case PTX ->
-          text.append(
-              ", compiled from PTX at first use: slower than code of its own; add %s or build it"
-                  .formatted(classifier("sm" + bestReleased(primary.computeCapability()))));
-      default -> {}
-    }
-    text.append(" (found ").append(installedNames()).append(')');
-    String others = unserved(chosen);
-    if (!others.isEmpty()) {
-      text.append("; not served: ").append(others);
-      text.append(
-          ", since one process loads one library: CUDA_VISIBLE_DEVICES or org.attn4j.arch change the choice");
-    }
-    return text.toString();
+          "%s, compiled from PTX at first use: slower than code of its own; add %s or build it"
+              .formatted(text, classifier("sm" + bestReleased(device.computeCapability())));
+      default -> text;
+    };
   }
 
-  private String unserved(Arch chosen) {
-    return driver.devices().stream()
-        .filter(device -> chosen.fit(device.computeCapability()) == Fit.NONE)
-        .map(device -> "device %d (%s)".formatted(device.ordinal(), device.capability()))
-        .collect(Collectors.joining(", "));
+  private String ready(List<DeviceChoice> choices) {
+    List<String> parts = new ArrayList<>();
+    parts.add(
+        choices.stream()
+                .filter(DeviceChoice::isServed)
+                .map(DeviceChoice::message)
+                .distinct()
+                .collect(Collectors.joining("; "))
+            + " (found "
+            + names(installed)
+            + ")");
+    choices.stream()
+        .filter(choice -> !choice.isServed())
+        .map(
+            choice ->
+                "not served: device %d, %s".formatted(choice.device().ordinal(), choice.message()))
+        .forEach(parts::add);
+    return String.join("; ", parts);
   }
 
-  private String deviceList() {
-    return driver.devices().stream()
+  private static String deviceList(List<Device> devices) {
+    return devices.stream()
         .map(device -> "compute capability " + device.capability())
         .distinct()
         .collect(Collectors.joining(", "));
-  }
-
-  private String installedNames() {
-    return installed.isEmpty() ? "none" : names(installed);
   }
 
   private static String names(List<Arch> archs) {

@@ -9,7 +9,7 @@ import org.bytedeco.javacpp.presets.javacpp;
 
 /**
  * The driver probe's native side ({@code gpu_probe.h}). Written by hand, because the preset asks it
- * before any generated class can be loaded. {@link Driver#probe()} is the way to use it; {@link
+ * before any generated class can be loaded. {@link Driver#probe} is the way to use it; {@link
  * #load} comes before any other call.
  */
 @Properties(
@@ -36,6 +36,8 @@ public final class GpuProbe {
 
   static native int status();
 
+  static native String status_detail();
+
   static native int driver_version();
 
   static native int device_count();
@@ -43,4 +45,6 @@ public final class GpuProbe {
   static native int compute_capability(int ordinal);
 
   static native String device_name(int ordinal);
+
+  static native String open_failure(String path);
 }

@@ -6,6 +6,8 @@ import static org.testng.Assert.assertTrue;
 
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.attn4j.runtime.Arch.Fit;
 import org.attn4j.runtime.Selection.State;
@@ -42,10 +44,9 @@ public class ArchSelectorTest {
       {"75", FIVE, State.NO_COMPATIBLE_ARCH, "sm80", Fit.NONE},
       {"90", "120", State.NO_COMPATIBLE_ARCH, "sm120", Fit.NONE},
       {"80", "86", State.NO_COMPATIBLE_ARCH, "sm86", Fit.NONE},
-      // Several devices: the first that anything runs on decides; a library that serves more of
-      // them wins.
+      // Several devices: each gets the best for itself, and the first that gets one is named.
       {"90,86", FIVE, State.READY, "sm90", Fit.EXACT},
-      {"86,80", FIVE, State.READY, "sm80", Fit.SAME_MAJOR},
+      {"86,80", FIVE, State.READY, "sm86", Fit.EXACT},
       {"86,89", FIVE, State.READY, "sm86", Fit.EXACT},
       {"89,89", FIVE, State.READY, "sm89", Fit.EXACT},
       {"75,89", FIVE, State.READY, "sm89", Fit.NONE},
@@ -69,6 +70,11 @@ public class ArchSelectorTest {
       },
       {new Driver(Driver.NOT_A_DRIVER, 0, List.of(), ""), State.DRIVER_ERROR, "a stub"},
       {new Driver(Driver.NOT_ASKED, 0, List.of(), "no probe"), State.DRIVER_ERROR, "no probe"},
+      {
+        new Driver(Driver.NOT_OPENED, 0, List.of(), "wrong ELF class"),
+        State.DRIVER_ERROR,
+        "is there and can't be opened: wrong ELF class"
+      },
       {new Driver(100, 13000, List.of(), ""), State.NO_DEVICE, "CUDA_VISIBLE_DEVICES"},
       {new Driver(0, 13000, List.of(), ""), State.NO_DEVICE, "CUDA_VISIBLE_DEVICES"},
       {new Driver(803, 13000, List.of(), ""), State.DRIVER_ERROR, "reboot"},
@@ -114,7 +120,7 @@ public class ArchSelectorTest {
   @Test
   public void otherPlatformsAreNamed() {
     Driver none = new Driver(Driver.NOT_ASKED, 0, List.of(), "");
-    Selection selection = new ArchSelector(none, List.of(), "macosx-arm64").select();
+    Selection selection = new ArchSelector(none, Inventory.of(List.of()), "macosx-arm64").select();
     assertEquals(selection.state(), State.NO_ARCH_INSTALLED);
     assertTrue(selection.message().contains("macosx-arm64"), selection.message());
   }
@@ -129,10 +135,109 @@ public class ArchSelectorTest {
     assertTrue(old.contains("8.0 or newer"), old);
   }
 
+  @DataProvider
+  public Object[][] mixtures() {
+    return new Object[][] {
+      // compute capabilities, installed, what each device uses
+      {"90,86", FIVE, "sm90 sm86"},
+      {"86,80", FIVE, "sm86 sm80"},
+      {"90,120,90", FIVE, "sm90 sm120 sm90"},
+      {"75,86", FIVE, "- sm86"},
+      {"100,90", FIVE, "sm80 sm90"},
+      {"90,120", "90a", "sm90 -"},
+      {"86,120", "80 90a", "sm80 -"},
+    };
+  }
+
+  @Test(dataProvider = "mixtures")
+  public void eachDeviceGetsTheBestForItself(String capabilities, String installed, String uses) {
+    Selection selection = selector(driver(capabilities), installed).select();
+    assertEquals(
+        selection.choices().stream()
+            .map(choice -> choice.arch().map(Arch::name).orElse("-"))
+            .collect(Collectors.joining(" ")),
+        uses,
+        selection.message());
+    for (DeviceChoice choice : selection.choices()) {
+      assertEquals(
+          selection.obstacle(choice.device().ordinal()).isEmpty(), choice.isServed(), uses);
+    }
+  }
+
   @Test
-  public void unservedDevicesAreNamed() {
-    String message = selector(driver("90,86"), FIVE).select().message();
-    assertTrue(message.contains("not served: device 1 (8.6)"), message);
+  public void unservedDevicesAreNamedWithTheirReason() {
+    Selection selection = selector(driver("75,86"), FIVE).select();
+    String message = selection.message();
+    assertTrue(message.startsWith("compute capability 8.6 uses sm86 (found sm80, "), message);
+    assertTrue(
+        message.contains("; not served: device 0, compute capability 7.5 can't run sm80, "),
+        message);
+    String obstacle = selection.obstacle(0).orElseThrow();
+    assertTrue(obstacle.startsWith("device 0: compute capability 7.5 can't run"), obstacle);
+    assertTrue(obstacle.endsWith("attn4j needs compute capability 8.0 or newer"), obstacle);
+    assertEquals(
+        selection.obstacle(2).orElseThrow(),
+        "there is no device 2; the driver sees 2, counted from 0");
+  }
+
+  @Test
+  public void forcedHoldsForAllDevices() {
+    Selection selection = selector(driver("90,86"), FIVE).selectForced("sm86");
+    assertEquals(selection.state(), State.READY);
+    assertEquals(selection.fit(1), Fit.EXACT);
+    String obstacle = selection.obstacle(0).orElseThrow();
+    assertTrue(obstacle.contains("can't run sm86, forced by org.attn4j.arch"), obstacle);
+  }
+
+  /** Driver, compute capability, CUDA version of the libraries, state, a part of the sentence. */
+  @DataProvider
+  public Object[][] versions() {
+    return new Object[][] {
+      // Binary code runs on drivers of its major version or newer.
+      {13000, "90", "13.2", State.READY, "uses sm90"},
+      {14000, "90", "13.2", State.READY, "uses sm90"},
+      {12080, "90", "13.2", State.DRIVER_ERROR, "serves CUDA 12.8"},
+      // PTX is compiled by the driver, which has to know its version.
+      {13000, "100", "13.2", State.DRIVER_ERROR, "sm80's PTX of CUDA 13.2"},
+      {13010, "100", "13.2", State.DRIVER_ERROR, "this one serves CUDA 13.1"},
+      {13020, "100", "13.2", State.READY, "compiled from PTX"},
+      {13020, "100", "13.0", State.READY, "compiled from PTX"},
+      {0, "100", "13.2", State.READY, "compiled from PTX"},
+      // One of two devices needs the PTX.
+      {13000, "90,100", "13.2", State.READY, "not served: device 1"},
+    };
+  }
+
+  @Test(dataProvider = "versions")
+  public void driverRunsBinaryCodeOfItsMajorVersionAndPtxOfItsOwn(
+      int driver, String capabilities, String cuda, State state, String fragment) {
+    Selection selection =
+        new ArchSelector(
+                new Driver(0, driver, devices(capabilities), ""),
+                Inventory.of(archs(FIVE, cuda)),
+                PLATFORM)
+            .select();
+    assertEquals(selection.state(), state, selection.message());
+    assertTrue(selection.message().contains(fragment), selection.message());
+  }
+
+  @Test
+  public void emptyJarsAreNotMissingOnes() {
+    Map<String, String> empty =
+        Map.of("sm80", "it was built without natives, as natives=skip", "sm90", "no nvcc");
+    String none =
+        new ArchSelector(driver("90"), new Inventory(List.of(), empty, List.of()), PLATFORM)
+            .select()
+            .message();
+    assertTrue(none.contains("(sm80, sm90) are empty"), none);
+    assertTrue(none.contains("as natives=skip"), none);
+    String other =
+        new ArchSelector(
+                driver("90"), new Inventory(archs("86", "13.0"), empty, List.of()), PLATFORM)
+            .select()
+            .message();
+    assertTrue(other.contains("linux-x86_64-sm90 is on the class path, but empty"), other);
+    assertFalse(other.contains("add org.attn4j"), other);
   }
 
   @Test
@@ -172,19 +277,21 @@ public class ArchSelectorTest {
   }
 
   private static ArchSelector selector(Driver driver, String installed) {
-    List<Arch> archs =
-        Arrays.stream(installed.split(" "))
-            .filter(code -> !code.isEmpty())
-            .map(ArchSelectorTest::arch)
-            .toList();
-    return new ArchSelector(driver, archs, PLATFORM);
+    return new ArchSelector(driver, Inventory.of(archs(installed, "13.0")), PLATFORM);
+  }
+
+  private static List<Arch> archs(String installed, String cuda) {
+    return Arrays.stream(installed.split(" "))
+        .filter(code -> !code.isEmpty())
+        .map(code -> arch(code, cuda))
+        .toList();
   }
 
   /** "80+PTX" or "90a". */
-  private static Arch arch(String text) {
+  private static Arch arch(String text, String cuda) {
     String code = text.replace("+PTX", "");
     List<String> ptx = text.endsWith("+PTX") ? List.of(code) : List.of();
-    return new Arch("sm" + code.replaceAll("\\D", ""), List.of(code), ptx, "13.0");
+    return new Arch("sm" + code.replaceAll("\\D", ""), List.of(code), ptx, cuda);
   }
 
   private static Driver driver(String capabilities) {

@@ -40,8 +40,7 @@ final class Build {
   private Build() {}
 
   /**
-   * The folder of a built architecture that holds libattn4j.so and libjniattn4j.so. Skips the test
-   * if there is none.
+   * The folder of a built architecture that holds libattn4j.so. Skips the test if there is none.
    */
   static Path anyClassifier() {
     return classifiers().stream()
@@ -57,13 +56,20 @@ final class Build {
     }
     try (Stream<Path> files = Files.walk(natives, 6)) {
       return files
-          .filter(file -> file.endsWith("libjniattn4j.so"))
+          .filter(file -> !file.startsWith(natives.resolve("link")))
+          .filter(file -> file.endsWith("libattn4j.so"))
           .map(Path::getParent)
           .sorted()
           .toList();
     } catch (IOException e) {
       throw new java.io.UncheckedIOException(e);
     }
+  }
+
+  /** The bindings' JNI library. Skips the test if nothing was built. */
+  static Path bindings() {
+    anyClassifier();
+    return OUTPUT.resolve("natives/base/org/attn4j/natives/linux-x86_64/libjniattn4j.so");
   }
 
   /** Runs a command to its end; stdout and stderr come together. */

@@ -59,7 +59,7 @@ public class BuiltLibraryTest {
 
   @Test
   public void aLibraryWithoutDeviceCodeIsNoticed() {
-    Path glue = Build.anyClassifier().resolve("libjniattn4j.so");
+    Path glue = Build.bindings();
     Outcome outcome = nativeCheck("fatbin", glue);
     assertNotEquals(outcome.status(), 0);
     assertTrue(outcome.output().contains("no device code inside"), outcome.output());
@@ -81,15 +81,14 @@ public class BuiltLibraryTest {
 
   @Test
   public void noLibraryButTheSystemsOwnIsNeeded() {
-    for (Path folder : Build.classifiers()) {
-      for (String library : new String[] {"libattn4j.so", "libjniattn4j.so"}) {
-        Outcome outcome = nativeCheck("needed", folder.resolve(library));
-        for (String needed : outcome.output().lines().toList()) {
-          assertTrue(
-              needed.matches(
-                  "(libattn4j|libstdc\\+\\+|libm|libc|libgcc_s|libpthread|libdl|librt|ld-linux).*"),
-              library + " needs " + needed);
-        }
+    List<Path> libraries = new ArrayList<>(List.of(Build.bindings()));
+    Build.classifiers().forEach(folder -> libraries.add(folder.resolve("libattn4j.so")));
+    for (Path library : libraries) {
+      Outcome outcome = nativeCheck("needed", library);
+      for (String needed : outcome.output().lines().toList()) {
+        assertTrue(
+            needed.matches("(libstdc\\+\\+|libm|libc|libgcc_s|libpthread|libdl|librt|ld-linux).*"),
+            library + " needs " + needed);
       }
     }
   }
@@ -98,7 +97,7 @@ public class BuiltLibraryTest {
   @Test
   public void everyNativeMethodIsInTheGlue() throws Exception {
     Set<String> symbols =
-        nativeCheck("symbols", Build.anyClassifier().resolve("libjniattn4j.so"))
+        nativeCheck("symbols", Build.bindings())
             .output()
             .lines()
             .collect(Collectors.toCollection(TreeSet::new));

@@ -9,6 +9,7 @@ import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
 import org.attn4j.runtime.Arch;
+import org.attn4j.runtime.DeviceChoice;
 import org.attn4j.runtime.NativeLibrary;
 
 /** The tokens of a picture on the GPU, with a place for the output. Closing frees them. */
@@ -34,7 +35,11 @@ final class GpuTokens implements AutoCloseable {
 
   /** The native library that runs here, such as {@code sm90}. */
   static String arch() {
-    return NativeLibrary.selection().arch().map(Arch::name).orElseThrow();
+    return NativeLibrary.selection()
+        .choice(DEVICE)
+        .flatMap(DeviceChoice::arch)
+        .map(Arch::name)
+        .orElseThrow();
   }
 
   AttentionRequest.Builder request(AttentionOptions options) {

@@ -2,13 +2,11 @@ package org.attn4j.torch;
 
 import java.nio.file.Path;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.attn4j.natives.global.attn4j;
 import org.attn4j.runtime.NativeLibrary;
-import org.bytedeco.javacpp.Loader;
 
 /** Where the functions of attn4j.h are that serve a device. */
 final class KernelTable {
@@ -52,17 +50,10 @@ final class KernelTable {
   /**
    * The library that serves a GPU.
    *
-   * @return empty if {@link NativeLibrary} could load none
+   * @return empty if none does
    */
   static Optional<Path> libraryOf(int device) {
-    if (NativeLibrary.loadFailure().isPresent()) {
-      return Optional.empty();
-    }
-    Map<String, String> loaded = Loader.getLoadedLibraries();
-    return loaded.values().stream()
-        .filter(path -> path != null && path.endsWith("libattn4j.so"))
-        .map(Path::of)
-        .findFirst();
+    return NativeLibrary.file(device);
   }
 
   /** Why the library of this process can't be used with the hook's native code, or empty. */
