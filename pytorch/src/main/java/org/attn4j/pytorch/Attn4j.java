@@ -51,8 +51,8 @@ public final class Attn4j {
   /**
    * Lets our kernels serve {@code torch.scaled_dot_product_attention} itself, wherever it is called
    * in this process: in TorchScript models too, which no line can change. {@link TorchHook} has the
-   * details, the counts and the switch. Scopes, {@link #setDefaults} and {@link #setThresholds} hold
-   * for it; block masks, mask inspection and {@link #checkFirst} don't.
+   * details, the counts and the switch. Scopes, {@link #setDefaults} and {@link #setThresholds}
+   * hold for it; block masks, mask inspection and {@link #checkFirst} don't.
    *
    * @return empty if it is installed; otherwise one sentence that says why not
    */

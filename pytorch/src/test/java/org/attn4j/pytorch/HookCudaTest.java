@@ -118,8 +118,7 @@ public class HookCudaTest {
   @SuppressWarnings("try") // the scopes are there to be closed
   private String run(int seed, TorchCase.Limits limits) {
     try (PointerScope scope = new PointerScope();
-        AttentionScope choice =
-            seed % 3 == 0 ? null : Attn4j.use(CudaRandomTest.kernel(seed))) {
+        AttentionScope choice = seed % 3 == 0 ? null : Attn4j.use(CudaRandomTest.kernel(seed))) {
       TorchCase c = TorchCase.random(new Random(seed), limits);
       CudaRandomTest.Server server = CudaRandomTest.server(c);
       Tensor expected = byPyTorch(c::expected);
@@ -301,7 +300,9 @@ public class HookCudaTest {
     }
   }
 
-  /** The fused paths of nn.MultiheadAttention and nn.TransformerEncoderLayer, as models save them. */
+  /**
+   * The fused paths of nn.MultiheadAttention and nn.TransformerEncoderLayer, as models save them.
+   */
   @Test
   @SuppressWarnings("try")
   public void fusedModulesReachTheOperator() {

@@ -20,10 +20,9 @@ import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
  * What the hook costs a call, in microseconds of the host: attention in a TorchScript loop, over
- * tensors of 8 heads, 64 tokens and 64 channels, so that neither Java nor the GPU is in the way. Each
- * call reads the one before, or TorchScript would merge them.
- * First without the hook, then with it. bench/cpp/call_cost.cpp has the C API's own time for the
- * same call.
+ * tensors of 8 heads, 64 tokens and 64 channels, so that neither Java nor the GPU is in the way.
+ * Each call reads the one before, or TorchScript would merge them. First without the hook, then
+ * with it. bench/cpp/call_cost.cpp has the C API's own time for the same call.
  */
 final class HookCost {
   private static final int LOOPS = 200; // far from the number of launches that a stream takes
@@ -37,13 +36,17 @@ final class HookCost {
     module.define(
         "def forward(self, q, k, v):\n"
             + "    o = q\n"
-            + "    for i in range(" + LOOPS + "):\n"
+            + "    for i in range("
+            + LOOPS
+            + "):\n"
             + "        o = torch.scaled_dot_product_attention(o, k, v)\n"
             + "    return o\n");
     module.define(
         "def masked(self, q, k, v, m):\n"
             + "    o = q\n"
-            + "    for i in range(" + LOOPS + "):\n"
+            + "    for i in range("
+            + LOOPS
+            + "):\n"
             + "        o = torch.scaled_dot_product_attention(o, k, v, m)\n"
             + "    return o\n");
     Tensor half = random(cuda, ScalarType.Half, 1, 8, 64, 64);
@@ -108,9 +111,7 @@ final class HookCost {
   private static Tensor random(boolean cuda, ScalarType type, long... sizes) {
     Device device = cuda ? new Device(DeviceType.CUDA, (byte) 0) : new Device(DeviceType.CPU);
     TensorOptions options =
-        new TensorOptions()
-            .dtype(new ScalarTypeOptional(type))
-            .device(new DeviceOptional(device));
+        new TensorOptions().dtype(new ScalarTypeOptional(type)).device(new DeviceOptional(device));
     return torch.randn(sizes, options);
   }
 }

@@ -33,8 +33,8 @@ final class ModelSpeed {
   private static final int HEADS = 8; // of 128 channels, as in Flux
   private static final int BLOCKS = 4;
   private static final long BATCH = 2; // with and without the prompt
-  private static final int ROUNDS = 9;
-  private static final double ROUND_SECONDS = 0.04;
+  private static final int ROUNDS = 7;
+  private static final double ROUND_SECONDS = 0.02;
 
   private ModelSpeed() {}
 
@@ -136,8 +136,7 @@ final class ModelSpeed {
     double cosine =
         actual.mul(expected).sum().item_double()
             / (actual.norm().item_double() * expected.norm().item_double());
-    double l1 =
-        actual.sub(expected).abs().sum().item_double() / expected.abs().sum().item_double();
+    double l1 = actual.sub(expected).abs().sum().item_double() / expected.abs().sum().item_double();
     System.out.printf(
         Locale.ROOT,
         "{\"bench\": \"torch_model\", \"type\": \"%s\", \"batch\": %d, \"tokens\": %d, \"width\": %d,"
