@@ -32,8 +32,10 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.DeviceType;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.bytedeco.pytorch.global.torch_cuda;
+import org.testng.ITestResult;
 import org.testng.SkipException;
 import org.testng.annotations.AfterClass;
+import org.testng.annotations.AfterMethod;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.DataProvider;
 import org.testng.annotations.Test;
@@ -62,6 +64,13 @@ public class HookCudaTest {
     if (TorchHook.isInstalled()) {
       TorchHook.setEnabled(false);
     }
+  }
+
+  /** As they come: a machine that is lent by the minute may be gone before the report. */
+  @AfterMethod
+  public void report(ITestResult result) {
+    System.out.println(
+        "hook, " + result.getName() + (result.isSuccess() ? ": ok" : ": " + result.getThrowable()));
   }
 
   private static Tensor draw() {
