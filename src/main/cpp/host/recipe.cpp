@@ -1,6 +1,7 @@
 #include "host/recipe.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "host/validate.h"
@@ -13,6 +14,29 @@ constexpr double kUnmeasuredStart = 1., kUnmeasuredRate = 1e12;
 
 // Kernels that a data sheet's peak limits, and not what else they do, come this close to it. Not measured.
 constexpr double kOfPeak = 0.9;
+
+// Of few queries (docs/decode.md): a call's constant, and bytes per second of an H200's memory in a call.
+constexpr int32_t kFewQueries = 128;
+constexpr double kFewStart = 2.5e-6, kBandwidth = 3.4e12;
+
+// Keys that the last query sees.
+int64_t seen_keys(const AttentionArgs& a) {
+  return std::max<int64_t>(0, std::min<int64_t>(a.lk, int64_t{a.lq} + a.causal_offset));
+}
+
+// What few queries wait for the memory, at least: K and V are read for attention, and in each pass of a preparation.
+double memory_seconds(const KernelEntry& e, const AttentionArgs& a) {
+  const double bytes = 4. * a.head_dim * a.batch * a.heads_kv * static_cast<double>(seen_keys(a));
+  return kFewStart + bytes * (1. + e.cost.key_passes / 2) / kBandwidth;
+}
+
+// What they take where each item, 128 queries of a head, takes its keys in turn: the rounds that the items need.
+double rounds_seconds(const KernelEntry& e, const AttentionArgs& a, const Machine& machine) {
+  const double sms = machine.multiprocessors, items = static_cast<double>(a.batch) * a.heads_q;
+  const double key = 4. * 128 * e.head_dim / (e.cost.plain / kReferenceSms);
+  const double rounds = std::ceil(items / (sms * e.streams));
+  return kFewStart + rounds * (static_cast<double>(seen_keys(a)) * key + e.cost.item) / machine.clock;
+}
 
 // Looks for the cheapest entry among those that `serves` names.
 template <class Serves>
@@ -54,12 +78,15 @@ double estimate_seconds(const KernelEntry& e, const AttentionArgs& a, const Mach
   const double heads_kv = static_cast<double>(a.batch) * a.heads_kv;
   const double operations = 4. * e.head_dim * heads_q * a.lq * a.lk * (causal ? 0.5 : 1.);
   if (c.plain <= 0) return kUnmeasuredStart + operations / kUnmeasuredRate;
+  const bool few = a.lq <= kFewQueries;
+  if (few && c.in_turn) return std::max(rounds_seconds(e, a, machine), memory_seconds(e, a));
   double rate = (causal ? c.causal : c.plain) * machine.clock;
   if (c.peak > 0) rate = std::min(rate, kOfPeak * c.peak * machine.clock * machine.tensor);
   const double items = heads_q * ((a.lq + 127) / 128);
   const double blocks = c.block > 0 ? (heads_q * a.lq + c.key_passes * heads_kv * a.lk) / c.block_rows : 0.;
-  return operations / (rate * sms / kReferenceSms) + items / (sms * e.streams) * c.item / machine.clock +
-         blocks / sms * c.block + c.start;
+  const double seconds = operations / (rate * sms / kReferenceSms) +
+                         items / (sms * e.streams) * c.item / machine.clock + blocks / sms * c.block + c.start;
+  return few ? std::max(seconds, memory_seconds(e, a)) : seconds;
 }
 
 Refusal refusal_of(const KernelEntry& e, const AttentionParams& p, const AttentionArgs& shape) {

@@ -7,6 +7,7 @@
 #include <random>
 #include <string>
 
+#include "attention/exact_split_plan.h"
 #include "standin.h"
 
 using namespace attn4j;
@@ -199,9 +200,60 @@ void test_machines() {
               static_cast<long long>(least[0]), static_cast<long long>(least[1]), static_cast<long long>(least[2]));
 }
 
+// Few queries: keys are divided between CTAs where heads don't fill the GPU, and nowhere else.
+void test_few_queries() {
+  const auto plan = [](const Sizes& s, int32_t sms, AttentionFunction function = AttentionFunction::kSageattn) {
+    PlanRequest r = request(s, function);
+    r.multiprocessors = sms;
+    PlanHandle handle;
+    PlanFacts f;
+    expect(plan_attention(r, &handle, &f) == Status::kOk, "few queries are served");
+    return f;
+  };
+  const auto is = [](const PlanFacts& f, const char* kernel) { return std::strncmp(f.kernel, kernel, 11) == 0; };
+  for (const int32_t sms : {20, 78, 114, 132, 300}) {
+    for (const auto function : {AttentionFunction::kSageattn, AttentionFunction::kExactAttn}) {
+      const std::string where = " on " + std::to_string(sms) + " SMs";
+      for (const int64_t lk : {int64_t{4097}, int64_t{32768}, int64_t{1000000}}) {
+        const PlanFacts f = plan({1, 32, 8, 1, lk, 128}, sms, function);
+        expect(is(f, "exact_split") && f.served_by == AttentionFunction::kExactAttn, "one query" + where);
+        expect(f.launches == 2 && f.workspace_size > 0, "its keys are divided" + where);
+      }
+      const PlanFacts many = plan({64, 32, 32, 1, 2048, 128}, sms, function);
+      expect(is(many, "exact_split") && many.launches == 1, "many heads: keys need no division" + where);
+      expect(!is(plan({2, 32, 8, 129, 4096, 128}, sms, function), "exact_split"), "129 queries" + where);
+      const PlanFacts text = plan({2, 10, 10, 77, 4096, 64}, sms, function);
+      expect(is(text, "exact_split") == (sms > 20), "77 queries of 20 heads" + where);  // an item for each of 20 SMs
+    }
+    const PlanFacts full = plan({64, 32, 32, 128, 4096, 128}, sms);
+    expect(!is(full, "exact_split") || sms > 132, "128 queries of 2048 heads");  // on more, all wait for the memory
+  }
+  expect(is(plan({8, 8, 8, 1, 4097, 160}, 132, AttentionFunction::kExactAttn), "exact_split"), "head_dim 160");
+}
+
+// Whatever GPU a plan is run on: the workspace of the request has room for all parts.
+void test_split_workspace() {
+  std::mt19937_64 random(7);
+  const auto upto = [&](int64_t most) { return 1 + static_cast<int64_t>(random() % static_cast<uint64_t>(most)); };
+  int divided = 0;
+  for (int i = 0; i < 20000; i++) {
+    const SplitRequest r{upto(random() % 2 == 0 ? 100 : 100000), upto(random() % 2 == 0 ? 40 : 4000),
+                         upto(random() % 2 == 0 ? 3000 : int64_t{1} << 29) - 1, 128};
+    const SplitPlan plan = SplitPlanner<128>::plan(r, SplitMachine::of(static_cast<int32_t>(upto(400)), 1.));
+    const int64_t needed = plan.splits < 2 ? 0 : r.kv_heads * plan.splits * r.rows * (128 + 2) * 4;
+    divided += plan.splits > 1;
+    expect(plan.splits >= 1 && plan.splits <= kMaxSplits && plan.ctas == r.kv_heads * plan.row_tiles * plan.splits,
+           "a plan's CTAs");
+    expect(needed <= SplitPlanner<128>::most_partials(r), "room for " + std::to_string(plan.splits) + " parts");
+  }
+  expect(divided > 2000 && divided < 18000, "some requests are divided, some aren't");
+}
+
 }  // namespace
 
 int main() {
+  test_few_queries();
+  test_split_workspace();
   test_launches();
   test_refused_runs();
   test_facts();

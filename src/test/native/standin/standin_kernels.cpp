@@ -1,7 +1,9 @@
 // Kernels of the stand-in library: the recipes of Hopper's, and launches that count.
 #include <cuda_runtime_api.h>
 
+#include "attention/exact_split_recipe.h"
 #include "host/head_dim.h"
+#include "host/machine.h"
 #include "host/preparation.h"
 #include "host/recipe.h"
 #include "quant/fp8_prepass.h"
@@ -33,6 +35,13 @@ KernelEntry exact_wgmma(const char* name) {
   e.cost = exact_wgmma_cost<D>();
   e.sparse_from = kNeverSparse;
   return e;
+}
+
+template <int D>
+KernelEntry exact_split(const char* name) {
+  return SplitRecipe<D>::template entry<DType::kFloat16>(name, [](const AttentionArgs& a, cudaStream_t) {
+    return count(SplitRecipe<D>::plan_for(a, current_machine()).splits > 1 ? 2 : 1);
+  });
 }
 
 template <int D>
@@ -76,6 +85,9 @@ const KernelEntry* kernel_table(int32_t* entries) {
       exact_mma<64>("exact_mma/d64/f16"),
       exact_mma<128>("exact_mma/d128/f16"),
       exact_mma<256>("exact_mma/d256/f16"),
+      exact_split<64>("exact_split/d64/f16"),
+      exact_split<128>("exact_split/d128/f16"),
+      exact_split<256>("exact_split/d256/f16"),
       exact_wgmma<64>("exact_wgmma/d64/f16"),
       exact_wgmma<128>("exact_wgmma/d128/f16"),
       sparse<64>("sparse_mma_int8_f16/d64/f16", false),
@@ -94,7 +106,7 @@ cudaError_t enqueue_mean_of_sums(const RowsView&, const float*, float*, cudaStre
 cudaError_t enqueue_int8_rows(const RowsView&, const Int8Rows&, cudaStream_t) { return count(); }
 cudaError_t enqueue_int8_image(const RowsView&, const Int8Image&, cudaStream_t) { return count(); }
 int64_t int8_image_bytes(int64_t rows_padded, int32_t compiled_d) { return rows_padded * compiled_d; }
-cudaError_t enqueue_int8_pair(const RowsView&, const RowsView&, const AttentionArgs&, const Int8Pair&, cudaStream_t) {
+cudaError_t enqueue_int8_pair(const RowsView&, const RowsView&, const PreparedCall&, const Int8Pair&, cudaStream_t) {
   return count();
 }
 cudaError_t enqueue_copy_rows(const RowsView&, const RowsView&, cudaStream_t) { return count(); }

@@ -1,29 +1,24 @@
 package org.attn4j.pytorch;
 
 import org.attn4j.AttentionOptions;
-import org.attn4j.torch.HookThread;
 
 /**
  * Options for the calls of one thread until {@link #close}; {@link Attn4j#use} opens one. Scopes
- * nest; the innermost counts. With {@link Attn4j#install} they reach the attention inside of
- * TorchScript models too.
+ * nest; the innermost counts.
  */
 public final class AttentionScope implements AutoCloseable {
   private static final ThreadLocal<AttentionScope> INNERMOST = new ThreadLocal<>();
 
   private final AttentionOptions options;
   private final AttentionScope outer;
-  private final long entered; // what the hook wants back
 
-  private AttentionScope(AttentionOptions options, AttentionScope outer, long entered) {
+  private AttentionScope(AttentionOptions options, AttentionScope outer) {
     this.options = options;
     this.outer = outer;
-    this.entered = entered;
   }
 
   static AttentionScope open(AttentionOptions options) {
-    long entered = HookThread.enter(options, Dispatch.settings().thresholds().forHook());
-    AttentionScope scope = new AttentionScope(options, INNERMOST.get(), entered);
+    AttentionScope scope = new AttentionScope(options, INNERMOST.get());
     INNERMOST.set(scope);
     return scope;
   }
@@ -51,7 +46,6 @@ public final class AttentionScope implements AutoCloseable {
           "the scope is not the innermost of this thread; close scopes in reverse order, each once,"
               + " on the thread that opened them");
     }
-    HookThread.leave(entered);
     if (outer == null) {
       INNERMOST.remove();
     } else {

@@ -56,10 +56,8 @@ public final class TorchHook {
       problem = TorchHosts.load();
     }
     if (problem.isEmpty()) {
-      problem = installOnGpus();
-      if (HookSettings.cpuLibrary().isPresent()) {
-        problem = installOnCpu(HookSettings.cpuLibrary().get());
-      }
+      Optional<Path> cpuLibrary = HookSettings.cpuLibrary();
+      problem = cpuLibrary.isPresent() ? installOnCpu(cpuLibrary.get()) : installOnGpus();
     }
     installed = problem.isEmpty();
     return problem;
