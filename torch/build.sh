@@ -2,7 +2,8 @@
 # Builds the native parts of this module with g++; nothing of CUDA or libtorch is needed. Run by Maven.
 #
 #   build.sh hook JAVA_HOME CLASSES_DIR   the library, where HookLibrary looks for it
-#   build.sh test TEST_DIR                what its tests need: kernels in host memory, and a libtorch without the API
+#   build.sh test JAVA_HOME TEST_DIR      what its tests need: kernels in host memory, a libtorch without the API, and a
+#                                         thread that the JVM doesn't know
 #
 # A machine without g++ gets neither: the JAR says so when the hook is to be installed, and the tests are skipped.
 set -euo pipefail
@@ -28,12 +29,14 @@ build_hook() {
 }
 
 build_test() {
-  local directory="$1" sources="$HERE/src/test/cpp"
+  local java_home="$1" directory="$2" sources="$HERE/src/test/cpp"
   if is_current "$directory/libattn4j.so" "$sources"; then return; fi
   mkdir -p "$directory/old"
-  g++ "${FLAGS[@]}" -I"$HEADERS" "$sources/standin.cpp" -o "$directory/libattn4j.so" -Wl,-soname,libattn4j.so
+  g++ "${FLAGS[@]}" -I"$java_home/include" -I"$java_home/include/linux" "$sources/foreign.cpp" \
+    -o "$directory/libforeign.so" -pthread
   g++ "${FLAGS[@]}" "$sources/old_libtorch.cpp" -o "$directory/old/libtorch_cpu.so" -Wl,-soname,libtorch_cpu.so
   g++ "${FLAGS[@]}" "$sources/old_libtorch.cpp" -o "$directory/old/libc10.so" -Wl,-soname,libc10.so
+  g++ "${FLAGS[@]}" -I"$HEADERS" "$sources/standin.cpp" -o "$directory/libattn4j.so" -Wl,-soname,libattn4j.so
 }
 
 if ! command -v g++ >/dev/null; then
@@ -42,6 +45,6 @@ if ! command -v g++ >/dev/null; then
 fi
 case "${1:-}" in
   hook) build_hook "$2" "$3" ;;
-  test) build_test "$2" ;;
+  test) build_test "$2" "$3" ;;
   *) echo "torch: unknown operation '${1:-}' (see the head of build.sh)" >&2; exit 2 ;;
 esac

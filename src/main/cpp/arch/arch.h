@@ -23,4 +23,7 @@ constexpr int smem_per_sm() { return smem_per_cta() + 1024; }
 // int32 -> fp32 runs on the slow special-function pipe on 8.0 and 8.7; adding a magic number runs at full rate.
 constexpr bool kSlowIntToFloat = kSm == 80 || kSm == 87;
 
+// ptxas keeps more addresses in registers on 12.x: what just fits elsewhere spills.
+constexpr bool kFewRegisters = kSm >= 120;
+
 }  // namespace attn4j::arch

@@ -1,7 +1,10 @@
 // Exact attention on mma.sync: 16-bit scores with fp32 accumulation (FlashAttention-2, arXiv:2307.08691).
 #pragma once
 
+#include <type_traits>
+
 #include "attention/mma_core.cuh"
+#include "host/head_dim.h"
 #include "host/preparation.h"
 #include "host/recipe.h"
 
@@ -10,116 +13,147 @@ namespace attn4j {
 template <int kD>
 struct ExactMmaTile {
   // 32 rows per warp read each K and V fragment for twice the work of 16; above 128 channels the accumulator of 32 rows
-  // no longer fits the registers, and 32 keys keep two stages inside 99 KB.
+  // no longer fits the registers. Q fits beside it but for 128 channels.
   static constexpr bool kWide = kD > 128;
-  static constexpr int kRows = kWide ? 64 : 128, kStageKeys = kWide ? 32 : 64, kKeys = kD > 96 ? 32 : 64;
-  using type = MmaTile<kD, kRows, kStageKeys, kKeys, 4, kRows * kD * 2, kStageKeys * kD * 2>;
+  static constexpr QueryPlace kPlace =
+      kD == 128 || (kD == 96 && arch::kFewRegisters) ? QueryPlace::kShared : QueryPlace::kRegisters;
+  template <int kWarps, int kStageKeys>
+  using Shape = MmaTile<kD, 2, kWarps, kWide ? 16 : 32, kStageKeys, kD <= 64 ? kStageKeys : 32, kPlace, 0>;
+  // Two CTAs per SM, with stages as long as that allows; else one CTA of twice the warps, if Q leaves room for it.
+  using Narrow = std::conditional_t<Shape<4, 64>::fits_twice(), Shape<4, 64>,
+                                    std::conditional_t<Shape<4, 32>::fits_twice(), Shape<4, 32>, Shape<8, 32>>>;
+  using type = std::conditional_t<kWide, Shape<4, 32>, Narrow>;
 };
 
 template <int kD, DType T>
 class ExactMmaPolicy {
  public:
   using Tile = typename ExactMmaTile<kD>::type;
+  using Scores = MmaScores<Tile>;
   using QTile = PanelTile<Tile::kRows, kD>;
   using KTile = typename Tile::VTile;
   static constexpr DType kType = T;
-  static constexpr int kMinCtas = 1;
+  // 64 keys at a time leave no registers to keep the scores longer.
+  static constexpr RangeCheck kCheck = kD <= 64 ? RangeCheck::kScores : RangeCheck::kSums;
+  static constexpr int kMinCtas = Tile::fits_twice() ? 2 : 1;
+  static constexpr float kScoreOffset = 0.f;
+  static constexpr bool kCorrectsLse = false;
 
-  struct Scores {
-    float s[Tile::kBlocks][Tile::kKeys / 8][4];
-    float scale;
+  __device__ __forceinline__ ExactMmaPolicy(const AttentionArgs& args, const WorkTile& w, uint32_t ring)
+      : args_(args),
+        ring_(ring),
+        q_lane_(ring - Tile::kRing + Tile::kQOffset, threadIdx.x / 32 * Tile::kWarpRows + (threadIdx.x & 15),
+                threadIdx.x >> 4 & 1),
+        k_lane_(ring, (threadIdx.x & 7) + (threadIdx.x >> 4 & 1) * 8, threadIdx.x >> 3 & 1),
+        k_(head(w, args.k, args.k_stride), args.k_stride.row, threadIdx.x),
+        v_(head(w, args.v, args.v_stride), args.v_stride.row, threadIdx.x) {}
 
-    // Keys from `end` on don't count; `end` is relative to this lane's first column.
-    __device__ __forceinline__ void scale_and_mask(int b, int h, int end) {
-#pragma unroll
-      for (int n = 0; n < Tile::kKeys / 8; n++) {
-#pragma unroll
-        for (int e = 0; e < 2; e++) s[b][n][2 * h + e] = 8 * n + e < end ? s[b][n][2 * h + e] * scale : -kInfinity;
-      }
-    }
-    __device__ __forceinline__ float scaled(int b, int n, int e) const { return s[b][n][e]; }
-    __device__ __forceinline__ float relative(int b, int n, int e, float m) const {
-      return fmaf(s[b][n][e], scale, -m);
-    }
-    __device__ __forceinline__ float scaled_max(int b, int h) const {
-      float x = s[b][0][2 * h];
-#pragma unroll
-      for (int n = 0; n < Tile::kKeys / 8; n++) x = fmaxf(x, fmaxf(s[b][n][2 * h], s[b][n][2 * h + 1]));
-      return x;
-    }
-    __device__ __forceinline__ float raw_max(int b, int h) const { return scale * scaled_max(b, h); }
-  };
-
-  __device__ __forceinline__ ExactMmaPolicy(const AttentionArgs& args, const WorkTile& w, uint32_t q_smem, float*)
-      : args_(args), w_(w), q_smem_(q_smem) {
-    k_ = static_cast<const uint16_t*>(args.k) + w.batch * args.k_stride.batch + w.kv_head * args.k_stride.head;
-    v_ = static_cast<const uint16_t*>(args.v) + w.batch * args.v_stride.batch + w.kv_head * args.v_stride.head;
+  // Starts the copy of a tile to byte `slot` of the ring; a whole one has all rows and channels. `shared` lies in
+  // shared memory.
+  __device__ __forceinline__ void load_whole_tile(uint32_t slot, int tile, const WorkTile&) const {
+    k_.start_whole(ring_ + slot, args_.k_stride.row, tile * Tile::kStageKeys, threadIdx.x);
+    v_.start_whole(ring_ + slot + Tile::kKBytes, args_.v_stride.row, tile * Tile::kStageKeys, threadIdx.x);
+  }
+  __device__ __forceinline__ void load_tile(uint32_t slot, int tile, const WorkTile& shared) const {
+    const int kv_length = ptx::again(shared.kv_length);
+    k_.start(ring_ + slot, args_.k_stride.row, tile * Tile::kStageKeys, kv_length, args_.head_dim, threadIdx.x);
+    v_.start(ring_ + slot + Tile::kKBytes, args_.v_stride.row, tile * Tile::kStageKeys, kv_length, args_.head_dim,
+             threadIdx.x);
   }
 
-  __device__ __forceinline__ void load_queries_async() const {
+  __device__ __forceinline__ void load_queries(const WorkTile& w, char* smem) const {
     const uint16_t* q =
-        static_cast<const uint16_t*>(args_.q) + w_.batch * args_.q_stride.batch + w_.head * args_.q_stride.head;
-    load_panels_async<QTile, Tile::kThreads>(q_smem_, q, args_.q_stride.row, w_.first_row, args_.lq, args_.head_dim,
-                                             threadIdx.x);
+        static_cast<const uint16_t*>(args_.q) + w.batch * args_.q_stride.batch + w.head * args_.q_stride.head;
+    const PanelCopy<QTile, Tile::kThreads> copy(q, args_.q_stride.row, threadIdx.x);
+    copy.start(ptx::smem_address(smem) + Tile::kQOffset, args_.q_stride.row, w.first_row, args_.lq, args_.head_dim,
+               threadIdx.x);
   }
-  __device__ __forceinline__ void load_tile(uint32_t stage, int first_key) const {
-    load_panels_async<KTile, Tile::kThreads>(stage, k_, args_.k_stride.row, first_key, w_.kv_length, args_.head_dim,
-                                             threadIdx.x);
-    load_panels_async<KTile, Tile::kThreads>(stage + Tile::kKBytes, v_, args_.v_stride.row, first_key, w_.kv_length,
-                                             args_.head_dim, threadIdx.x);
-  }
-  __device__ __forceinline__ void prepare_queries(char*, int, int) const {}
-  __device__ __forceinline__ const float* lse_correction() const { return nullptr; }
-
-  __device__ __forceinline__ void make_scores(Scores& out, uint32_t stage, int step, int lane) const {
-    const int warp_row = threadIdx.x / 32 * Tile::kWarpRows;
-    const PanelLane<QTile> q_lane(lane & 15, lane >> 4);
-    const PanelLane<KTile> k_lane((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1);
-    out.scale = args_.scale_log2;
+  __device__ __forceinline__ void take_queries() {
+    if constexpr (Tile::kPlace == QueryPlace::kRegisters) {
 #pragma unroll
-    for (int b = 0; b < Tile::kBlocks; b++) {
+      for (int d = 0; d < Tile::kChunks; d++) {
 #pragma unroll
-      for (int n = 0; n < Tile::kKeys / 8; n++) {
+        for (int b = 0; b < Tile::kBlocks; b++) {
+          ptx::ldmatrix_x4(q_[b][d], q_lane_.at(16 * b, 2 * d));
+          if (args_.q_sign < 0.f) {
 #pragma unroll
-        for (int e = 0; e < 4; e++) out.s[b][n][e] = 0.f;
+            for (int e = 0; e < 4; e++) q_[b][d][e] = Element<T>::neg2(q_[b][d][e]);
+          }
+        }
       }
     }
+  }
+
+  // The largest of this lane's scores of a scale group, if scores have the sign of what they stand for.
+  static __device__ __forceinline__ float largest(const Scores& x, int g, int b, int h) {
+    float top = -kInfinity;
 #pragma unroll
-    for (int d = 0; d < kD / 16; d++) {
+    for (int n = 4 * g; n < 4 * g + 4; n++) {
+      top = fmaxf(top, fmaxf(__uint_as_float(x.s[b][n][2 * h]), __uint_as_float(x.s[b][n][2 * h + 1])));
+    }
+    return top;
+  }
+
+  // As bits, of a score that doesn't count: -inf once it is multiplied.
+  __device__ __forceinline__ uint32_t masked() const {
+    return kSignOnQ || args_.q_sign > 0.f ? 0xff800000u : 0x7f800000u;
+  }
+
+  __device__ __forceinline__ void make_scores(Scores& out, uint32_t slot, int step) const {
+    const PanelLane<KTile> k = k_lane_.moved(slot, step * Tile::kKeys);
+#pragma unroll
+    for (int d = 0; d < Tile::kChunks; d++) {
       uint32_t a[Tile::kBlocks][4];
 #pragma unroll
       for (int b = 0; b < Tile::kBlocks; b++) {
-        ptx::ldmatrix_x4(a[b], q_lane.at(q_smem_, warp_row + 16 * b, 2 * d));
+        if constexpr (Tile::kPlace == QueryPlace::kRegisters) {
+#pragma unroll
+          for (int e = 0; e < 4; e++) a[b][e] = q_[b][d][e];
+        } else {
+          ptx::ldmatrix_x4(a[b], q_lane_.at(16 * b, 2 * d));
+        }
       }
 #pragma unroll
       for (int n = 0; n < Tile::kKeys / 8; n += 2) {
         uint32_t f[4];
-        ptx::ldmatrix_x4(f, k_lane.at(stage, step * Tile::kKeys + 8 * n, 2 * d));
+        ptx::ldmatrix_x4(f, k.at(8 * n, 2 * d));
 #pragma unroll
         for (int b = 0; b < Tile::kBlocks; b++) {
-          Element<T>::mma(out.s[b][n], a[b], f[0], f[1]);
-          Element<T>::mma(out.s[b][n + 1], a[b], f[2], f[3]);
+          if (d == 0) {
+            Element<T>::mma_first(out.s[b][n], a[b], f[0], f[1]);
+            Element<T>::mma_first(out.s[b][n + 1], a[b], f[2], f[3]);
+          } else {
+            Element<T>::mma(out.s[b][n], a[b], f[0], f[1]);
+            Element<T>::mma(out.s[b][n + 1], a[b], f[2], f[3]);
+          }
         }
       }
     }
-    if (args_.q_sign < 0.f) {  // a negative softmax scale: maxima are taken of positively scaled scores
+    // Not 0: masked scores times the scale are -inf, not NaN.
+    const float scale = fmaxf(args_.scale_log2, 1e-30f) * (kSignOnQ ? 1.f : args_.q_sign);
 #pragma unroll
-      for (int b = 0; b < Tile::kBlocks; b++) {
+    for (int g = 0; g < Scores::kGroups; g++) {
 #pragma unroll
-        for (int n = 0; n < Tile::kKeys / 8; n++) {
-#pragma unroll
-          for (int e = 0; e < 4; e++) out.s[b][n][e] = -out.s[b][n][e];
-        }
-      }
+      for (int b = 0; b < Tile::kBlocks; b++) out.multiplier[g][b][0] = out.multiplier[g][b][1] = scale;
     }
   }
 
  private:
+  // Where the sign of the softmax scale goes: into Q in registers, or else into the multiplier.
+  static constexpr bool kSignOnQ = Tile::kPlace == QueryPlace::kRegisters;
+  static_assert(kSignOnQ || kCheck == RangeCheck::kSums);
+
+  static __device__ __forceinline__ const uint16_t* head(const WorkTile& w, const void* data, const Strides& stride) {
+    return static_cast<const uint16_t*>(data) + w.batch * stride.batch + w.kv_head * stride.head;
+  }
+
   const AttentionArgs& args_;
-  const WorkTile& w_;
-  uint32_t q_smem_;
-  const uint16_t* k_;
-  const uint16_t* v_;
+  uint32_t ring_;
+  PanelLane<QTile> q_lane_;
+  PanelLane<KTile> k_lane_;  // in slot 0
+  PanelCopy<KTile, Tile::kThreads> k_, v_;
+  uint32_t q_[Tile::kPlace == QueryPlace::kRegisters ? Tile::kBlocks : 1]
+             [Tile::kPlace == QueryPlace::kRegisters ? Tile::kChunks : 1][4];
 };
 
 // q, k and v must be 16-byte aligned in base and strides, with a head_dim of a multiple of 8 or zeros up to the next
@@ -134,6 +168,9 @@ struct ExactMma {
     KernelEntry e = make_entry<kD, T>(name, Policy::Tile::kRows, Policy::Tile::kStageKeys, &launch);
     e.function = Function::kExact;
     e.preparation = &kAlignedInputs;
+    e.serves_sageattn = kD <= 128;
+    e.cost = exact_mma_cost<kD>();
+    e.streams = Policy::kMinCtas;
     return e;
   }
 };

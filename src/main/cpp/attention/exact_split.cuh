@@ -129,8 +129,8 @@ __device__ __forceinline__ void split_walk(const AttentionArgs& a, const SplitWo
     const uint32_t at = ring_address + slot * Tile::kStageBytes;
     const int key = stage * Tile::kStageKeys;
     if (stage < w.last_stage) {
-      load_panels_async<KeyTile, Tile::kTeamThreads>(at, k, a.k_stride.row, key, w.end, a.head_dim, thread);
-      load_panels_async<KeyTile, Tile::kTeamThreads>(at + KeyTile::kBytes, v, a.v_stride.row, key, w.end, a.head_dim,
+      split_load_panels<KeyTile, Tile::kTeamThreads>(at, k, a.k_stride.row, key, w.end, a.head_dim, thread);
+      split_load_panels<KeyTile, Tile::kTeamThreads>(at + KeyTile::kBytes, v, a.v_stride.row, key, w.end, a.head_dim,
                                                      thread);
     }
     ptx::cp_async_commit();

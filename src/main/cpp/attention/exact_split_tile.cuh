@@ -19,6 +19,44 @@ struct SplitTile : Geometry {
   static constexpr bool kQueriesInRegisters = Geometry::kBlocks == 1 && Geometry::kD <= 128;
 };
 
+// Starts the copy of a tile's rows of a strided 16-bit tensor, `first_row` being the first. Rows from `row_end` on and
+// channels from `channel_end` on, in steps of 8, become zeros. One warp is enough, unlike for PanelCopy.
+template <class Tile, int kThreads>
+__device__ __forceinline__ void split_load_panels(uint32_t smem, const uint16_t* base, int64_t row_stride,
+                                                  int first_row, int row_end, int channel_end, unsigned thread) {
+  constexpr int kRows = Tile::kTileRows;
+  {
+    constexpr int kStep = kThreads / 8;
+    static_assert(kRows % kStep == 0 && (kStep % 8 == 0 || kStep == 4));
+    const int r = thread / 8, c = thread % 8;
+    const uint32_t target = smem + r * 128 + ((c ^ (r & 7)) << 4);
+    const uint16_t* source = base + (first_row + r) * row_stride + c * 8;
+#pragma unroll
+    for (int n = 0; n < kRows / kStep; n++) {
+      const int columns = first_row + r + n * kStep < row_end ? channel_end - 8 * c : 0;
+      const uint32_t row = (target ^ (n * kStep % 8 * 16)) + n * kStep * 128;  // one warp goes down by 4 rows
+#pragma unroll
+      for (int p = 0; p < Tile::kWidePanels; p++) {
+        ptx::cp_async_16(row + p * Tile::kPanelBytes, source + 64 * p, 64 * p < columns);
+      }
+      source += kStep * row_stride;
+    }
+  }
+  if constexpr (Tile::kHasNarrow) {
+    constexpr int kStep = kThreads / 4;
+    static_assert(kRows % kStep == 0);
+    const int r = thread / 4, c = thread % 4, channel = 64 * Tile::kWidePanels + 8 * c;
+    const uint32_t target = smem + Tile::kNarrow + r * 64 + ((c ^ (r >> 1 & 3)) << 4);
+    const uint16_t* source = base + (first_row + r) * row_stride + channel;
+    const int end = channel < channel_end ? row_end : 0;
+#pragma unroll
+    for (int n = 0; n < kRows / kStep; n++) {
+      ptx::cp_async_16(target + n * kStep * 64, source, first_row + r + n * kStep < end);
+      source += kStep * row_stride;
+    }
+  }
+}
+
 // In log2 units: a row keeps its reference until its maximum has grown by this. Any reference cancels in the result;
 // probabilities reach 2^8, far inside fp16.
 constexpr float kSplitHeadroom = 8.f;

@@ -9,6 +9,8 @@ namespace attn4j {
 template <class Tile>
 class ListedTiles {
  public:
+  static constexpr bool kSkips = true;
+
   static __device__ __forceinline__ int query_tile(const AttentionArgs& args, int head_index, int index,
                                                    int query_tiles) {
     return args.blocks.order[static_cast<int64_t>(head_index) * query_tiles + index];
@@ -19,20 +21,21 @@ class ListedTiles {
     const int query_tiles = (args.lq + Tile::kRows - 1) / Tile::kRows;
     const int64_t row =
         (static_cast<int64_t>(w.batch) * args.heads_q + w.head) * query_tiles + w.first_row / Tile::kRows;
-    count_ = blocks.count[row];
+    const int count = blocks.count[row];
     if (threadIdx.x % 32 == 0) {
       State& s = state();
       s.list = blocks.list + row * (args.lk_padded / Tile::kStageKeys);
-      s.full_count = count_;
+      s.count = s.full_count = count;
       while (s.full_count > 0 && s.list[s.full_count - 1] >= w.full_tiles) s.full_count--;  // a few, at the end
-      s.threshold = blocks.pv_thresholds != nullptr ? blocks.pv_thresholds[w.head] : blocks.pv_threshold;
+      const float threshold = blocks.pv_thresholds != nullptr ? blocks.pv_thresholds[w.head] : blocks.pv_threshold;
+      s.least_share = exp2f(kMmaOffset - threshold);
     }
     __syncwarp();
-    ahead_ = at(Tile::kStages - 1);
+    ahead_ = at(1);
   }
 
-  __device__ __forceinline__ int count() const { return count_; }
-  __device__ __forceinline__ int full_count() const { return state().full_count; }
+  __device__ __forceinline__ int count() const { return ptx::again(state().count); }
+  __device__ __forceinline__ int full_count() const { return ptx::again(state().full_count); }
   __device__ __forceinline__ int operator[](int j) const { return __ldg(state().list + j); }
   // Read one iteration early: with two CTAs per SM nothing else would hide the latency of the list.
   __device__ __forceinline__ int ahead(int j) {
@@ -41,33 +44,25 @@ class ListedTiles {
     return tile;
   }
 
-  // The whole warp decides as one: P V is done by all its rows at once. A row that has seen no score yet never skips,
-  // and neither does one whose scores are all NaN: its maximum stays -inf, and so does the bound.
-  __device__ __forceinline__ bool skips(const float (&tile_max)[Tile::kBlocks][2]) {
-    static_assert(Tile::kBlocks == 2, "the four lanes of a quad keep the maxima of the quad's four rows");
-    const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
-    const float low = odd ? tile_max[0][1] : tile_max[0][0], high = odd ? tile_max[1][1] : tile_max[1][0];
-    const float mine = upper ? high : low;
-    top_ = fmaxf(top_, mine);
-    return !__any_sync(kFullWarp, !(mine < top_ - state().threshold));
-  }
+  // P V of a step is skipped if all P are at most this. A reference lies at least kMmaOffset below the maximum so far,
+  // so they are then at most 2^-threshold of it. Less is skipped than could be where a maximum has risen and its
+  // reference has not; to ask for more would cost an instruction per score.
+  __device__ __forceinline__ float least_share() const { return ptx::again(state().least_share); }
 
  private:
-  // What is read once per tile lies in shared memory, one per warp: the registers are full, and would spill.
+  // What is read once per tile or step lies in shared memory, one per warp: the registers are full, and would spill.
   struct State {
     const int32_t* list;
-    int full_count;
-    float threshold;
+    int count, full_count;
+    float least_share;
   };
   static __device__ __forceinline__ State& state() {
     __shared__ State states[Tile::kWarps];
     return states[threadIdx.x / 32];
   }
-  __device__ __forceinline__ int at(int j) const { return j < count_ ? __ldg(state().list + j) : 0; }
+  __device__ __forceinline__ int at(int j) const { return j < count() ? __ldg(state().list + j) : 0; }
 
-  int count_;
-  int ahead_;               // tile of the next load
-  float top_ = -kInfinity;  // maximum so far of this lane's row: the accumulator's reference may lie below it
+  int ahead_;  // tile of the next load
 };
 
 // As MmaInt8F16, and args.blocks must be there.

@@ -57,6 +57,12 @@ struct Element<DType::kFloat16> : PackedPair<__half2> {
   static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     ptx::mma_m16n8k16_f16(d, a, b0, b1);
   }
+  static __device__ __forceinline__ void mma(uint32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    ptx::mma_m16n8k16_f16(d, a, b0, b1);
+  }
+  static __device__ __forceinline__ void mma_first(uint32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    ptx::mma_m16n8k16_f16_first(d, a, b0, b1);
+  }
 };
 
 template <>
@@ -78,31 +84,40 @@ struct Element<DType::kBFloat16> : PackedPair<__nv_bfloat162> {
   static __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     ptx::mma_m16n8k16_bf16(d, a, b0, b1);
   }
+  static __device__ __forceinline__ void mma(uint32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    ptx::mma_m16n8k16_bf16(d, a, b0, b1);
+  }
+  static __device__ __forceinline__ void mma_first(uint32_t (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    ptx::mma_m16n8k16_bf16_first(d, a, b0, b1);
+  }
 };
 
-// Eight channels that start at p as fp32, zeros from channel `valid` on. `vector` promises 16-byte alignment and
-// valid being 0 or 8.
-template <DType T>
-__device__ __forceinline__ void load8(float (&x)[8], const typename Element<T>::type* p, int valid, bool vector) {
+// Eight channels that start at p, zeros from channel `valid` on. `vector` promises 16-byte alignment and valid being 0
+// or 8.
+__device__ __forceinline__ uint4 load8_words(const uint16_t* p, int valid, bool vector) {
   uint32_t w[4] = {0u, 0u, 0u, 0u};
-  if (vector) {
-    if (valid > 0) {
-      const uint4 v = *reinterpret_cast<const uint4*>(p);
-      w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w;
-    }
-  } else {
-    const uint16_t* s = reinterpret_cast<const uint16_t*>(p);
+  if (vector) return valid > 0 ? *reinterpret_cast<const uint4*>(p) : make_uint4(0u, 0u, 0u, 0u);
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-      if (i < valid) w[i / 2] |= static_cast<uint32_t>(s[i]) << (16 * (i % 2));
-    }
+  for (int i = 0; i < 8; i++) {
+    if (i < valid) w[i / 2] |= static_cast<uint32_t>(p[i]) << (16 * (i % 2));
   }
+  return make_uint4(w[0], w[1], w[2], w[3]);
+}
+
+// The same as fp32.
+template <DType T>
+__device__ __forceinline__ void unpack8(float (&x)[8], const uint4& words) {
+  const uint32_t w[4] = {words.x, words.y, words.z, words.w};
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     const float2 f = Element<T>::unpack(w[i]);
     x[2 * i] = f.x;
     x[2 * i + 1] = f.y;
   }
+}
+template <DType T>
+__device__ __forceinline__ void load8(float (&x)[8], const typename Element<T>::type* p, int valid, bool vector) {
+  unpack8<T>(x, load8_words(reinterpret_cast<const uint16_t*>(p), valid, vector));
 }
 
 }  // namespace attn4j

@@ -41,7 +41,7 @@ __device__ __forceinline__ int piece_column(unsigned i) {
 template <int kRows, int kD>
 struct PanelTile {
   static_assert(kRows % 8 == 0 && kD % 32 == 0);
-  static constexpr int kTileRows = kRows, kWidePanels = kD / 64;
+  static constexpr int kTileRows = kRows, kChannels = kD, kWidePanels = kD / 64;
   static constexpr bool kHasNarrow = kD % 64 != 0;
   static constexpr int kPanelBytes = kRows * 128;
   static constexpr int kNarrow = kWidePanels * kPanelBytes;  // offset of the panel of 32 channels
@@ -49,72 +49,107 @@ struct PanelTile {
 };
 
 // The address that a lane gives ldmatrix: piece `piece` (of 8 channels) in row `row` of a tile, both below 16. Rows
-// that are a multiple of 8 away lie at a constant distance, pieces that are a multiple of 2 away at constant flipped
+// that are a multiple of 16 away lie at a constant distance, pieces that are a multiple of 2 away at constant flipped
 // bits.
 template <class Tile>
 class PanelLane {
  public:
-  __device__ __forceinline__ PanelLane(int row, int piece)
-      : wide_(row * 128 + ((piece ^ (row & 7)) << 4)), narrow_(row * 64 + ((piece ^ (row >> 1 & 3)) << 4)) {}
-  // In the tile at `smem`, `rows` (a multiple of 8) below and `pieces` (a multiple of 2) to the right.
-  __device__ __forceinline__ uint32_t at(uint32_t smem, int rows, int pieces) const {
+  __device__ __forceinline__ PanelLane(uint32_t smem, int row, int piece)
+      : wide_(smem + row * 128 + ((piece ^ (row & 7)) << 4)),
+        narrow_(smem + Tile::kNarrow + row * 64 + ((piece ^ (row >> 1 & 3)) << 4)) {}
+  // The same in a tile `bytes` (a multiple of 128) away, `rows` (a multiple of 16) below.
+  __device__ __forceinline__ PanelLane moved(uint32_t bytes, int rows) const {
+    PanelLane lane = *this;
+    lane.wide_ += bytes + rows * 128, lane.narrow_ += bytes + rows * 64;
+    return lane;
+  }
+  // `rows` (a multiple of 8) below, `pieces` (a multiple of 2) to the right.
+  __device__ __forceinline__ uint32_t at(int rows, int pieces) const {
     if (pieces < 8 * Tile::kWidePanels) {
-      return smem + (wide_ ^ (pieces % 8 * 16)) + rows * 128 + pieces / 8 * Tile::kPanelBytes;
+      return (wide_ ^ (pieces % 8 * 16)) + rows * 128 + pieces / 8 * Tile::kPanelBytes;
     }
-    return smem + (narrow_ ^ (pieces % 4 * 16)) + rows * 64 + Tile::kNarrow;
+    return (narrow_ ^ (pieces % 4 * 16)) + rows * 64;
   }
 
  private:
   uint32_t wide_, narrow_;
 };
 
-// Starts the copy of a tile's rows of a strided 16-bit tensor, `first_row` being the first. Rows from `row_end` on and
-// channels from `channel_end` on, in steps of 8, become zeros.
+// A thread's share of copying tiles of a strided 16-bit tensor into panels.
 template <class Tile, int kThreads>
-__device__ __forceinline__ void load_panels_async(uint32_t smem, const uint16_t* base, int64_t row_stride,
-                                                  int first_row, int row_end, int channel_end, unsigned thread) {
-  constexpr int kRows = Tile::kTileRows;
-  {
-    constexpr int kStep = kThreads / 8;
-    static_assert(kRows % kStep == 0 && (kStep % 8 == 0 || kStep == 4));
-    const int r = thread / 8, c = thread % 8;
-    const uint32_t target = smem + r * 128 + ((c ^ (r & 7)) << 4);
-    const uint16_t* source = base + (first_row + r) * row_stride + c * 8;
+class PanelCopy {
+ public:
+  // `base`: row 0, channel 0.
+  __device__ __forceinline__ PanelCopy(const uint16_t* base, int64_t row_stride, unsigned thread)
+      : source_(base + thread / 8 * row_stride + thread % 8 * 8),
+        target_(thread / 8 * 128 + ((thread % 8 ^ thread / 8 % 8) << 4)) {}
+
+  // Starts the copy of a tile from first_row on.
+  __device__ __forceinline__ void start_whole(uint32_t smem, int64_t row_stride, int first_row, unsigned thread) const {
+    copy<false>(smem, source_ + first_row * row_stride, row_stride, 0, 0, thread);
+  }
+  // The same; rows from `row_end` on and channels from `channels` on, in steps of 8, become zeros.
+  __device__ __forceinline__ void start(uint32_t smem, int64_t row_stride, int first_row, int row_end, int channels,
+                                        unsigned thread) const {
+    copy<true>(smem, source_ + first_row * row_stride, row_stride, row_end - first_row, channels, thread);
+  }
+
+ private:
+  static constexpr int kStep = kThreads / 8;  // rows that all threads copy a 64-channel panel's part of at once
+  static_assert(Tile::kTileRows % kStep == 0 && kStep % 8 == 0);
+
+  // Below `rows` and `channels`, if kBounded.
+  template <bool kBounded>
+  __device__ __forceinline__ void copy(uint32_t smem, const uint16_t* source, int64_t row_stride, int rows,
+                                       int channels, unsigned thread) const {
+    const uint32_t target = smem + target_;
+    const int row = thread / 8, channel = thread % 8 * 8;
+    const uint16_t* narrow = source + 64 * Tile::kWidePanels;
 #pragma unroll
-    for (int n = 0; n < kRows / kStep; n++) {
-      const int columns = first_row + r + n * kStep < row_end ? channel_end - 8 * c : 0;
-      const uint32_t row = (target ^ (n * kStep % 8 * 16)) + n * kStep * 128;  // one warp goes down by 4 rows
+    for (int n = 0; n < Tile::kTileRows / kStep; n++) {
+      const int end = row + n * kStep < rows ? channels : 0;
 #pragma unroll
       for (int p = 0; p < Tile::kWidePanels; p++) {
-        ptx::cp_async_16(row + p * Tile::kPanelBytes, source + 64 * p, 64 * p < columns);
+        put<kBounded>(target + n * kStep * 128 + p * Tile::kPanelBytes, source + 64 * p, channel + 64 * p < end);
       }
       source += kStep * row_stride;
     }
-  }
-  if constexpr (Tile::kHasNarrow) {
-    constexpr int kStep = kThreads / 4;
-    static_assert(kRows % kStep == 0);
-    const int r = thread / 4, c = thread % 4, channel = 64 * Tile::kWidePanels + 8 * c;
-    const uint32_t target = smem + Tile::kNarrow + r * 64 + ((c ^ (r >> 1 & 3)) << 4);
-    const uint16_t* source = base + (first_row + r) * row_stride + channel;
-    const int end = channel < channel_end ? row_end : 0;
+    if constexpr (Tile::kHasNarrow) {
+      // Four lanes of eight copy a row, the other four the row kStep below it.
+      static_assert(Tile::kTileRows % (2 * kStep) == 0);
+      const int low = thread & 3, below = thread >> 2 & 1;
+      if (below) narrow += kStep * row_stride - 32;
+      const int first = row + below * kStep;
+      const uint32_t to = smem + Tile::kNarrow + first * 64 + ((low ^ (first >> 1 & 3)) << 4);
 #pragma unroll
-    for (int n = 0; n < kRows / kStep; n++) {
-      ptx::cp_async_16(target + n * kStep * 64, source, first_row + r + n * kStep < end);
-      source += kStep * row_stride;
+      for (int n = 0; n < Tile::kTileRows / kStep / 2; n++) {
+        const int end = first + 2 * n * kStep < rows ? channels : 0;
+        put<kBounded>(to + 2 * n * kStep * 64, narrow, 64 * Tile::kWidePanels + 8 * low < end);
+        narrow += 2 * kStep * row_stride;
+      }
     }
   }
-}
 
-// Starts the copy of a contiguous image.
+  template <bool kBounded>
+  static __device__ __forceinline__ void put(uint32_t smem, const uint16_t* source, bool valid) {
+    if constexpr (kBounded) {
+      ptx::cp_async_16(smem, source, valid);
+    } else {
+      ptx::cp_async_16(smem, source);
+    }
+  }
+
+  const uint16_t* source_;
+  uint32_t target_;
+};
+
+// Starts the copy of a contiguous image. Both addresses are of the thread's first piece.
 template <int kBytes, int kThreads>
-__device__ __forceinline__ void load_image_async(uint32_t smem, const void* image, int thread) {
-  static_assert(kBytes % 16 == 0);
-  const char* source = static_cast<const char*>(image);
+__device__ __forceinline__ void load_image_async(uint32_t smem, const void* image) {
+  static_assert(kBytes % (16 * kThreads) == 0);
 #pragma unroll
-  for (int n = 0; n < (kBytes / 16 + kThreads - 1) / kThreads; n++) {
-    const int i = n * kThreads + thread;
-    if (kBytes / 16 % kThreads == 0 || i < kBytes / 16) ptx::cp_async_16(smem + 16 * i, source + 16 * i, true);
+  for (int n = 0; n < kBytes / (16 * kThreads); n++) {
+    ptx::cp_async_16(smem + 16 * n * kThreads, static_cast<const char*>(image) + 16 * n * kThreads);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include <type_traits>
 
+#include "arch/arch.h"
 #include "attn4j/attn4j.h"
 #include "host/recipe.h"
 
@@ -96,6 +97,32 @@ Cost int8_f16_wgmma_cost() {
   c.item = 1.5e-6, c.start = 17.5e-6;
   c.block = 2.6e-6, c.block_rows = HeadDimTraits<D>::kPreparedRows;
   c.key_passes = 2;  // of K, for its mean and for itself
+  return c;
+}
+
+// The kernels on mma.sync, compiled for 9.0 and measured on an H200. Elsewhere these are what their tensor cores allow
+// (docs/mma.md), and not measured: on 8.0 three quarters, and on GeForce, whose 16-bit multiplies with fp32
+// accumulators run at half rate, a good third of exact attention and half of INT8.
+constexpr bool kHalfRate = arch::kSm == 86 || arch::kSm == 89 || arch::kSm >= 120;
+constexpr double kExactMmaShare = kHalfRate ? 0.37 : arch::kSm < 90 ? 0.73 : 1.;
+constexpr double kInt8MmaShare = kHalfRate ? 0.5 : arch::kSm < 90 ? 0.83 : 1.;
+
+template <int kD>
+Cost exact_mma_cost() {
+  Cost c;
+  c.plain = (kD == 64 ? 375e12 : kD == 96 ? 395e12 : kD == 128 ? 420e12 : 345e12) * kExactMmaShare;
+  c.causal = 0.97 * c.plain;
+  c.item = 5e-6, c.start = 5e-6;
+  return c;
+}
+
+template <int kD>
+Cost int8_mma_cost() {
+  Cost c;
+  c.plain = (kD == 64 ? 435e12 : kD == 96 ? 480e12 : 520e12) * kInt8MmaShare;
+  c.causal = 0.96 * c.plain;
+  c.item = 9e-6, c.start = 10e-6;
+  c.block = 2.2e-6 * kD / 128, c.key_passes = 1;
   return c;
 }
 

@@ -257,7 +257,7 @@ cudaError_t enqueue_int8_pair(const RowsView& k, const RowsView& q, const Prepar
 }
 
 int64_t int8_image_bytes(int64_t rows_padded, int32_t compiled_d) {
-  return rows_padded * compiled_d + rows_padded / 8 * static_cast<int64_t>(sizeof(float));
+  return rows_padded / 64 * (64 * static_cast<int64_t>(compiled_d) + 128);  // Int8KeyImage
 }
 
 }  // namespace attn4j

@@ -17,12 +17,14 @@ template <int kD>
 constexpr int kLanesPerRow = kD <= 64 ? 8 : 16;
 
 // The image of K that attend_mma.cuh reads: tiles of 64 keys, each the INT8 values in core-matrix order followed by its
-// scales, float [2][4]: scale[g][t] belongs to the 8 keys {32g + 8i + 2t + e : i < 4, e < 2} of the tile.
+// scales, float [2][4]: scale[g][t] belongs to the 8 keys {32g + 8i + 2t + e : i < 4, e < 2} of the tile. Unused bytes
+// fill the last line: cp.async writes a line of memory at a time, and a tile that begins inside one costs a quarter
+// more.
 template <int kD>
 struct Int8KeyImage {
   static constexpr int kKeys = 64;
-  static constexpr int kScaleOffset = kKeys * kD;
-  static constexpr int kBytes = kScaleOffset + kKeys / 32 * 4 * 4;
+  static constexpr int kScaleOffset = kKeys * kD, kScaleBytes = kKeys / 32 * 4 * 4, kTail = 128;
+  static constexpr int kBytes = kScaleOffset + kTail;
   __host__ __device__ static int64_t offset(int64_t first_key) { return first_key / kKeys * kBytes; }
 };
 
@@ -73,18 +75,32 @@ __device__ __forceinline__ float mean_channel(const RowsView& k, const float* su
   return rows > 0 ? sum / static_cast<float>(rows) : 0.f;
 }
 
-// The kRows queries from first_row on -> INT8 tile in core-matrix order at `tile`, and per row the scale (with the
-// softmax scale and log2 e) at row_data[r] and mean . q in log2 units at row_data[kRows + r]. `mean` may be null.
-// Queries share a scale in groups of args.q_group (1, or a divisor of kRows).
+// Where quantised queries go.
+struct QueryTile {
+  char* values = nullptr;       // [kRows][kD] in core-matrix order
+  float* scales = nullptr;      // [kRows], with the softmax scale and log2(e)
+  float* products = nullptr;    // [lq] or null: mean . q in log2 units, of the rows that exist
+  const float* mean = nullptr;  // [head_dim] or null: products are 0
+};
+
+// Scales of queries stay above 0 where the softmax scale is 0: -inf times a scale is -inf then, and never NaN.
+constexpr float kLeastScale = 1e-20f;
+
+__device__ __forceinline__ float query_scale(const PreparedCall& args, float max) {
+  return ptx::max_nan(scale_of(max) * args.scale_log2, kLeastScale);
+}
+
+// The kRows queries from first_row on -> `tile`. Queries share a scale in groups of args.q_group (1, or a divisor of
+// kRows).
 template <int kD, DType T, int kRows, int kThreads>
 __device__ __forceinline__ void quantize_queries(const PreparedCall& args, const typename Element<T>::type* q,
-                                                 const float* mean, int first_row, char* tile, float* row_data) {
+                                                 int first_row, const QueryTile& tile) {
   constexpr int kLanes = kLanesPerRow<kD>;
   constexpr int kPass = kThreads / kLanes;  // rows per pass
   const int c = threadIdx.x % kLanes, r0 = threadIdx.x / kLanes;
   const int valid = valid_channels(args.head_dim, c);
   const bool shared_scale = args.q_group > 1;
-  unsigned* group_max = reinterpret_cast<unsigned*>(row_data);  // one slot per row; the first of each group counts
+  unsigned* group_max = reinterpret_cast<unsigned*>(tile.scales);  // one slot per row; the first of each group counts
   if (shared_scale) {
     for (int r = threadIdx.x; r < kRows; r += kThreads) group_max[r] = 0;
     __syncthreads();
@@ -97,44 +113,52 @@ __device__ __forceinline__ void quantize_queries(const PreparedCall& args, const
     }
     __syncthreads();
   }
-  float shift[8] = {};
-  if (mean != nullptr) {
-    for (int i = 0; i < valid; i++) shift[i] = mean[8 * c + i];
+  // All rows are asked for before the first is needed: a CTA starts with this wait.
+  uint4 words[kRows / kPass];
+#pragma unroll
+  for (int n = 0; n < kRows / kPass; n++) {
+    const int row = first_row + r0 + n * kPass;
+    const auto* p = reinterpret_cast<const uint16_t*>(q) + row * args.q_stride.row + 8 * c;
+    words[n] = load8_words(p, row < args.lq ? valid : 0, args.vector_io);
   }
-#pragma unroll 4
-  for (int r = r0; r < kRows; r += kPass) {
-    float x[8] = {};
-    if (first_row + r < args.lq) load8<T>(x, q + (first_row + r) * args.q_stride.row + 8 * c, valid, args.vector_io);
+  float shift[8] = {};
+  if (tile.mean != nullptr) {
+    for (int i = 0; i < valid; i++) shift[i] = tile.mean[8 * c + i];
+  }
+#pragma unroll
+  for (int n = 0; n < kRows / kPass; n++) {
+    const int r = r0 + n * kPass;
+    float x[8];
+    unpack8<T>(x, words[n]);
     float m;
     if (shared_scale) {
       m = __uint_as_float(group_max[r / args.q_group * args.q_group]);
     } else {
       m = row_max<kLanes>(max_abs(x));
     }
-    if (mean != nullptr) {
+    if (tile.products != nullptr) {
       float dot = 0.f;
 #pragma unroll
       for (int i = 0; i < 8; i++) dot = fmaf(x[i], shift[i], dot);
 #pragma unroll
       for (int o = kLanes / 2; o > 0; o >>= 1) dot += __shfl_xor_sync(kFullWarp, dot, o);
-      if (c == 0) row_data[kRows + r] = dot * args.scale_log2 * args.q_sign;
-    } else if (c == 0) {
-      row_data[kRows + r] = 0.f;
+      if (c == 0 && first_row + r < args.lq) tile.products[first_row + r] = dot * args.scale_log2 * args.q_sign;
     }
     const uint2 z = to_int8(x, inverse_scale(m) * args.q_sign);
-    if (8 * c < kD) *reinterpret_cast<uint2*>(tile + (r / 8) * 8 * kD + (c / 2) * 128 + (r % 8) * 16 + (c % 2) * 8) = z;
-    if (c == 0 && !shared_scale) row_data[r] = scale_of(m) * args.scale_log2;
+    if (8 * c < kD)
+      *reinterpret_cast<uint2*>(tile.values + (r / 8) * 8 * kD + (c / 2) * 128 + (r % 8) * 16 + (c % 2) * 8) = z;
+    if (c == 0 && !shared_scale) tile.scales[r] = query_scale(args, m);
   }
   if (shared_scale) {  // the maxima have been read by all: their slots take the scales
     __syncthreads();
     float mine[(kRows + kThreads - 1) / kThreads];
     int n = 0;
     for (int r = threadIdx.x; r < kRows; r += kThreads) {
-      mine[n++] = scale_of(__uint_as_float(group_max[r / args.q_group * args.q_group])) * args.scale_log2;
+      mine[n++] = query_scale(args, __uint_as_float(group_max[r / args.q_group * args.q_group]));
     }
     __syncthreads();
     n = 0;
-    for (int r = threadIdx.x; r < kRows; r += kThreads) row_data[r] = mine[n++];
+    for (int r = threadIdx.x; r < kRows; r += kThreads) tile.scales[r] = mine[n++];
   }
 }
 

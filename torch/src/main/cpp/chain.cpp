@@ -1,7 +1,5 @@
 #include "chain.h"
 
-#include <cstring>
-
 namespace attn4j_torch {
 namespace {
 
@@ -18,71 +16,72 @@ int32_t measured_start(const Kernels& kernels, const Policy& policy, const Sizes
   return 0;
 }
 
-// Whether sparsity can pay, where nobody asked for it by name: org.attn4j.backend.SpargeRule.
-bool sparsity_pays(const Kernels& kernels, const Policy& policy, const Sizes& sizes,
-                   const attn4j::AttentionParams& params) {
-  if (policy.sparge_by_name) return true;
-  if (sizes.keys < policy.min_keys) return false;
-  const char* dense = kernels.sage[0].size(params) < 0 ? nullptr : kernels.sage_name(params);
-  if (dense == nullptr || std::strstr(dense, "wgmma") == nullptr) return true;
-  return std::strstr(dense, "exact") == nullptr && sizes.keys >= policy.min_keys_wgmma;
+void set_options(const Policy& policy, attn4j::PlanRequest* request) {
+  request->attention.qk_quant_gran = static_cast<attn4j::QuantGranularity>(policy.qk_quant_gran);
+  request->attention.pv_accum_dtype = static_cast<attn4j::PvAccumDType>(policy.pv_accum_dtype);
+  request->attention.smooth_k = policy.smooth_k != 0;
+  request->sparsity.simthreshd1 = policy.simthreshd1;
+  request->sparsity.cdfthreshd = policy.cdfthreshd;
+  request->sparsity.topk = policy.topk;
+  request->sparsity.pvthreshd = policy.pvthreshd;
+  request->sparsity.attention_sink = policy.attention_sink != 0;
 }
 
-attn4j::SparsityParams sparsity(const Policy& policy) {
-  attn4j::SparsityParams params;
-  params.simthreshd1 = policy.simthreshd1;
-  params.cdfthreshd = policy.cdfthreshd;
-  params.topk = policy.topk;
-  params.pvthreshd = policy.pvthreshd;
-  params.attention_sink = policy.attention_sink != 0;
-  return params;
-}
+// One walk along the chain.
+class Walk {
+ public:
+  Walk(const Kernels& kernels, attn4j::PlanRequest* request, Choice* choice)
+      : kernels_(kernels), request_(request), choice_(choice) {}
 
-bool served(Choice* choice, Outcome outcome, int64_t bytes) {
-  if (bytes < 0) return false;
-  choice->outcome = outcome;
-  choice->workspace_bytes = bytes;
-  return true;
-}
+  // Whether a function serves; the choice's plan is its then.
+  bool plans(attn4j::AttentionFunction function) {
+    request_->function = function;
+    return kernels_.plan(*request_, &choice_->plan, &facts_) == attn4j::Status::kOk;
+  }
+
+  bool serves(Outcome outcome, attn4j::AttentionFunction function) { return plans(function) && settle(outcome); }
+
+  // The last plan is the one to run.
+  bool settle(Outcome outcome) {
+    choice_->outcome = outcome;
+    choice_->reason = facts_.kernel;
+    choice_->workspace_bytes = facts_.workspace_size;
+    return true;
+  }
+
+  int64_t sparse_from() const { return facts_.sparse_from; }
+
+ private:
+  const Kernels& kernels_;
+  attn4j::PlanRequest* request_;
+  Choice* choice_;
+  attn4j::PlanFacts facts_;
+};
 
 }  // namespace
 
-Choice choose(const Kernels& kernels, const Policy& policy, const Sizes& sizes, attn4j::AttentionParams* params) {
-  Choice choice{Outcome::kOptions, 0, nullptr, {}};
-  if ((policy.asked & (kAskSparge | kAskSage | kAskExact)) == 0) return choice;
-  int32_t start = measured_start(kernels, policy, sizes);
-  if (start == kAskPyTorch) {
-    choice.outcome = Outcome::kThresholds;
-    return choice;
+void choose(const Kernels& kernels, const Policy& policy, const Sizes& sizes, attn4j::PlanRequest* request,
+            Choice* choice) {
+  choice->reason = nullptr;
+  choice->outcome = Outcome::kOptions;
+  if ((policy.asked & (kAskSparge | kAskSage | kAskExact)) == 0) return;
+  const int32_t start = measured_start(kernels, policy, sizes);
+  choice->outcome = Outcome::kThresholds;
+  if (start == kAskPyTorch) return;
+  const int32_t asked = start == kAskExact ? policy.asked & ~(kAskSparge | kAskSage) : policy.asked;
+  const auto sage = static_cast<attn4j::AttentionFunction>(policy.sage_function);
+  set_options(policy, request);
+  Walk walk(kernels, request, choice);
+  if ((asked & kAskSparge) != 0 && (policy.sparge_by_name || sizes.keys >= policy.min_keys)) {
+    // Whether sparsity pays, the dense kernel that would serve instead knows: org.attn4j.backend.SpargeRule.
+    const bool pays =
+        policy.sparge_by_name || !walk.plans(attn4j::AttentionFunction::kSageattn) || sizes.keys >= walk.sparse_from();
+    if (pays && walk.serves(Outcome::kSparge, static_cast<attn4j::AttentionFunction>(policy.sparge_function))) return;
   }
-  int32_t asked = start == kAskExact ? policy.asked & ~(kAskSparge | kAskSage) : policy.asked;
-  params->qk_quant_gran = static_cast<attn4j::QuantGranularity>(policy.qk_quant_gran);
-  params->pv_accum_dtype = static_cast<attn4j::PvAccumDType>(policy.pv_accum_dtype);
-  params->smooth_k = policy.smooth_k != 0;
-  if ((asked & kAskSparge) != 0 && sparsity_pays(kernels, policy, sizes, *params)) {
-    choice.sparsity = sparsity(policy);
-    int64_t bytes = kernels.sparge[policy.sparge_kernel].size(*params, choice.sparsity);
-    if (served(&choice, Outcome::kSparge, bytes)) return choice;
-  }
-  if ((asked & kAskSage) != 0 && served(&choice, Outcome::kSage, kernels.sage[policy.sage_kernel].size(*params))) {
-    return choice;
-  }
-  if ((asked & kAskExact) != 0 && served(&choice, Outcome::kExact, kernels.exact.size(*params))) return choice;
-  choice.outcome = Outcome::kKernels;
-  choice.reason = kernels.last_error();
-  return choice;
-}
-
-attn4j::Status run(const Kernels& kernels, const Policy& policy, const Choice& choice,
-                   const attn4j::AttentionParams& params, const attn4j::Workspace& workspace, CUstream_st* stream) {
-  switch (choice.outcome) {
-    case Outcome::kSparge:
-      return kernels.sparge[policy.sparge_kernel].run(params, choice.sparsity, workspace, stream);
-    case Outcome::kSage:
-      return kernels.sage[policy.sage_kernel].run(params, workspace, stream);
-    default:
-      return kernels.exact.run(params, workspace, stream);
-  }
+  if ((asked & kAskSage) != 0 && walk.serves(Outcome::kSage, sage)) return;
+  if ((asked & kAskExact) != 0 && walk.serves(Outcome::kExact, attn4j::AttentionFunction::kExactAttn)) return;
+  choice->outcome = Outcome::kKernels;
+  choice->reason = kernels.last_error();
 }
 
 }  // namespace attn4j_torch

@@ -5,8 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "attn4j/attn4j.h"
-#include "attn4j/sparse.h"
+#include "attn4j/plan.h"
 #include "outcome.h"
 #include "request.h"
 
@@ -14,31 +13,12 @@ namespace attn4j_torch {
 
 // The functions of one libattn4j.so, in the order of org.attn4j.torch.KernelTable.
 struct Kernels {
-  using Size = int64_t (*)(const attn4j::AttentionParams&) noexcept;
-  using Run = attn4j::Status (*)(const attn4j::AttentionParams&, const attn4j::Workspace&, CUstream_st*) noexcept;
-  using SparseSize = int64_t (*)(const attn4j::AttentionParams&, const attn4j::SparsityParams&) noexcept;
-  using SparseRun = attn4j::Status (*)(const attn4j::AttentionParams&, const attn4j::SparsityParams&,
-                                       const attn4j::Workspace&, CUstream_st*) noexcept;
-  using Text = const char* (*)(const attn4j::AttentionParams&) noexcept;
-  using LastError = const char* (*)() noexcept;
-
-  struct Dense {
-    Size size;
-    Run run;
-  };
-  struct Sparse {
-    SparseSize size;
-    SparseRun run;
-  };
-
-  Dense sage[3];     // by org.attn4j.SageKernel: the library's choice, 16-bit P V, FP8 P V
-  Sparse sparge[2];  // by mass, by rank
-  Dense exact;
-  Text sage_name;
-  LastError last_error;
+  attn4j::Status (*plan)(const attn4j::PlanRequest&, attn4j::PlanHandle*, attn4j::PlanFacts*) noexcept;
+  attn4j::Status (*run)(const attn4j::PlanHandle&, const attn4j::PlanAddresses&, CUstream_st*) noexcept;
+  const char* (*last_error)() noexcept;
   int32_t compute_capability;  // 10 * major + minor
 };
-constexpr int kKernelFunctions = 14;
+constexpr int kKernelFunctions = 3;
 
 // Bits of Policy::asked.
 constexpr int32_t kAskSparge = 1, kAskSage = 2, kAskExact = 4, kAskPyTorch = 8;
@@ -55,10 +35,9 @@ struct Policy {
   int32_t asked;           // the backends that may serve
   int32_t open;            // whether backend and mode are left open, so that the rules count
   int32_t sparge_by_name;  // whether sparsity is wanted at any length
-  int32_t min_keys;        // the lengths at which sparsity is tried otherwise: SpargeRule
-  int32_t min_keys_wgmma;
-  int32_t sage_kernel;
-  int32_t sparge_kernel;
+  int32_t min_keys;        // below, sparsity isn't tried otherwise: SpargeRule
+  int32_t sage_function;   // AttentionFunction
+  int32_t sparge_function;
   int32_t qk_quant_gran;
   int32_t pv_accum_dtype;
   int32_t smooth_k;
@@ -68,19 +47,16 @@ struct Policy {
   Rule rule[kMaxRules];
 };
 
-// What the chain chose: a function, its arguments, its scratch memory.
+// What the chain chose.
 struct Choice {
-  Outcome outcome;  // served by whom, or why nobody serves
+  Outcome outcome;     // served by whom, or why nobody serves
+  const char* reason;  // the kernel that serves, or what the kernels said; null: nothing
   int64_t workspace_bytes;
-  const char* reason;  // what the kernels said, or null
-  attn4j::SparsityParams sparsity;
+  attn4j::PlanHandle plan;
 };
 
-// Finds who serves a request; sets the policy's options in `params`.
-Choice choose(const Kernels& kernels, const Policy& policy, const Sizes& sizes, attn4j::AttentionParams* params);
-
-// Enqueues it.
-attn4j::Status run(const Kernels& kernels, const Policy& policy, const Choice& choice,
-                   const attn4j::AttentionParams& params, const attn4j::Workspace& workspace, CUstream_st* stream);
+// Finds who serves a request on a device. `attention` has its tensors; the policy's options are set here.
+void choose(const Kernels& kernels, const Policy& policy, const Sizes& sizes, attn4j::PlanRequest* request,
+            Choice* choice);
 
 }  // namespace attn4j_torch

@@ -50,12 +50,14 @@ bool asks_for_one_of_pytorchs() {
 }
 
 void keep_reason(const char* reason) {
-  std::snprintf(last_call.reason, kReasonSize, "%s", reason == nullptr ? "" : reason);
+  size_t length = reason == nullptr ? 0 : strnlen(reason, kReasonSize - 1);
+  if (length > 0) std::memcpy(last_call.reason, reason, length);
+  last_call.reason[length] = 0;
 }
 
 // Runs what was chosen, with scratch memory of PyTorch's allocator: it goes back as soon as the kernels are enqueued,
 // and the allocator hands it out again on the same stream alone. During a capture it comes from the graph's pool.
-bool run_chosen(const Kernels& kernels, const Policy& policy, const Choice& choice, const Geometry& g,
+bool run_chosen(const Kernels& kernels, const Choice& choice, const Geometry& g,
                 const attn4j::AttentionParams& params) {
   void* stream = nullptr;
   if (g.device_type == torch.cuda() && !torch.current_stream(g.device, &stream)) {
@@ -63,7 +65,7 @@ bool run_chosen(const Kernels& kernels, const Policy& policy, const Choice& choi
     return false;
   }
   Owned scratch(torch);
-  attn4j::Workspace workspace;
+  attn4j::PlanAddresses addresses;
   if (choice.workspace_bytes > 0) {
     int64_t one = 1;
     if (torch.empty_strided(1, &choice.workspace_bytes, &one, torch.uint8(), g.device_type, g.device, scratch.out()) !=
@@ -71,12 +73,15 @@ bool run_chosen(const Kernels& kernels, const Policy& policy, const Choice& choi
       keep_reason("there is no memory for the workspace");
       return false;
     }
-    torch.data_ptr(scratch.get(), &workspace.data);
-    workspace.size = choice.workspace_bytes;
+    torch.data_ptr(scratch.get(), &addresses.workspace.data);
+    addresses.workspace.size = choice.workspace_bytes;
   }
-  if (run(kernels, policy, choice, params, workspace, static_cast<CUstream_st*>(stream)) == attn4j::Status::kOk) {
-    return true;
-  }
+  addresses.q = params.q.data;
+  addresses.k = params.k.data;
+  addresses.v = params.v.data;
+  addresses.o = params.o.data;
+  addresses.trusted = true;  // PyTorch says which device its tensors are on
+  if (kernels.run(choice.plan, addresses, static_cast<CUstream_st*>(stream)) == attn4j::Status::kOk) return true;
   keep_reason(kernels.last_error());
   return false;
 }
@@ -95,14 +100,14 @@ Outcome serve(const Call& call, const Policy& policy, Owned* result) {
     keep_reason("there is no memory for the output");
     return Outcome::kFailed;
   }
-  attn4j::AttentionParams params;
-  fill_request(torch, call, g, o, result->get(), &params);
-  Choice choice = choose(*kernels, policy, g.sizes, &params);
-  if (!is_served(choice.outcome)) {
-    keep_reason(choice.reason);
-    return choice.outcome;
-  }
-  return run_chosen(*kernels, policy, choice, g, params) ? choice.outcome : Outcome::kFailed;
+  attn4j::PlanRequest request;
+  fill_request(torch, call, g, o, result->get(), &request.attention);
+  request.device = g.device_type == torch.cuda() ? g.device : -1;
+  Choice choice;
+  choose(*kernels, policy, g.sizes, &request, &choice);
+  keep_reason(choice.reason);
+  if (!is_served(choice.outcome)) return choice.outcome;
+  return run_chosen(*kernels, choice, g, request.attention) ? choice.outcome : Outcome::kFailed;
 }
 
 // PyTorch's own kernel. Throws what PyTorch throws, through our frames.

@@ -28,7 +28,7 @@ struct Geometry {
 };
 
 // Reads the tensors of a call. False with the outcome if it can't be put as a request. The checks are those of
-// org.attn4j.pytorch.Obstacles; torch/src/test/resources/org/attn4j/torch/cases.tsv is tested against both.
+// org.attn4j.pytorch.Obstacles: SameRulesTest holds both to one table of cases.
 bool read_call(const TorchAbi& torch, const Call& call, Geometry* geometry, Outcome* outcome);
 
 // The output of a call: its dimensions lie in memory in the order of query's. False if there is no memory.

@@ -1,10 +1,9 @@
-// Stands in for libattn4j.so on a machine without a GPU: the functions of attn4j.h that the hook calls, over host
+// Stands in for libattn4j.so on a machine without a GPU: the functions of plan.h that the hook calls, over host
 // memory, by the plain formula. What they refuse follows the real ones: head_dim above 128 (quantised) or 256 (exact).
 #include <cmath>
 #include <cstring>
 
-#include "attn4j/attn4j.h"
-#include "attn4j/sparse.h"
+#include "attn4j/plan.h"
 
 namespace attn4j {
 namespace {
@@ -75,65 +74,55 @@ void row(const AttentionParams& p, float* score, int64_t b, int64_t h, int64_t i
   }
 }
 
-int64_t size(const AttentionParams& p, int64_t largest) {
-  if (p.q.size[3] <= largest) return 4 * p.k.size[2];
-  error = "q has more channels than this kernel serves";
-  return -static_cast<int64_t>(Status::kUnsupported);
-}
-
-Status run(const AttentionParams& p, const Workspace& w) {
-  if (w.size < 4 * p.k.size[2] || w.data == nullptr) {
-    error = "workspace is too small";
-    return Status::kWorkspaceTooSmall;
+// What the functions serve, and their names on Hopper, so that the rule for sparsity can be seen at work: sageattn
+// takes the exact kernel up to 1024 keys, then FP8, beside which sparsity is tried from 8192 keys on.
+Status plan(const PlanRequest& r, PlanFacts* facts) {
+  const AttentionParams& p = r.attention;
+  bool exact = r.function == AttentionFunction::kExactAttn;
+  if (r.function == AttentionFunction::kSageattnInt8Fp8Sm90) {
+    error = "this library has no FP8 kernel";
+    return Status::kUnsupported;
   }
-  for (int64_t b = 0; b < p.q.size[0]; b++) {
-    for (int64_t h = 0; h < p.q.size[1]; h++) {
-      for (int64_t i = 0; i < p.q.size[2]; i++) row(p, static_cast<float*>(w.data), b, h, i);
-    }
+  if (p.q.size[3] > (exact ? 256 : 128)) {
+    error = "q has more channels than this kernel serves";
+    return Status::kUnsupported;
   }
+  exact = exact || (r.function == AttentionFunction::kSageattn && p.k.size[2] <= 1024);
+  facts->kernel = exact ? "exact_standin" : "fp8_standin";
+  facts->workspace_size = 4 * p.k.size[2];
+  facts->sparse_from = exact ? INT64_MAX : 8192;
   return Status::kOk;
 }
 
 }  // namespace
 
-ATTN4J_API int64_t sageattn_workspace_size(const AttentionParams& p) noexcept { return size(p, 128); }
-ATTN4J_API Status sageattn(const AttentionParams& p, const Workspace& w, CUstream_st*) noexcept { return run(p, w); }
-ATTN4J_API int64_t sageattn_qk_int8_pv_fp16_cuda_workspace_size(const AttentionParams& p) noexcept {
-  return size(p, 128);
+ATTN4J_API Status plan_attention(const PlanRequest& request, PlanHandle* handle, PlanFacts* facts) noexcept {
+  static_assert(sizeof(PlanRequest) <= sizeof(PlanHandle), "the request is the plan");
+  PlanFacts own;
+  own.status = plan(request, &own);
+  if (facts != nullptr) *facts = own;
+  std::memcpy(static_cast<void*>(handle), &request, sizeof request);
+  return own.status;
 }
-ATTN4J_API Status sageattn_qk_int8_pv_fp16_cuda(const AttentionParams& p, const Workspace& w, CUstream_st*) noexcept {
-  return run(p, w);
-}
-ATTN4J_API int64_t sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size(const AttentionParams&) noexcept {
-  error = "this library has no FP8 kernel";
-  return -static_cast<int64_t>(Status::kUnsupported);
-}
-ATTN4J_API Status sageattn_qk_int8_pv_fp8_cuda_sm90(const AttentionParams&, const Workspace&, CUstream_st*) noexcept {
-  return Status::kUnsupported;
-}
-ATTN4J_API int64_t spas_sage2_attn_meansim_cuda_workspace_size(const AttentionParams& p,
-                                                               const SparsityParams&) noexcept {
-  return size(p, 128);
-}
-ATTN4J_API Status spas_sage2_attn_meansim_cuda(const AttentionParams& p, const SparsityParams&, const Workspace& w,
-                                               CUstream_st*) noexcept {
-  return run(p, w);
-}
-ATTN4J_API int64_t spas_sage2_attn_meansim_topk_cuda_workspace_size(const AttentionParams& p,
-                                                                    const SparsityParams&) noexcept {
-  return size(p, 128);
-}
-ATTN4J_API Status spas_sage2_attn_meansim_topk_cuda(const AttentionParams& p, const SparsityParams&, const Workspace& w,
-                                                    CUstream_st*) noexcept {
-  return run(p, w);
-}
-ATTN4J_API int64_t exact_attn_workspace_size(const AttentionParams& p) noexcept { return size(p, 256); }
-ATTN4J_API Status exact_attn(const AttentionParams& p, const Workspace& w, CUstream_st*) noexcept { return run(p, w); }
 
-// Named as on Hopper, so that the rule for sparsity can be seen at work: exact up to 1024 keys, then FP8.
-ATTN4J_API const char* sageattn_kernel(const AttentionParams& p) noexcept {
-  if (p.q.size[3] > 128) return nullptr;
-  return p.k.size[2] <= 1024 ? "wgmma_exact/d128" : "wgmma_int8_fp8/d128";
+ATTN4J_API Status run_plan(const PlanHandle& handle, const PlanAddresses& a, CUstream_st*) noexcept {
+  PlanRequest request;
+  std::memcpy(static_cast<void*>(&request), &handle, sizeof request);
+  AttentionParams& p = request.attention;
+  if (a.workspace.size < 4 * p.k.size[2] || a.workspace.data == nullptr) {
+    error = "workspace is too small";
+    return Status::kWorkspaceTooSmall;
+  }
+  p.q.data = const_cast<void*>(a.q);
+  p.k.data = const_cast<void*>(a.k);
+  p.v.data = const_cast<void*>(a.v);
+  p.o.data = a.o;
+  for (int64_t b = 0; b < p.q.size[0]; b++) {
+    for (int64_t h = 0; h < p.q.size[1]; h++) {
+      for (int64_t i = 0; i < p.q.size[2]; i++) row(p, static_cast<float*>(a.workspace.data), b, h, i);
+    }
+  }
+  return Status::kOk;
 }
 
 ATTN4J_API const char* last_error() noexcept { return error; }

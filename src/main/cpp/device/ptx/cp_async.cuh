@@ -5,7 +5,12 @@
 
 namespace attn4j::ptx {
 
-// 16 bytes past L1; zeros instead where `valid` is false: the source is then not read, and may be any address.
+// 16 bytes past L1.
+__device__ __forceinline__ void cp_async_16(uint32_t smem, const void* gmem) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(smem), "l"(gmem) : "memory");
+}
+
+// The same; zeros instead where `valid` is false: the source is then not read, and may be any address.
 __device__ __forceinline__ void cp_async_16(uint32_t smem, const void* gmem, bool valid) {
   const uint32_t bytes = valid ? 16u : 0u;
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(smem), "l"(gmem), "r"(bytes) : "memory");

@@ -33,6 +33,19 @@ __device__ __forceinline__ float4 load_shared4(uint32_t address) {
   return x;
 }
 
+// A variable in shared memory, read where the source has it: ptxas lifts an ordinary load out of a loop.
+__device__ __forceinline__ int32_t again(const int32_t& x) {
+  int32_t y;
+  asm volatile("ld.volatile.shared.s32 %0, [%1];" : "=r"(y) : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(&x))));
+  return y;
+}
+
+__device__ __forceinline__ float again(const float& x) {
+  float y;
+  asm volatile("ld.volatile.shared.f32 %0, [%1];" : "=f"(y) : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(&x))));
+  return y;
+}
+
 // The same as words.
 __device__ __forceinline__ uint2 load_shared_words2(uint32_t address) {
   const float2 x = load_shared2(address);

@@ -10,13 +10,6 @@ public final class SpargeRule {
   /** From so many keys on sparsity is tried: the least that a kernel's plan answers. */
   public static final long MIN_KEYS = 4096;
 
-  /**
-   * What the plan of Hopper's FP8 kernel answers, for the hook of attn4j-torch. On an H100
-   * predicting takes 2 to 5 % of that kernel's time at 8192 keys, by head_dim, and twice that share
-   * at half the keys (docs/sparge.md).
-   */
-  public static final long MIN_KEYS_WGMMA = 8192;
-
   private SpargeRule() {}
 
   /** Why sparsity won't pay, or null. */

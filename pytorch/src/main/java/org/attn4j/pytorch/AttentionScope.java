@@ -1,24 +1,29 @@
 package org.attn4j.pytorch;
 
 import org.attn4j.AttentionOptions;
+import org.attn4j.torch.HookThread;
 
 /**
  * Options for the calls of one thread until {@link #close}; {@link Attn4j#use} opens one. Scopes
- * nest; the innermost counts.
+ * nest; the innermost counts. With {@link Attn4j#install} they reach the attention inside of
+ * TorchScript models too.
  */
 public final class AttentionScope implements AutoCloseable {
   private static final ThreadLocal<AttentionScope> INNERMOST = new ThreadLocal<>();
 
   private final AttentionOptions options;
   private final AttentionScope outer;
+  private final long entered; // what the hook wants back
 
-  private AttentionScope(AttentionOptions options, AttentionScope outer) {
+  private AttentionScope(AttentionOptions options, AttentionScope outer, long entered) {
     this.options = options;
     this.outer = outer;
+    this.entered = entered;
   }
 
   static AttentionScope open(AttentionOptions options) {
-    AttentionScope scope = new AttentionScope(options, INNERMOST.get());
+    long entered = HookThread.enter(options, Dispatch.settings().thresholds().forHook());
+    AttentionScope scope = new AttentionScope(options, INNERMOST.get(), entered);
     INNERMOST.set(scope);
     return scope;
   }
@@ -46,6 +51,7 @@ public final class AttentionScope implements AutoCloseable {
           "the scope is not the innermost of this thread; close scopes in reverse order, each once,"
               + " on the thread that opened them");
     }
+    HookThread.leave(entered);
     if (outer == null) {
       INNERMOST.remove();
     } else {

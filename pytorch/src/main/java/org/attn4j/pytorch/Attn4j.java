@@ -1,6 +1,7 @@
 package org.attn4j.pytorch;
 
 import java.util.List;
+import java.util.Optional;
 import java.util.function.Function;
 import org.attn4j.AttentionOptions;
 import org.attn4j.BackendVerdict;
@@ -10,6 +11,7 @@ import org.attn4j.InvalidAttentionArgumentException;
 import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
 import org.attn4j.TensorLayout;
+import org.attn4j.torch.TorchHook;
 import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
@@ -45,6 +47,18 @@ import org.bytedeco.pytorch.TensorOptional;
  */
 public final class Attn4j {
   private Attn4j() {}
+
+  /**
+   * Lets our kernels serve {@code torch.scaled_dot_product_attention} itself, wherever it is called
+   * in this process: in TorchScript models too, which no line can change. {@link TorchHook} has the
+   * details, the counts and the switch. Scopes, {@link #setDefaults} and {@link #setThresholds}
+   * hold for it; block masks, mask inspection and {@link #checkFirst} don't.
+   *
+   * @return empty if it is installed; otherwise one sentence that says why not
+   */
+  public static Optional<String> install() {
+    return TorchHook.install();
+  }
 
   /** Attention without a mask, with the scale 1/sqrt(channels). */
   public static Tensor scaled_dot_product_attention(Tensor query, Tensor key, Tensor value) {

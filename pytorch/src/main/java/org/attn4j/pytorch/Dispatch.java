@@ -13,6 +13,7 @@ import org.attn4j.SdpaBackend;
 import org.attn4j.UnsupportedAttentionException;
 import org.attn4j.backend.BackendChain;
 import org.attn4j.backend.Plan;
+import org.attn4j.torch.TorchHook;
 import org.bytedeco.pytorch.Tensor;
 
 /** The walk of one call: check, put as a request if possible, let the chain choose, run. */
@@ -78,6 +79,7 @@ final class Dispatch {
 
   static synchronized void change(UnaryOperator<Settings> how) {
     settings = how.apply(settings);
+    TorchHook.setDefaults(settings.defaults(), settings.thresholds().forHook());
   }
 
   /** The options of scope or process, with what a call in PyTorch's terms says itself. */

@@ -19,12 +19,17 @@ final class Obstacles {
    * @param chosen the backend that the options or the system property name
    */
   static String find(SdpaCall call, SdpaBackend chosen) {
-    if (call.needsSparge() && !call.query().is_cuda()) {
+    return find(call, chosen, call.query().is_cuda());
+  }
+
+  /** As if the tensors were on a CUDA device, or not; tests compare the hook's rules with it. */
+  static String find(SdpaCall call, SdpaBackend chosen, boolean cuda) {
+    if (call.needsSparge() && !cuda) {
       return "query is not on a CUDA device, where SpargeAttn runs";
     }
     String obstacle = ofArguments(call);
     if (obstacle == null) {
-      obstacle = call.query().is_cuda() ? ofCudaTensors(call) : ofHostTensors(call, chosen);
+      obstacle = cuda ? ofCudaTensors(call) : ofHostTensors(call, chosen);
     }
     if (obstacle == null) {
       obstacle = ofShapes(call);

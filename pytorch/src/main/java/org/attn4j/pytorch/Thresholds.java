@@ -3,6 +3,7 @@ package org.attn4j.pytorch;
 import java.util.List;
 import org.attn4j.InvalidAttentionArgumentException;
 import org.attn4j.SdpaBackend;
+import org.attn4j.torch.HookPolicy;
 
 /**
  * Where auto mode starts in the chain, by the size of a call: below some length PyTorch's SDPA is
@@ -61,6 +62,20 @@ public final class Thresholds {
   /** The rules in the order in which they are read. */
   public List<Rule> rules() {
     return rules;
+  }
+
+  /** The rules as the hook reads them. */
+  List<HookPolicy.Rule> forHook() {
+    return rules.stream()
+        .map(
+            rule ->
+                new HookPolicy.Rule(
+                    rule.computeCapability(),
+                    rule.maxHeadDim(),
+                    rule.maxQueries(),
+                    rule.maxKeys(),
+                    rule.start()))
+        .toList();
   }
 
   /** Where a call starts; AUTO if no rule covers it. */

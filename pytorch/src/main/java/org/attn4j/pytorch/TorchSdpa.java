@@ -2,6 +2,7 @@ package org.attn4j.pytorch;
 
 import org.attn4j.AttentionOptions;
 import org.attn4j.CausalMask;
+import org.attn4j.torch.HookThread;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.Scalar;
@@ -19,8 +20,20 @@ final class TorchSdpa {
 
   private TorchSdpa() {}
 
-  /** Runs the call; the result is the caller's, like any that PyTorch returns. */
+  /**
+   * Runs the call; the result is the caller's, like any that PyTorch returns. The hook lets it
+   * through: this is where PyTorch's own attention is wanted.
+   */
   static Tensor run(SdpaCall call) {
+    boolean before = HookThread.setPassing(true);
+    try {
+      return runPassing(call);
+    } finally {
+      HookThread.setPassing(before);
+    }
+  }
+
+  private static Tensor runPassing(SdpaCall call) {
     boolean asPyTorchTakesIt =
         (call.packing() == Packing.HND || call.packing() == Packing.SINGLE_HEAD)
             && !hasNoHeads(call.query(), call.key(), call.value())

@@ -161,14 +161,14 @@ public class CudaRandomTest {
   }
 
   /** Preferred, not required: what the kernel can't serve goes on down the chain. */
-  private static AttentionOptions kernel(int seed) {
+  static AttentionOptions kernel(int seed) {
     return AttentionOptions.builder()
         .backend(SdpaBackend.SAGE)
         .sageKernel(seed % 3 == 1 ? SageKernel.QK_INT8_PV_FP16 : SageKernel.QK_INT8_PV_FP8_SM90)
         .build();
   }
 
-  private static Server server(TorchCase c) {
+  static Server server(TorchCase c) {
     BackendVerdict verdict =
         Attn4j.explain(
                 c.query,
@@ -205,7 +205,7 @@ public class CudaRandomTest {
    * element. A simulation of 1500 such cases with coarser INT8 groups (32 queries, 64 keys) came to
    * 0.74 of these bounds for INT8 and 0.78 for FP8.
    */
-  private static double tolerance(Server server, TorchCase c) {
+  static double tolerance(Server server, TorchCase c) {
     double rounding = c.query.scalar_type() == ScalarType.Half ? 0x1p-9 : 0x1p-6;
     double spread = Double.isNaN(c.scale) ? 1 : c.scale * Math.sqrt(c.headDim);
     double rows = c.query.numel() / (double) c.headDim;

@@ -3,6 +3,7 @@ package org.attn4j.torch;
 import java.util.List;
 import org.attn4j.AttentionOptions;
 import org.attn4j.BackendMode;
+import org.attn4j.SageKernel;
 import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
 import org.attn4j.SparsityOptions.Selection;
@@ -15,6 +16,10 @@ import org.attn4j.backend.SpargeRule;
  */
 public final class HookPolicy {
   private static final int MAX_RULES = 64;
+
+  // Of the enum AttentionFunction in attn4j.h.
+  private static final int SPARGE_BY_MASS = 4;
+  private static final int SPARGE_BY_RANK = 5;
 
   private HookPolicy() {}
 
@@ -42,14 +47,13 @@ public final class HookPolicy {
       throw new IllegalArgumentException(
           "there are " + rules.size() + " rules; at most " + MAX_RULES + " are accepted");
     }
-    Writer out = new Writer(16 + 5 * rules.size());
+    Writer out = new Writer(15 + 5 * rules.size());
     out.put(askedBits(chain.asked(options), sparsity.selection()))
         .put(open ? 1 : 0)
         .put(chosen == SdpaBackend.SPARGE ? 1 : 0)
         .put(clamp(SpargeRule.MIN_KEYS))
-        .put(clamp(SpargeRule.MIN_KEYS_WGMMA))
-        .put(options.sageKernel().ordinal())
-        .put(sparsity.selection() == Selection.TOPK ? 1 : 0)
+        .put(sageFunction(options.sageKernel()))
+        .put(sparsity.selection() == Selection.TOPK ? SPARGE_BY_RANK : SPARGE_BY_MASS)
         .put(options.quantGranularity().ordinal())
         .put(options.pvAccumulator().ordinal())
         .put(options.smoothK() ? 1 : 0)
@@ -79,6 +83,14 @@ public final class HookPolicy {
       }
     }
     return bits;
+  }
+
+  private static int sageFunction(SageKernel kernel) {
+    return switch (kernel) {
+      case AUTO -> 0;
+      case QK_INT8_PV_FP16 -> 1;
+      case QK_INT8_PV_FP8_SM90 -> 2;
+    };
   }
 
   private static int bit(SdpaBackend backend) {

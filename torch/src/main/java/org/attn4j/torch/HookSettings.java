@@ -7,7 +7,7 @@ import java.util.Optional;
 final class HookSettings {
   /**
    * For tests on a machine without a GPU: a library with the functions of attn4j.h whose kernels
-   * run in host memory. The hook then serves tensors on the CPU with it, and no others.
+   * run in host memory. The hook then serves tensors on the CPU with it too.
    */
   static final String CPU_LIBRARY_PROPERTY = "org.attn4j.torch.cpuLibrary";
 

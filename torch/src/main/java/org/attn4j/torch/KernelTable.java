@@ -8,39 +8,16 @@ import java.util.stream.IntStream;
 import org.attn4j.natives.global.attn4j;
 import org.attn4j.runtime.NativeLibrary;
 
-/** Where the functions of attn4j.h are that serve a device. */
+/** Where the functions of plan.h are that serve a device. */
 final class KernelTable {
-  private static final String DENSE = "RKNS_15AttentionParamsE";
-  private static final String SPARSE = "RKNS_15AttentionParamsERKNS_14SparsityParamsE";
-  private static final String RUN = "RKNS_9WorkspaceEP11CUstream_st";
-
   /** The mangled names, in the order of the struct Kernels in torch/src/main/cpp/chain.h. */
   static final List<String> NAMES =
       List.of(
-          size("sageattn", DENSE),
-          run("sageattn", DENSE),
-          size("sageattn_qk_int8_pv_fp16_cuda", DENSE),
-          run("sageattn_qk_int8_pv_fp16_cuda", DENSE),
-          size("sageattn_qk_int8_pv_fp8_cuda_sm90", DENSE),
-          run("sageattn_qk_int8_pv_fp8_cuda_sm90", DENSE),
-          size("spas_sage2_attn_meansim_cuda", SPARSE),
-          run("spas_sage2_attn_meansim_cuda", SPARSE),
-          size("spas_sage2_attn_meansim_topk_cuda", SPARSE),
-          run("spas_sage2_attn_meansim_topk_cuda", SPARSE),
-          size("exact_attn", DENSE),
-          run("exact_attn", DENSE),
-          mangled("sageattn_kernel", DENSE),
+          mangled("plan_attention", "RKNS_11PlanRequestEPNS_10PlanHandleEPNS_9PlanFactsE"),
+          mangled("run_plan", "RKNS_10PlanHandleERKNS_13PlanAddressesEP11CUstream_st"),
           mangled("last_error", "v"));
 
   private KernelTable() {}
-
-  private static String size(String name, String parameters) {
-    return mangled(name + "_workspace_size", parameters);
-  }
-
-  private static String run(String name, String parameters) {
-    return mangled(name, parameters + RUN);
-  }
 
   /** A function of namespace attn4j by the Itanium C++ ABI. */
   private static String mangled(String name, String parameters) {

@@ -56,8 +56,10 @@ public final class TorchHook {
       problem = TorchHosts.load();
     }
     if (problem.isEmpty()) {
-      Optional<Path> cpuLibrary = HookSettings.cpuLibrary();
-      problem = cpuLibrary.isPresent() ? installOnCpu(cpuLibrary.get()) : installOnGpus();
+      problem = installOnGpus();
+      if (HookSettings.cpuLibrary().isPresent()) {
+        problem = installOnCpu(HookSettings.cpuLibrary().get());
+      }
     }
     installed = problem.isEmpty();
     return problem;

@@ -111,6 +111,30 @@ public class HookDeclinesTest {
     assertAll(counting(() -> sdpa(x, x, zero)), HookOutcome.TENSOR, 1);
   }
 
+  /** They have slots of their own in the dispatcher, and the hook is in none of them. */
+  @Test
+  public void nestedTensorsDontComeBy() {
+    JitModule nested =
+        script(
+            "def forward(self, q, k):\n"
+                + "    n = torch._nested_tensor_from_tensor_list([q, k], None, None, None, None)\n"
+                + "    o = torch.scaled_dot_product_attention(n, n, n)\n"
+                + "    return torch._nested_tensor_size(o)\n");
+    Tensor q = random(BF16, 2, 5, 16);
+    Tensor k = random(BF16, 2, 7, 16);
+    Assert.assertEquals(counting(() -> forward(nested, q, k)).served(), 0);
+    assertAll(counting(() -> sdpa(q, q, q)), HookOutcome.SAGE, 1);
+  }
+
+  @Test
+  public void sparseTensorsGiveTheSameException() {
+    Tensor x = random(BF16, 1, 2, 20, 64);
+    Tensor[] t = {x.to_sparse(), x, x};
+    String expected = byPyTorch(() -> failure(t));
+    assertAll(counting(() -> Assert.assertEquals(failure(t), expected)), HookOutcome.TENSOR, 1);
+    Assert.assertNotEquals(expected, "none");
+  }
+
   @Test
   public void wrongShapesGiveTheSameException() {
     Tensor q = random(BF16, 2, 4, 33, 64);

@@ -10,6 +10,7 @@ import java.util.jar.JarEntry;
 import java.util.jar.JarOutputStream;
 import java.util.jar.Manifest;
 import org.testng.Assert;
+import org.testng.SkipException;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.Test;
 
@@ -79,6 +80,32 @@ public class WaysInTest {
     return Double.parseDouble(output.substring(at + label.length()).lines().findFirst().get());
   }
 
+  /** One file of a transformer, run by DJL and by bytedeco's PyTorch, with and without the hook. */
+  @Test
+  public void oneTransformerRunsInBoth() throws Exception {
+    Path transformer = model.resolveSibling("transformer.pt");
+    ModelFile.write(transformer, 64, 4, 2, org.bytedeco.pytorch.global.torch.ScalarType.Half);
+    double[] sums = new double[4];
+    for (int i = 0; i < 4; i++) {
+      Class<?> program = i < 2 ? DjlTransformer.class : BytedecoTransformer.class;
+      Child child = i < 2 ? Child.ofDjl(program) : Child.ofBytedeco(program);
+      child.withStandIn().option("-DprintCounts=true").argument(transformer);
+      if (i >= 2) {
+        child.option("-javaagent:" + agentJar());
+      }
+      boolean hooked = i % 2 == 1;
+      String output = (hooked ? child : child.option("-Dorg.attn4j.backend=pytorch")).run();
+      sums[i] = number(output, "sum of squares ");
+      Assert.assertTrue(
+          output.contains(hooked ? "served 2 (SAGE 2)" : "left to PyTorch 2 (OPTIONS 2)"), output);
+    }
+    for (int i = 1; i < 4; i++) { // of 4224 numbers in fp16, whose errors average out
+      Assert.assertEquals(sums[i], sums[0], 1e-3 * sums[0]);
+    }
+    Assert.assertNotEquals(sums[1], sums[0]);
+    Assert.assertNotEquals(sums[3], sums[2]);
+  }
+
   /** DJL's variable, in a program that loads its model past the zoo: the service isn't asked. */
   @Test
   public void djlLoadsWhatItsVariableNames() throws Exception {
@@ -138,6 +165,19 @@ public class WaysInTest {
     return jar;
   }
 
+  /** And what it logs comes from there too: the JVM is told of the thread for that alone. */
+  @Test
+  public void aThreadThatTheJvmDoesntKnowIsServed() throws Exception {
+    String output =
+        Child.ofBytedeco(ForeignProgram.class)
+            .withStandIn()
+            .argument(Hooked.standIn().resolveSibling("libforeign.so"))
+            .run();
+    Assert.assertTrue(output.contains("failures 0"), output);
+    Assert.assertTrue(output.contains("served 1000 (SAGE 1000), left to PyTorch 0"), output);
+    Assert.assertTrue(output.contains("SageAttention served the call"), output);
+  }
+
   @Test
   public void withoutAGpuTheProgramRunsAsBefore() throws Exception {
     String output =
@@ -166,6 +206,22 @@ public class WaysInTest {
         output.contains("install: this libtorch lacks aoti_torch_library_init_impl, "), output);
     Assert.assertTrue(output.contains("isInstalled: false"), output);
     Assert.assertTrue(output.contains("served 0, left to PyTorch 0"), output);
+  }
+
+  /** The real one, where it has been fetched: ai.djl.pytorch:pytorch-native-cpu:2.5.1. */
+  @Test
+  public void djlsLibtorchBeforeTheApiIsRefusedWithASentence() throws Exception {
+    String folder = System.getProperty("attn4j.torch.libtorch251", "");
+    if (folder.isEmpty()) {
+      throw new SkipException("-Dattn4j.torch.libtorch251 names no folder with libtorch 2.5.1");
+    }
+    Child program = Child.ofBytedeco(OldLibtorchProgram.class).withStandIn();
+    for (String name : new String[] {"libc10.so", "libtorch_cpu.so"}) {
+      program.argument(Path.of(folder, name));
+    }
+    String output = program.environment("LD_LIBRARY_PATH", folder).run();
+    Assert.assertTrue(output.contains("install: this libtorch lacks aoti_torch_"), output);
+    Assert.assertTrue(output.contains("isInstalled: false"), output);
   }
 
   @Test
