@@ -3,6 +3,8 @@
 #pragma once
 
 #include "attention/exact_wgmma_scores.cuh"
+#include "attention/exact_wgmma_scout.cuh"
+#include "attention/nonfinite.cuh"
 
 namespace attn4j {
 
@@ -50,6 +52,7 @@ class TileConsumer {
     ptx::wgmma_pin<kOutputs>(output_);
     store(finished);
     if (warpgroup_ == 0) ptx::named_barrier_sync(kFirstToken, kTokenThreads);  // the token nobody waits for any more
+    if (TileScout<Tile>::needed(params_) && TileScout<Tile>::found(shared_)) repair();
   }
 
  private:
@@ -290,6 +293,17 @@ class TileConsumer {
         words[i] = upper ? got : words[i];
         words[i + bit] = upper ? words[i + bit] : got;
       }
+    }
+  }
+
+  // This warp's rows of all blocks that aren't finite, again (nonfinite.cuh).
+  __device__ __forceinline__ void repair() const {
+#pragma unroll 1
+    for (WorkCursor cursor(params_.plan); cursor.valid(); cursor.advance()) {
+      int flat_head, block;
+      cursor.locate(flat_head, block);
+      const int first = block * Tile::kRows + warpgroup_ * 64 + threadIdx.x % 128 / 32 * 16;
+      repair_rows<Tile::kType, Tile::kD>(params_.args, {flat_head, first, 16});
     }
   }
 

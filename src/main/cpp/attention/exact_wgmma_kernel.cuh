@@ -19,11 +19,16 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) exact_wgmma_kernel(const __
     Tile::Source::prefetch_maps(params);
     ptx::tma_prefetch_map(params.v_map);
     shared.init_barriers();
+    *shared.template pointer<uint32_t>(shared.suspect()) = 0;
   }
   __syncthreads();
   if (threadIdx.x < 128) {
     ptx::setmaxnreg_dec<Tile::kProducerRegisters>();
-    if (threadIdx.x < 32) TileProducer<Tile>(params, shared).run();
+    if (threadIdx.x < 32) {
+      TileProducer<Tile>(params, shared).run();
+    } else if (TileScout<Tile>::needed(params)) {
+      TileScout<Tile>(params, shared).run();
+    }
   } else {
     ptx::setmaxnreg_inc<Tile::kConsumerRegisters>();
     TileConsumer<Tile>(params, shared).run();

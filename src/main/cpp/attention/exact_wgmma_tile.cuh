@@ -32,9 +32,11 @@ struct TileShape {
   static constexpr DType kType = kType_;
   static constexpr int kRows = 64 * kWarpgroups;
   static constexpr int kThreads = 128 * (kWarpgroups + 1);
-  // Of 65536 registers: the producer's warpgroup gives its share to the consumers.
+  // Of 65536 registers: the producer's warpgroup gives its share to the consumers. The sum must not exceed what the CTA
+  // is launched with: setmaxnreg would wait for more for ever.
   static constexpr int kProducerRegisters = kWarpgroups == 3 ? 32 : 40;
   static constexpr int kConsumerRegisters = kWarpgroups == 3 ? 160 : 232;
+  static_assert(kProducerRegisters + kWarpgroups * kConsumerRegisters <= 65536 / kThreads / 8 * 8 * (kWarpgroups + 1));
 
   static constexpr int kSwizzleBytes = kD % 64 == 0 ? 128 : 64;
   static constexpr int kBoxChannels = kSwizzleBytes / 2;
@@ -68,6 +70,7 @@ struct ExactTile : TileShape<kD_, kType_, kWarpgroups_, kKeys_, kStages_, kQuery
   static constexpr bool kQueriesInRegisters = kSource == QuerySource::kRegisters;
   static constexpr int kQBytes = 64 * kWarpgroups_ * kD_ * 2, kKBytes = kKeys_ * kD_ * 2;
   static constexpr int kScaleBytes = 0;  // of a K tile
+  static constexpr bool kSharesScales = false;
 };
 
 // A ring position and the parity of its current phase.
@@ -80,7 +83,7 @@ struct RingIndex {
   }
 };
 
-// Addresses of everything in shared memory: Q buffers, K stages, V stages, scales of K, barriers.
+// Addresses of everything in shared memory: Q buffers, K stages, V stages, scales of K, barriers, a word.
 template <class Tile>
 class TileShared {
  public:
@@ -104,6 +107,9 @@ class TileShared {
   }
   // A V tile that the producer cleans before it hands it on.
   __device__ __forceinline__ uint32_t v_raw() const { return barrier(4 * Tile::kStages + 2 * Tile::kQueryBuffers); }
+
+  // A word: whether a scout has found something that isn't finite.
+  __device__ __forceinline__ uint32_t suspect() const { return barrier(kBarriers); }
 
   // For ordinary accesses.
   template <class T>
@@ -130,7 +136,7 @@ class TileShared {
 
   static constexpr int kBarriers = 4 * Tile::kStages + 2 * Tile::kQueryBuffers + 1;
   static constexpr int kBytes = Tile::kQueryBuffers * Tile::kQBytes +
-                                Tile::kStages * (Tile::kKBytes + Tile::kVBytes + Tile::kScaleBytes) + 8 * kBarriers;
+                                Tile::kStages * (Tile::kKBytes + Tile::kVBytes + Tile::kScaleBytes) + 8 * kBarriers + 8;
   static_assert(kBytes <= 227 * 1024);
 
  private:

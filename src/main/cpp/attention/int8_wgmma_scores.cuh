@@ -24,7 +24,7 @@ struct Int8Tile : TileShape<kD_, kType_, kWarpgroups_, kKeys_, kStages_, kQueryB
   using Scores = Int8Scores<Int8Tile>;
   using Source = Int8Source<Int8Tile>;
   static constexpr bool kHoldSoftmax = kSoftmax == Softmax::kHeld;
-  static constexpr bool kQueriesInRegisters = false;
+  static constexpr bool kQueriesInRegisters = false, kSharesScales = true;
   static constexpr int kQBytes = 64 * kWarpgroups_ * kD_, kKBytes = kKeys_ * kD_;
   static constexpr int kGroups = kKeys_ / 32;
   static constexpr int kScaleBytes = kGroups * 16;  // of a K tile: [group][thread of a quad]

@@ -34,6 +34,10 @@ struct PackedPair {
   static __device__ __forceinline__ uint32_t fma2(uint32_t x, Two factor, Two addend) {
     return word(__hfma2(two(x), factor, addend));
   }
+  // 0 * x + y: adds zeros up as long as x is finite, and is NaN from then on.
+  static __device__ __forceinline__ uint32_t fma2_zero(uint32_t x, uint32_t y) {
+    return word(__hfma2(two(0u), two(x), two(y)));
+  }
   static __device__ __forceinline__ uint32_t neg2(uint32_t x) { return x ^ 0x80008000u; }
 };
 

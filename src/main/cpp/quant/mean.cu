@@ -1,4 +1,5 @@
-// The mean of K over the sequence (K smoothing: SageAttention, arXiv:2410.02367, section 3.1), as sums of chunks.
+// The mean of K over the sequence (K smoothing: SageAttention, arXiv:2410.02367, section 3.1), as sums of chunks. What
+// isn't finite counts as 0: any shift serves, and one bad row, which a mask may hide, must not reach all others.
 #include "quant/int8.cuh"
 #include "quant/quantize.h"
 
@@ -7,16 +8,16 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// One CTA per chunk and head. kLanes lanes hold a row.
+// One CTA per head and chunk. kLanes lanes hold a row.
 template <int kLanes, DType T>
 __global__ void __launch_bounds__(kThreads) mean_sums_kernel(const RowsView k, float* sums, int chunk_rows) {
   constexpr int kPass = kThreads / kLanes;
   __shared__ float part[kPass][8 * kLanes + 1];
   const int c = threadIdx.x % kLanes, r0 = threadIdx.x / kLanes;
-  const int head = blockIdx.y % k.heads, batch = blockIdx.y / k.heads;
+  const int head = blockIdx.x % k.heads, batch = blockIdx.x / k.heads;
   const int valid = valid_channels(k.head_dim, c);
   const int rows = k.lengths != nullptr ? min(max(k.lengths[batch], 0), k.rows) : k.rows;
-  const int first = blockIdx.x * chunk_rows, last = min(first + chunk_rows, rows);
+  const int first = blockIdx.y * chunk_rows, last = min(first + chunk_rows, rows);
   const auto* base =
       static_cast<const typename Element<T>::type*>(k.data) + batch * k.stride.batch + head * k.stride.head + 8 * c;
   float total[8] = {};
@@ -25,7 +26,7 @@ __global__ void __launch_bounds__(kThreads) mean_sums_kernel(const RowsView k, f
     float x[8];
     load8<T>(x, base + r * k.stride.row, valid, k.vector_io);
 #pragma unroll
-    for (int i = 0; i < 8; i++) total[i] += x[i];
+    for (int i = 0; i < 8; i++) total[i] += fabsf(x[i]) < kInfinity ? x[i] : 0.f;
   }
 #pragma unroll
   for (int i = 0; i < 8; i++) part[r0][8 * c + i] = total[i];
@@ -34,7 +35,7 @@ __global__ void __launch_bounds__(kThreads) mean_sums_kernel(const RowsView k, f
   if (d >= k.head_dim) return;
   float sum = 0.f;
   for (int i = 0; i < kPass; i++) sum += part[i][d];
-  sums[(static_cast<int64_t>(blockIdx.y) * gridDim.x + blockIdx.x) * k.head_dim + d] = sum;
+  sums[(static_cast<int64_t>(blockIdx.x) * gridDim.y + blockIdx.y) * k.head_dim + d] = sum;
 }
 
 __global__ void __launch_bounds__(128)
@@ -47,7 +48,7 @@ __global__ void __launch_bounds__(128)
 template <int kLanes>
 cudaError_t launch_sums(const RowsView& k, float* sums, cudaStream_t stream) {
   const MeanChunks chunks(k.rows);
-  const dim3 grid(chunks.count, k.batch * k.heads);
+  const dim3 grid(k.batch * k.heads, chunks.count);
   if (k.dtype == DType::kFloat16) {
     mean_sums_kernel<kLanes, DType::kFloat16><<<grid, kThreads, 0, stream>>>(k, sums, chunks.rows);
   } else {
