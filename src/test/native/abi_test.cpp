@@ -105,6 +105,31 @@ void test_workspace_sizes() {
   expect(attn4j::sageattn_workspace_size(no_keys) >= 0, "no keys at all is a valid request");
 }
 
+// Batch times heads may be anything that a grid's first dimension takes.
+void test_many_heads() {
+  const auto sizes = {attn4j::sageattn_workspace_size, attn4j::sageattn_qk_int8_pv_fp16_cuda_workspace_size,
+                      attn4j::exact_attn_workspace_size};
+  constexpr int64_t kMost = 0x7fffffff;
+  for (const auto size : sizes) {
+    for (const int64_t batch : {int64_t{9216}, kMost / 8}) {
+      const Sizes temporal{batch, 8, 16, 40};  // AnimateDiff: 16 frames, a row of the batch for each pixel
+      expect(size(request(temporal, temporal)) >= 0, std::to_string(8 * batch) + " heads in all");
+    }
+    const Sizes most{1, kMost, 1, 8}, more{2, kMost / 2 + 1, 1, 8};
+    expect(size(request(most, most)) >= 0, "2^31 - 1 heads");
+    expect(is_error(size(request(more, more)), Status::kUnsupported), "2^31 heads");
+    expect_mentions("batch * heads is 2147483648", "2^31 heads");
+    const Sizes blocks{1, kMost, 1000, 8};
+    expect(is_error(size(request(blocks, {1, kMost, 16, 8})), Status::kUnsupported), "too many blocks of queries");
+    expect_mentions("blocks of", "too many blocks of queries");
+  }
+  attn4j::KMeanParams mean;
+  mean.k = view(0x20000000, {9216, 8, 16, 40}, TensorLayout::kHND);
+  expect(attn4j::k_mean_workspace_size(mean) >= 0, "k_mean of 73728 heads");
+  mean.k = view(0x20000000, {2, kMost, 16, 40}, TensorLayout::kHND);
+  expect(is_error(attn4j::k_mean_workspace_size(mean), Status::kUnsupported), "k_mean of 2^32 heads");
+}
+
 void test_kernel_choice() {
   const AttentionParams p = good();
   const char* kernel = attn4j::sageattn_kernel(p);
@@ -223,6 +248,7 @@ void test_device_calls() {
 int main() {
   test_identity();
   test_workspace_sizes();
+  test_many_heads();
   test_kernel_choice();
   test_mistakes();
   test_calls_without_memory();

@@ -32,7 +32,7 @@ inline WorkPlan plan_work(const AttentionArgs& args, int rows, int sms) {
   plan.units = plan.blocks * heads;
   if (args.causal_offset != kNotCausal) {
     const int32_t pairs = (plan.blocks + 1) / 2;
-    plan.order = pairs * heads >= 3 * sms ? WorkOrder::kPaired : WorkOrder::kLongestFirst;
+    plan.order = int64_t{pairs} * heads >= 3 * sms ? WorkOrder::kPaired : WorkOrder::kLongestFirst;
     if (plan.order == WorkOrder::kPaired) {
       plan.blocks = 2 * pairs;  // the last may lie behind the last query: it costs one tile and writes nothing
       plan.units = pairs * heads;
@@ -61,10 +61,10 @@ inline float estimate_time(const AttentionArgs& args, const TileTiming& tile, in
     return tile.us_per_block + tile.us_per_key * static_cast<float>(tiles * tile.keys);
   };
   const float first = block_time(0), last = block_time(plan.blocks - 1);
-  const int rounds = (plan.units + sms - 1) / sms;
-  if (args.causal_offset == kNotCausal) return rounds * last;
-  if (plan.order == WorkOrder::kPaired) return rounds * (first + last);
-  return std::max(last, plan.units * (first + last) / (2.f * sms));
+  const int64_t rounds = (int64_t{plan.units} + sms - 1) / sms;
+  if (args.causal_offset == kNotCausal) return static_cast<float>(rounds) * last;
+  if (plan.order == WorkOrder::kPaired) return static_cast<float>(rounds) * (first + last);
+  return std::max(last, static_cast<float>(plan.units) * (first + last) / (2.f * sms));
 }
 
 // Walks over the query blocks of one CTA. It is one register; WorkBlock::at finds out where the block lies, which takes
@@ -73,11 +73,11 @@ class WorkCursor {
  public:
   __device__ __forceinline__ explicit WorkCursor(const WorkPlan& plan) : plan_(plan) {}
 
-  __device__ __forceinline__ bool valid() const { return unit() < plan_.units; }
+  __device__ __forceinline__ bool valid() const { return unit() < static_cast<unsigned>(plan_.units); }
   __device__ __forceinline__ void advance() { ++turn_; }
 
   __device__ __forceinline__ void locate(int& flat_head, int& block) const {
-    const int unit = this->unit();
+    const int unit = static_cast<int>(this->unit());
     if (plan_.order == WorkOrder::kLongestFirst) {
       const int heads = plan_.units / plan_.blocks;
       const int behind = unit / heads;
@@ -95,8 +95,9 @@ class WorkCursor {
   }
 
  private:
-  __device__ __forceinline__ int unit() const {
-    const int ctas = gridDim.x, cta = blockIdx.x;
+  // Unsigned: behind the last of 2^31 - 1 units it goes on.
+  __device__ __forceinline__ unsigned unit() const {
+    const unsigned ctas = gridDim.x, cta = blockIdx.x;
     if (plan_.order == WorkOrder::kPaired) return turn_ / 2 * ctas + cta;
     // There and back again: whoever got the longest unit of a round gets the shortest of the next.
     const bool back = plan_.order == WorkOrder::kLongestFirst && turn_ % 2 == 1;
@@ -104,7 +105,7 @@ class WorkCursor {
   }
 
   const WorkPlan& plan_;
-  int turn_ = 0;
+  unsigned turn_ = 0;
 };
 
 // One query block.

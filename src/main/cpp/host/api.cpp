@@ -32,9 +32,10 @@ Status validate_rows(const TensorView& t, TensorLayout layout, const char* name,
     return fail(Status::kUnsupported, "%s: head_dim is %lld; accepted are 1 to %lld", name,
                 static_cast<long long>(s.head_dim), static_cast<long long>(kMaxQuantHeadDim));
   }
-  if (s.rows > (1 << 29) || (s.batch > 0 && s.heads > 65535 / s.batch)) {
-    return fail(Status::kUnsupported, "%s: has %lld rows and %lld heads; at most 2^29 rows and 65535 heads in all",
-                name, static_cast<long long>(s.rows), static_cast<long long>(s.batch * s.heads));
+  if (s.rows > (1 << 29) || (s.batch > 0 && s.heads > INT32_MAX / s.batch)) {
+    return fail(Status::kUnsupported,
+                "%s: has %lld rows and %lld * %lld heads; at most 2^29 rows and 2^31 - 1 heads in all are supported",
+                name, static_cast<long long>(s.rows), static_cast<long long>(s.batch), static_cast<long long>(s.heads));
   }
   *view = rows_view(t, layout);
   return Status::kOk;

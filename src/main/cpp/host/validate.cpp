@@ -9,7 +9,8 @@ namespace attn4j {
 namespace {
 
 constexpr int64_t kMaxRows = int64_t{1} << 29;  // kNotCausal plus a row index stays inside int32
-constexpr int64_t kMaxHeads = 65535;            // batch * heads: the second dimension of a CUDA grid
+constexpr int64_t kMaxHeads = INT32_MAX;        // batch * heads: the first dimension of a CUDA grid
+constexpr int64_t kLeastQueryTile = 64;         // blocks of queries are counted in 32 bits
 constexpr int64_t kMaxHeadDim = 256;
 
 bool valid_layout(TensorLayout layout) { return layout == TensorLayout::kHND || layout == TensorLayout::kNHD; }
@@ -71,6 +72,14 @@ Status validate_shapes(const Shape& q, const Shape& k, const Shape& v, const Sha
   if (q.batch > 0 && q.heads > kMaxHeads / q.batch) {
     return fail(Status::kUnsupported, "q: batch * heads is %lld; at most %lld is supported",
                 static_cast<long long>(q.batch * q.heads), static_cast<long long>(kMaxHeads));
+  }
+  const int64_t blocks = (q.rows + kLeastQueryTile - 1) / kLeastQueryTile;
+  if (q.batch > 0 && blocks > 0 && q.heads > kMaxHeads / q.batch / blocks) {
+    return fail(Status::kUnsupported,
+                "q: has %lld heads in all, of %lld blocks of %lld queries; at most %lld blocks "
+                "are supported",
+                static_cast<long long>(q.batch * q.heads), static_cast<long long>(blocks),
+                static_cast<long long>(kLeastQueryTile), static_cast<long long>(kMaxHeads));
   }
   return Status::kOk;
 }

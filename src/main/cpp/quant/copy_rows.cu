@@ -8,15 +8,15 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// Consecutive threads take consecutive channels; one grid row per (batch, head).
-__global__ void __launch_bounds__(kThreads) copy_rows_kernel(const RowsView from, const RowsView to) {
-  const int head = blockIdx.y % to.heads, batch = blockIdx.y / to.heads;
+// Consecutive threads take consecutive channels; `ctas` of them per (batch, head).
+__global__ void __launch_bounds__(kThreads) copy_rows_kernel(const RowsView from, const RowsView to, unsigned ctas) {
+  const int head = blockIdx.x / ctas % to.heads, batch = blockIdx.x / ctas / to.heads;
   const auto* source = static_cast<const uint16_t*>(from.data) + batch * from.stride.batch + head * from.stride.head;
   auto* target =
       const_cast<uint16_t*>(static_cast<const uint16_t*>(to.data)) + batch * to.stride.batch + head * to.stride.head;
   const int64_t total = static_cast<int64_t>(to.rows) * to.head_dim;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < total;
-       i += static_cast<int64_t>(gridDim.x) * kThreads) {
+  for (int64_t i = static_cast<int64_t>(blockIdx.x % ctas) * kThreads + threadIdx.x; i < total;
+       i += static_cast<int64_t>(ctas) * kThreads) {
     const int64_t row = i / to.head_dim;
     const int d = static_cast<int>(i % to.head_dim);
     target[row * to.stride.row + d] = d < from.head_dim ? source[row * from.stride.row + d] : uint16_t{0};
@@ -27,8 +27,9 @@ __global__ void __launch_bounds__(kThreads) copy_rows_kernel(const RowsView from
 
 cudaError_t enqueue_copy_rows(const RowsView& from, const RowsView& to, cudaStream_t stream) {
   const int64_t blocks = (static_cast<int64_t>(to.rows) * to.head_dim + kThreads - 1) / kThreads;
-  const dim3 grid(static_cast<unsigned>(std::min<int64_t>(blocks, 4096)), to.batch * to.heads);
-  copy_rows_kernel<<<grid, kThreads, 0, stream>>>(from, to);
+  const int64_t heads = static_cast<int64_t>(to.batch) * to.heads;
+  const auto ctas = static_cast<unsigned>(std::min({blocks, int64_t{4096}, INT32_MAX / heads}));
+  copy_rows_kernel<<<static_cast<unsigned>(heads * ctas), kThreads, 0, stream>>>(from, to, ctas);
   return cudaGetLastError();
 }
 

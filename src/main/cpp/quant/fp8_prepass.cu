@@ -57,7 +57,8 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   const Fp8Problem problem = problem_of(D, a);
   p.schedule =
       selects_blocks ? Fp8Plan::all_before(problem, machine) : Fp8Plan::beside_attention(problem, machine, a.late_ctas);
-  const int cleared = std::max({a.batch * a.heads_kv * 2 * D, extras.cleared_count, p.parts_done_count});
+  const int64_t heads = static_cast<int64_t>(a.batch) * a.heads_kv;
+  const int64_t cleared = std::max<int64_t>({heads * 2 * D, extras.cleared_count, p.parts_done_count});
   fp8_clear<<<ceil_div(cleared, kTeamThreads), kTeamThreads, 0, stream>>>(p);
   error = cudaGetLastError();
   if (error != cudaSuccess) return error;

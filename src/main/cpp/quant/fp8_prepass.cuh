@@ -14,7 +14,9 @@ namespace attn4j {
 // architectures compile it, and never launch it.
 __global__ void __launch_bounds__(kTeamThreads) fp8_clear(const __grid_constant__ PrepassParams p) {
   if constexpr (arch::kSm == 90) ptx::griddepcontrol_launch_dependents();
-  const int i = blockIdx.x * kTeamThreads + threadIdx.x, heads = p.a.batch * p.a.heads_kv, d = p.compiled_d;
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kTeamThreads + threadIdx.x;
+  const int64_t heads = static_cast<int64_t>(p.a.batch) * p.a.heads_kv;
+  const int d = p.compiled_d;
   if (i == 0) *p.a.work_counter = p.units_drawn[0] = p.units_drawn[1] = 0;
   if (i < heads) p.images_done[i] = p.means_done[i] = p.maxima_done[i] = 0;
   if (i < p.parts_done_count) p.a.parts_done[i] = 0;

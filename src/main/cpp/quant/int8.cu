@@ -35,10 +35,10 @@ struct ImageWriter {
   static constexpr bool kSubtractsMean = true;
   Int8Image out;
 
-  __device__ __forceinline__ float mean(const RowsView& k, int64_t head, int d) const {
+  __device__ __forceinline__ float mean(const RowsView& k, int64_t head, int first_row, int d) const {
     if (out.sums == nullptr) return 0.f;
     const float m = mean_channel(k, out.sums, MeanChunks(k.rows).count, head, d);
-    if (out.mean != nullptr && blockIdx.x == 0) out.mean[head * k.head_dim + d] = m;
+    if (out.mean != nullptr && first_row == 0) out.mean[head * k.head_dim + d] = m;
     return m;
   }
   __device__ __forceinline__ bool wants(int row) const { return row < out.rows_padded; }
@@ -66,7 +66,7 @@ struct PairKeyWriter {
   PreparedCall args;
   Int8Pair options;
 
-  __device__ __forceinline__ float mean(const RowsView& k, int64_t head, int d) const {
+  __device__ __forceinline__ float mean(const RowsView& k, int64_t head, int, int d) const {
     return options.sums == nullptr ? 0.f : mean_channel(k, options.sums, MeanChunks(k.rows).count, head, d);
   }
   __device__ __forceinline__ bool wants(int row) const { return row < args.lk_padded; }
@@ -91,7 +91,7 @@ struct PairQueryWriter {
   RowsView k;
 
   __device__ __forceinline__ bool corrects() const { return args.lse != nullptr && options.sums != nullptr; }
-  __device__ __forceinline__ float mean(const RowsView&, int64_t head, int d) const {
+  __device__ __forceinline__ float mean(const RowsView&, int64_t head, int, int d) const {
     if (!corrects()) return 0.f;
     const int64_t kv_head = head / args.heads_q * args.heads_kv + head % args.heads_q / args.group;
     return mean_channel(k, options.sums, MeanChunks(k.rows).count, kv_head, d);
@@ -119,7 +119,7 @@ struct RowsWriter {
   Int8Rows out;
   int32_t rows;
 
-  __device__ __forceinline__ float mean(const RowsView& x, int64_t head, int d) const {
+  __device__ __forceinline__ float mean(const RowsView& x, int64_t head, int, int d) const {
     return out.mean != nullptr ? out.mean[head * x.head_dim + d] : 0.f;
   }
   __device__ __forceinline__ bool wants(int row) const { return row < rows; }
@@ -157,7 +157,8 @@ __device__ __forceinline__ void quantize_rows(const RowsView& x, const Writer& w
     load8<T>(data[n], base + row * x.stride.row, row < end ? valid : 0, x.vector_io);
   }
   if (threadIdx.x < 8 * kLanes) {
-    shift[threadIdx.x] = static_cast<int>(threadIdx.x) < x.head_dim ? writer.mean(x, head_index, threadIdx.x) : 0.f;
+    shift[threadIdx.x] =
+        static_cast<int>(threadIdx.x) < x.head_dim ? writer.mean(x, head_index, first, threadIdx.x) : 0.f;
   }
   if (threadIdx.x < kRows) group_max[threadIdx.x] = 0;
   __syncthreads();
@@ -192,34 +193,48 @@ __device__ __forceinline__ void quantize_rows(const RowsView& x, const Writer& w
   }
 }
 
-// One CTA per kRows rows of a head.
+// One CTA per kRows rows of a head, which has `blocks` of them. Heads and blocks share the one dimension of a grid that
+// takes 2^31 - 1 CTAs.
 template <DType T, class Writer>
-__global__ void __launch_bounds__(kThreads) int8_kernel(const RowsView x, const Writer writer) {
-  quantize_rows<T>(x, writer, blockIdx.y, blockIdx.x * kRows);
+__global__ void __launch_bounds__(kThreads) int8_kernel(const RowsView x, const Writer writer, unsigned blocks) {
+  const unsigned head = blockIdx.x / blocks;
+  quantize_rows<T>(x, writer, head, (blockIdx.x - head * blocks) * kRows);
 }
 
 // The heads of K first, then those of Q.
 template <DType T, int kD>
 __global__ void __launch_bounds__(kThreads)
-    int8_pair_kernel(const RowsView k, const PairQueryWriter<kD> writer, const RowsView q) {
-  const unsigned kv_heads = k.batch * k.heads;
-  const int first = blockIdx.x * kRows;
-  if (blockIdx.y < kv_heads) {
+    int8_pair_kernel(const RowsView k, const PairQueryWriter<kD> writer, const RowsView q, unsigned blocks) {
+  const unsigned kv_heads = k.batch * k.heads, head = blockIdx.x / blocks;
+  const int first = (blockIdx.x - head * blocks) * kRows;
+  if (head < kv_heads) {
     if (first < writer.args.lk_padded) {
-      quantize_rows<T>(k, PairKeyWriter<kD>{writer.args, writer.options}, blockIdx.y, first);
+      quantize_rows<T>(k, PairKeyWriter<kD>{writer.args, writer.options}, head, first);
     }
   } else if (first < writer.args.lq_padded) {
-    quantize_rows<T>(q, writer, blockIdx.y - kv_heads, first);
+    quantize_rows<T>(q, writer, head - kv_heads, first);
   }
 }
 
+// A grid for `rows` rows of each head.
+struct HeadGrid {
+  unsigned blocks, ctas;
+  cudaError_t error;
+  HeadGrid(int rows, int64_t heads) : blocks((rows + kRows - 1) / kRows) {
+    const int64_t all = heads * blocks;
+    error = all > INT32_MAX ? cudaErrorInvalidConfiguration : cudaSuccess;
+    ctas = static_cast<unsigned>(all);
+  }
+};
+
 template <class Writer>
 cudaError_t launch(const RowsView& x, const Writer& writer, int rows, cudaStream_t stream) {
-  const dim3 grid((rows + kRows - 1) / kRows, x.batch * x.heads);
+  const HeadGrid grid(rows, static_cast<int64_t>(x.batch) * x.heads);
+  if (grid.error != cudaSuccess) return grid.error;
   if (x.dtype == DType::kFloat16) {
-    int8_kernel<DType::kFloat16><<<grid, kThreads, 0, stream>>>(x, writer);
+    int8_kernel<DType::kFloat16><<<grid.ctas, kThreads, 0, stream>>>(x, writer, grid.blocks);
   } else {
-    int8_kernel<DType::kBFloat16><<<grid, kThreads, 0, stream>>>(x, writer);
+    int8_kernel<DType::kBFloat16><<<grid.ctas, kThreads, 0, stream>>>(x, writer, grid.blocks);
   }
   return cudaGetLastError();
 }
@@ -229,11 +244,12 @@ cudaError_t launch_pair(const RowsView& k, const RowsView& q, const PreparedCall
                         cudaStream_t stream) {
   const PairQueryWriter<kD> writer{args, options, k};
   const int rows = args.lk_padded > args.lq_padded ? args.lk_padded : args.lq_padded;
-  const dim3 grid((rows + kRows - 1) / kRows, k.batch * k.heads + q.batch * q.heads);
+  const HeadGrid grid(rows, static_cast<int64_t>(k.batch) * k.heads + static_cast<int64_t>(q.batch) * q.heads);
+  if (grid.error != cudaSuccess) return grid.error;
   if (k.dtype == DType::kFloat16) {
-    int8_pair_kernel<DType::kFloat16, kD><<<grid, kThreads, 0, stream>>>(k, writer, q);
+    int8_pair_kernel<DType::kFloat16, kD><<<grid.ctas, kThreads, 0, stream>>>(k, writer, q, grid.blocks);
   } else {
-    int8_pair_kernel<DType::kBFloat16, kD><<<grid, kThreads, 0, stream>>>(k, writer, q);
+    int8_pair_kernel<DType::kBFloat16, kD><<<grid.ctas, kThreads, 0, stream>>>(k, writer, q, grid.blocks);
   }
   return cudaGetLastError();
 }

@@ -337,15 +337,16 @@ __device__ __forceinline__ void finish_head(const SelectArgs& a, int head_index,
   }
 }
 
-// One CTA per `rows_per_cta` rows of a head. Left alone, ptxas aims at fewer registers and spills on some
-// architectures.
-__global__ void __launch_bounds__(kThreads, 2) select_kernel(const __grid_constant__ SelectArgs a, int rows_per_cta) {
+// One CTA per `rows_per_cta` rows of a head, `ctas_per_head` of them. Left alone, ptxas aims at fewer registers and
+// spills on some architectures.
+__global__ void __launch_bounds__(kThreads, 2)
+    select_kernel(const __grid_constant__ SelectArgs a, int rows_per_cta, int ctas_per_head) {
   extern __shared__ __align__(16) float smem[];
   __shared__ bool is_last;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int head_index = blockIdx.y, head = head_index % a.heads_q;
+  const int head_index = blockIdx.x / ctas_per_head, head = head_index % a.heads_q;
   const int keys = keys_of(a, head_index / a.heads_q);
-  const int first_row = blockIdx.x * rows_per_cta, rows = min(rows_per_cta, a.query_blocks - first_row);
+  const int first_row = blockIdx.x % ctas_per_head * rows_per_cta, rows = min(rows_per_cta, a.query_blocks - first_row);
   float* k_tile = smem;
   float* q_tile = k_tile + 2 * kKeyTile * kTilePitch;
   Candidate* candidates = reinterpret_cast<Candidate*>(q_tile + kMaxRows * a.pitch);
@@ -363,7 +364,7 @@ __global__ void __launch_bounds__(kThreads, 2) select_kernel(const __grid_consta
   }
   __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0) is_last = atomicAdd(&a.finished[head_index], 1) == static_cast<int>(gridDim.x) - 1;
+  if (threadIdx.x == 0) is_last = atomicAdd(&a.finished[head_index], 1) == ctas_per_head - 1;
   __syncthreads();
   if (!is_last) return;
   __threadfence();
@@ -393,8 +394,9 @@ cudaError_t enqueue_select(const SelectArgs& args, cudaStream_t stream) {
     error = allow_shared_memory<select_kernel>(kMaxSmem);
     if (error != cudaSuccess) return error;
   }
-  const dim3 grid((args.query_blocks + rows - 1) / rows, args.batch * args.heads_q);
-  select_kernel<<<grid, kThreads, smem, stream>>>(args, rows);
+  const int ctas = (args.query_blocks + rows - 1) / rows;                      // of a head
+  const int64_t all = static_cast<int64_t>(args.batch) * args.heads_q * ctas;  // at most as many as attention's own
+  select_kernel<<<static_cast<unsigned>(all), kThreads, smem, stream>>>(args, rows, ctas);
   return cudaGetLastError();
 }
 
