@@ -46,8 +46,9 @@ def measure(b, hq, hkv, lq, lk, d, causal, nhd):
   return us, flops * (0.5 if causal else 1.0) / us * 1e-6
 
 
-SHAPES = [("grid", 4, 32, 32, l, l, d, c, False) for d in (128, 64, 96) for c in (False, True)
-          for l in (1024, 4096, 8192, 16384) if not (d == 96 and (c or l == 16384))]
+SHAPES = [("grid", 2 if d > 128 else 4, 32, 32, l, l, d, c, False) for d in (128, 64, 96, 160, 192, 256)
+          for c in (False, True) for l in (1024, 4096, 8192, 16384)
+          if not ((d == 96 and c) or (d % 64 and l == 16384) or (d > 128 and l > 4096))]
 SHAPES += [
     ("sdxl_self4096", 2, 10, 10, 4096, 4096, 64, False, True),
     ("sdxl_self1024", 2, 20, 20, 1024, 1024, 64, False, True),
@@ -58,6 +59,10 @@ SHAPES += [
     ("hd96", 2, 16, 16, 4096, 4096, 96, False, True),
     ("gqa", 1, 32, 8, 8192, 8192, 128, False, True),
     ("llm512", 1, 32, 8, 512, 512, 128, False, True),
+    ("sd15_160", 2, 8, 8, 4096, 4096, 160, False, True),
+    ("sd15_160", 2, 8, 8, 1024, 1024, 160, False, True),
+    ("sd15_160", 2, 8, 8, 256, 256, 160, False, True),
+    ("sd15_cross77", 2, 8, 8, 1024, 77, 160, False, True),
     ("llm512_causal", 1, 32, 8, 512, 512, 128, True, True),
 ]
 

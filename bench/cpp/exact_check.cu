@@ -111,8 +111,17 @@ std::vector<Case> check_cases() {
       {2, 80, 20, 1100, 1100, 64, 1},  // causal, pairs, odd number of blocks
       {2, 100, 100, 1024, 200, 128, 1},
       {1, 3, 3, 4097, 129, 72},
+      {2, 4, 2, 130, 257, 160, 0, Layout::kHnd, {257, 0}},
+      {3, 2, 2, 129, 513, 192, 1, Layout::kNhd, {130, 511, 512}},
+      {1, 2, 2, 300, 900, 256, 2},
+      {2, 80, 20, 1100, 1100, 160, 1},
+      {2, 100, 100, 1024, 200, 256, 1},
+      {1, 140, 140, 256, 64, 192},
+      {2, 3, 3, 77, 0, 256},
+      {1, 2, 2, 200, 300, 160, 1, Layout::kSliced, {}, -0.3f},
+      {1, 2, 2, 200, 300, 256, 0, Layout::kHnd, {}, -0.1f},
   };
-  const int dims[] = {8, 16, 40, 64, 72, 80, 96, 104, 112, 120, 128};
+  const int dims[] = {8, 16, 40, 64, 72, 80, 96, 104, 112, 120, 128, 136, 160, 176, 192, 200, 256};
   const int lengths[] = {1, 7, 16, 63, 64, 65, 127, 128, 129, 160, 176, 191, 192, 193, 352, 385, 1000};
   const int groups[] = {1, 1, 4, 8};
   uint64_t seed = 20261123;
@@ -120,9 +129,9 @@ std::vector<Case> check_cases() {
     seed = seed * 6364136223846793005ull + 1442695040888963407ull;
     return static_cast<int>((seed >> 33) % n);
   };
-  for (int i = 0; i < 66; i++) {
+  for (int i = 0; i < 102; i++) {
     Case c{};
-    c.d = dims[i % 11];
+    c.d = dims[i % 17];
     c.heads_kv = 1 + pick(3), c.heads_q = c.heads_kv * groups[pick(4)], c.batch = 1 + pick(3);
     c.lq = lengths[pick(17)], c.lk = lengths[pick(17)];
     c.causal = pick(3), c.layout = static_cast<Layout>(pick(3)), c.scale = NAN;
@@ -200,7 +209,10 @@ class Problem {
 };
 
 // Every variant serves smaller head dims by padding; 128 is also checked where 96 would be chosen.
-bool fits(const Variant& v, int d) { return d <= v.head_dim && d > (v.head_dim == 64 ? 0 : 64); }
+bool fits(const Variant& v, int d) {
+  const int less = v.head_dim == 256 ? 192 : v.head_dim == 192 ? 160 : v.head_dim == 160 ? 128 : 64;
+  return d <= v.head_dim && d > (v.head_dim == 64 ? 0 : less);
+}
 
 int check(const std::vector<Case>& cases, bool quiet) {
   int failures = 0, runs = 0;
@@ -306,11 +318,11 @@ double time_variant(const Variant& v, const Case& c) {
 
 std::vector<TimedShape> timed_shapes() {
   std::vector<TimedShape> shapes;
-  for (int d : {128, 64, 96}) {
+  for (int d : {128, 64, 96, 160, 192, 256}) {
     for (int causal : {0, 1}) {
       for (int l : {1024, 4096, 8192, 16384}) {
-        if (d == 96 && (causal == 1 || l == 16384)) continue;
-        shapes.push_back({"grid", {4, 32, 32, l, l, d, causal}});
+        if ((d == 96 && causal == 1) || (d % 64 != 0 && l == 16384) || (d > 128 && l > 4096)) continue;
+        shapes.push_back({"grid", {d > 128 ? 2 : 4, 32, 32, l, l, d, causal}});
       }
     }
   }
@@ -323,6 +335,8 @@ std::vector<TimedShape> timed_shapes() {
   shapes.push_back({"hd96", {2, 16, 16, 4096, 4096, 96, 0, Layout::kNhd}});
   shapes.push_back({"gqa", {1, 32, 8, 8192, 8192, 128, 0, Layout::kNhd}});
   shapes.push_back({"llm512", {1, 32, 8, 512, 512, 128, 0, Layout::kNhd}});
+  for (int l : {4096, 1024, 256}) shapes.push_back({"sd15_160", {2, 8, 8, l, l, 160, 0, Layout::kNhd}});
+  shapes.push_back({"sd15_cross77", {2, 8, 8, 1024, 77, 160, 0, Layout::kNhd}});
   shapes.push_back({"llm512_causal", {1, 32, 8, 512, 512, 128, 1, Layout::kNhd}});
   return shapes;
 }
@@ -384,7 +398,10 @@ int main(int argc, char** argv) {
   if (what == "sanitize") {
     return check({{2, 4, 2, 130, 257, 128, 1, Layout::kNhd, {257, 0}},
                   {1, 2, 2, 70, 200, 64, 0, Layout::kSliced, {131}, -0.2f},
-                  {1, 2, 2, 70, 200, 72, 2, Layout::kHnd}},
+                  {1, 2, 2, 70, 200, 72, 2, Layout::kHnd},
+                  {1, 2, 1, 200, 200, 160, 1, Layout::kHnd},
+                  {1, 2, 1, 70, 250, 192, 0, Layout::kNhd, {131}},
+                  {1, 2, 1, 200, 250, 256, 2, Layout::kNhd, {131}}},
                  true) == 0
                ? 0
                : 1;

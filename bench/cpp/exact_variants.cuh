@@ -31,16 +31,21 @@ void add_variants(std::vector<Variant>& list, const char* const (&names)[4]) {
 
 inline const std::vector<Variant>& variants() {
   using attn4j::DType;
+#define ATTN4J_VARIANTS(d)                                                                       \
+  add_variants<d, DType::kFloat16>(                                                              \
+      v, {"d" #d "/f16/chosen", "d" #d "/f16/narrow", "d" #d "/f16/wide", "d" #d "/f16/short"}); \
+  add_variants<d, DType::kBFloat16>(                                                             \
+      v, {"d" #d "/bf16/chosen", "d" #d "/bf16/narrow", "d" #d "/bf16/wide", "d" #d "/bf16/short"});
   static const std::vector<Variant> list = [] {
     std::vector<Variant> v;
-    add_variants<128, DType::kFloat16>(v, {"d128/f16/chosen", "d128/f16/narrow", "d128/f16/wide", "d128/f16/short"});
-    add_variants<64, DType::kFloat16>(v, {"d64/f16/chosen", "d64/f16/narrow", "d64/f16/wide", "d64/f16/short"});
-    add_variants<96, DType::kFloat16>(v, {"d96/f16/chosen", "d96/f16/narrow", "d96/f16/wide", "d96/f16/short"});
-    add_variants<128, DType::kBFloat16>(v,
-                                        {"d128/bf16/chosen", "d128/bf16/narrow", "d128/bf16/wide", "d128/bf16/short"});
-    add_variants<64, DType::kBFloat16>(v, {"d64/bf16/chosen", "d64/bf16/narrow", "d64/bf16/wide", "d64/bf16/short"});
-    add_variants<96, DType::kBFloat16>(v, {"d96/bf16/chosen", "d96/bf16/narrow", "d96/bf16/wide", "d96/bf16/short"});
+    ATTN4J_VARIANTS(128)
+    ATTN4J_VARIANTS(64)
+    ATTN4J_VARIANTS(96)
+    ATTN4J_VARIANTS(160)
+    ATTN4J_VARIANTS(192)
+    ATTN4J_VARIANTS(256)
     return v;
   }();
+#undef ATTN4J_VARIANTS
   return list;
 }

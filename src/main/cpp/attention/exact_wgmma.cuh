@@ -65,6 +65,38 @@ struct ExactTiles<128, T> {
   static constexpr TileTiming kShort{128, 80, 0.01199f, 1.68f};
 };
 
+// Above 128 channels the accumulator takes so many registers and a tile so much shared memory that there is one choice
+// of each kind.
+template <DType T>
+struct ExactTiles<160, T> {
+  using Narrow = ExactTile<160, T, 2, 128, 2, 1, QuerySource::kShared>;
+  using Wide = Narrow;
+  using Short = ExactTile<160, T, 2, 80, 2, 2, QuerySource::kRegisters>;
+  static constexpr TileTiming kNarrow{128, 128, 0.01450f, 1.80f};
+  static constexpr TileTiming kWide = kNarrow;
+  static constexpr TileTiming kShort{128, 80, 0.01560f, 1.80f};
+};
+
+template <DType T>
+struct ExactTiles<192, T> {
+  using Narrow = ExactTile<192, T, 2, 96, 2, 1, QuerySource::kShared>;
+  using Wide = Narrow;
+  using Short = Narrow;
+  static constexpr TileTiming kNarrow{128, 96, 0.01800f, 2.00f};
+  static constexpr TileTiming kWide = kNarrow;
+  static constexpr TileTiming kShort = kNarrow;
+};
+
+template <DType T>
+struct ExactTiles<256, T> {
+  using Narrow = ExactTile<256, T, 2, 64, 2, 1, QuerySource::kShared>;
+  using Wide = Narrow;
+  using Short = Narrow;
+  static constexpr TileTiming kNarrow{128, 64, 0.02500f, 2.50f};
+  static constexpr TileTiming kWide = kNarrow;
+  static constexpr TileTiming kShort = kNarrow;
+};
+
 template <int kD, DType T>
 struct ExactWgmma {
   using Tiles = ExactTiles<kD, T>;

@@ -56,13 +56,23 @@ struct HeadDimTraits<128> {
   static constexpr Rates kExact{720e12, 695e12}, kInt8Fp8{1010e12, 980e12}, kInt8F16{799e12, 759e12};
   static constexpr int kPreparedRows = 128;
 };
-template <>
-struct HeadDimTraits<192> {
-  static constexpr Rates kExact{}, kInt8Fp8{}, kInt8F16{};
+// Exact alone; rates: docs/exact.md.
+struct WideHeadDimTraits {
+  static constexpr Rates kInt8Fp8{}, kInt8F16{};
   static constexpr int kPreparedRows = 128;
 };
 template <>
-struct HeadDimTraits<256> : HeadDimTraits<192> {};
+struct HeadDimTraits<160> : WideHeadDimTraits {
+  static constexpr Rates kExact{650e12, 600e12};
+};
+template <>
+struct HeadDimTraits<192> : WideHeadDimTraits {
+  static constexpr Rates kExact{650e12, 600e12};
+};
+template <>
+struct HeadDimTraits<256> : WideHeadDimTraits {
+  static constexpr Rates kExact{600e12, 550e12};
+};
 
 // Constant costs belong to these measurements: the plan of the FP8 preparation (quant/fp8_plan.h) has a time per block
 // of its own, and what changes there must not move a choice unmeasured. Peaks are an H100 SXM's by its data sheet.
