@@ -57,7 +57,7 @@ __device__ __forceinline__ void split_load_queries(const AttentionArgs& a, const
     const int row = i / kPieces, piece = i % kPieces, global_row = w.first_row + row;
     const int query = global_row / a.group, member = global_row - query * a.group;
     const uint16_t* source = q + member * a.q_stride.head + query * a.q_stride.row + piece * 8;
-    const PanelLane<typename Tile::QueryTile> at(row & 15, piece & 1);
+    const SplitLane<typename Tile::QueryTile> at(row & 15, piece & 1);
     ptx::cp_async_16(at.at(smem, row & ~15, piece & ~1), source, global_row < w.rows && 8 * piece < a.head_dim);
   }
 }

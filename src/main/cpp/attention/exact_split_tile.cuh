@@ -19,6 +19,26 @@ struct SplitTile : Geometry {
   static constexpr bool kQueriesInRegisters = Geometry::kBlocks == 1 && Geometry::kD <= 128;
 };
 
+// The address that a lane gives ldmatrix: piece `piece` (of 8 channels) in row `row` of a tile, both below 16. Rows
+// that are a multiple of 8 away lie at a constant distance, pieces that are a multiple of 2 away at constant flipped
+// bits.
+template <class Tile>
+class SplitLane {
+ public:
+  __device__ __forceinline__ SplitLane(int row, int piece)
+      : wide_(row * 128 + ((piece ^ (row & 7)) << 4)), narrow_(row * 64 + ((piece ^ (row >> 1 & 3)) << 4)) {}
+  // In the tile at `smem`, `rows` (a multiple of 8) below and `pieces` (a multiple of 2) to the right.
+  __device__ __forceinline__ uint32_t at(uint32_t smem, int rows, int pieces) const {
+    if (pieces < 8 * Tile::kWidePanels) {
+      return smem + (wide_ ^ (pieces % 8 * 16)) + rows * 128 + pieces / 8 * Tile::kPanelBytes;
+    }
+    return smem + (narrow_ ^ (pieces % 4 * 16)) + rows * 64 + Tile::kNarrow;
+  }
+
+ private:
+  uint32_t wide_, narrow_;
+};
+
 // Starts the copy of a tile's rows of a strided 16-bit tensor, `first_row` being the first. Rows from `row_end` on and
 // channels from `channel_end` on, in steps of 8, become zeros. One warp is enough, unlike for PanelCopy.
 template <class Tile, int kThreads>
@@ -154,7 +174,7 @@ struct SplitSums {
   template <bool kGuarded, int kPairs>
   __device__ __forceinline__ bool add_pv(const uint32_t (&p)[kBlocks][kPairs][4], uint32_t v_smem, int first,
                                          int lane) {
-    const PanelLane<typename Tile::KeyTile> v_lane(lane & 15, lane >> 4);
+    const SplitLane<typename Tile::KeyTile> v_lane(lane & 15, lane >> 4);
     uint32_t found = 0;
 #pragma unroll
     for (int k = 0; k < kPairs; k++) {
@@ -187,8 +207,8 @@ struct SplitSums {
     for (int k = 0; k < kKeys; k++) {
 #pragma unroll
       for (int i = 0; i < Tile::kD / 8; i++) {
-        // PanelLane's address of one row and one piece, as ldmatrix would be given it.
-        const PanelLane<typename Tile::KeyTile> key((first + k) & 15, i & 1);
+        // SplitLane's address of one row and one piece, as ldmatrix would be given it.
+        const SplitLane<typename Tile::KeyTile> key((first + k) & 15, i & 1);
         const uint32_t at = key.at(0, (first + k) & ~15, i & ~1) + lane % 4 * 4;
         const uint32_t word = *reinterpret_cast<const uint32_t*>(v + at);
         const uint32_t bad = not_finite2<T>(word);
@@ -221,14 +241,14 @@ class SplitQueries {
  private:
   uint32_t q_smem_;
   int first_row_;
-  PanelLane<typename Tile::QueryTile> lane_;
+  SplitLane<typename Tile::QueryTile> lane_;
 };
 
 template <class Tile, DType T>
 class SplitQueries<Tile, T, true> {
  public:
   __device__ __forceinline__ SplitQueries(uint32_t q_smem, int first_row, int lane) {
-    const PanelLane<typename Tile::QueryTile> address(lane & 15, lane >> 4);
+    const SplitLane<typename Tile::QueryTile> address(lane & 15, lane >> 4);
 #pragma unroll
     for (int d = 0; d < Tile::kD / 16; d++) ptx::ldmatrix_x4(q_[d], address.at(q_smem, first_row, 2 * d));
   }
@@ -245,7 +265,7 @@ class SplitQueries<Tile, T, true> {
 template <class Tile, DType T, int kSteps>
 __device__ __forceinline__ void split_scores(float (&s)[Tile::kBlocks][kSteps][4], const SplitQueries<Tile, T>& queries,
                                              uint32_t k_smem, int first, int lane) {
-  const PanelLane<typename Tile::KeyTile> k_lane((lane >> 4) * 8 + (lane & 7), (lane >> 3) & 1);
+  const SplitLane<typename Tile::KeyTile> k_lane((lane >> 4) * 8 + (lane & 7), (lane >> 3) & 1);
 #pragma unroll
   for (int b = 0; b < Tile::kBlocks; b++) {
 #pragma unroll
