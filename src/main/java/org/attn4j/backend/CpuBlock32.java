@@ -3,17 +3,12 @@ package org.attn4j.backend;
 import java.util.Arrays;
 
 /**
- * One block of queries in float: scores of a tile of keys at a time, with a running maximum and sum
- * per row.
+ * A block in float.
  *
  * <p>An array for each row, so that the inner loops read all arrays at one index: C2 makes vectors
  * of such loops only, as it can't tell whether two arrays at different offsets are the same memory.
  */
-final class CpuBlock32 {
-  private static final int TILE = CpuAttention.KEY_TILE;
-
-  private final CpuAttention.Block block;
-  private final int headDim;
+final class CpuBlock32 extends CpuBlock {
   private final float scale;
   private final float[] queries; // [row][headDim]
   private final float[][] keysTransposed; // [headDim][TILE]: the loop over keys is the inner one
@@ -22,55 +17,38 @@ final class CpuBlock32 {
   private final float[] maxima; // [row]
   private final float[] sums; // [row]
   private final float[] scores = new float[TILE];
-  private final float[] buffer;
 
   CpuBlock32(CpuAttention.Block block) {
-    this.block = block;
-    this.headDim = block.headDim;
+    super(block);
     this.scale = (float) block.scale;
     queries = new float[block.rows * headDim];
     keysTransposed = new float[headDim][TILE];
     values = new float[TILE][headDim];
     accumulators = new float[block.rows][headDim];
     maxima = new float[block.rows];
-    sums = new float[block.rows];
-    buffer = new float[headDim];
-  }
-
-  void run() {
-    for (int row = 0; row < block.rows; row++) {
-      block.readQuery(row, buffer);
-      System.arraycopy(buffer, 0, queries, row * headDim, headDim);
-    }
     Arrays.fill(maxima, Float.NEGATIVE_INFINITY);
-    long end = block.maxVisibleKeys();
-    for (long first = 0; first < end; first += TILE) {
-      int count = (int) Math.min(TILE, end - first);
-      loadTile(first, count);
-      for (int row = 0; row < block.rows; row++) {
-        int visible = (int) Math.min(count, block.visibleKeys(row) - first);
-        if (visible > 0) {
-          attend(row, visible);
-        }
-      }
-    }
-    for (int row = 0; row < block.rows; row++) {
-      finish(row);
+    sums = new float[block.rows];
+  }
+
+  @Override
+  void keepQuery(int row) {
+    System.arraycopy(buffer, 0, queries, row * headDim, headDim);
+  }
+
+  @Override
+  void keepKey(int j) {
+    for (int c = 0; c < headDim; c++) {
+      keysTransposed[c][j] = buffer[c];
     }
   }
 
-  private void loadTile(long first, int count) {
-    for (int j = 0; j < count; j++) {
-      block.readKey(first + j, buffer);
-      for (int c = 0; c < headDim; c++) {
-        keysTransposed[c][j] = buffer[c];
-      }
-      block.readValue(first + j, buffer);
-      System.arraycopy(buffer, 0, values[j], 0, headDim);
-    }
+  @Override
+  void keepValue(int j) {
+    System.arraycopy(buffer, 0, values[j], 0, headDim);
   }
 
-  private void attend(int row, int count) {
+  @Override
+  void attend(int row, int count) {
     score(row, count);
     float tileMax = Float.NEGATIVE_INFINITY;
     for (int j = 0; j < count; j++) {
@@ -146,12 +124,11 @@ final class CpuBlock32 {
     }
   }
 
-  private void finish(int row) {
-    boolean empty = block.visibleKeys(row) == 0;
+  @Override
+  double finish(int row) {
     for (int c = 0; c < headDim; c++) {
-      buffer[c] = empty ? 0 : accumulators[row][c] / sums[row];
+      buffer[c] = accumulators[row][c] / sums[row];
     }
-    block.writeOutput(row, buffer);
-    block.writeLse(row, empty ? Double.NEGATIVE_INFINITY : maxima[row] + Math.log(sums[row]));
+    return maxima[row] + Math.log(sums[row]);
   }
 }

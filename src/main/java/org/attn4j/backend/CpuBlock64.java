@@ -2,15 +2,8 @@ package org.attn4j.backend;
 
 import java.util.Arrays;
 
-/**
- * One block of queries in double: scores of a tile of keys at a time, with a running maximum and
- * sum per row.
- */
-final class CpuBlock64 {
-  private static final int TILE = CpuAttention.KEY_TILE;
-
-  private final CpuAttention.Block block;
-  private final int headDim;
+/** A block in double. */
+final class CpuBlock64 extends CpuBlock {
   private final double[] queries; // [row][headDim]
   private final double[]
       keysTransposed; // [headDim][TILE], so that the loop over keys is the inner one
@@ -19,60 +12,43 @@ final class CpuBlock64 {
   private final double[] maxima; // [row]
   private final double[] sums; // [row]
   private final double[] scores = new double[TILE];
-  private final float[] buffer;
 
   CpuBlock64(CpuAttention.Block block) {
-    this.block = block;
-    this.headDim = block.headDim;
+    super(block);
     queries = new double[block.rows * headDim];
     keysTransposed = new double[headDim * TILE];
     values = new double[TILE * headDim];
     accumulators = new double[block.rows * headDim];
     maxima = new double[block.rows];
-    sums = new double[block.rows];
-    buffer = new float[headDim];
-  }
-
-  void run() {
-    for (int row = 0; row < block.rows; row++) {
-      block.readQuery(row, buffer);
-      copy(buffer, queries, row * headDim);
-    }
     Arrays.fill(maxima, Double.NEGATIVE_INFINITY);
-    long end = block.maxVisibleKeys();
-    for (long first = 0; first < end; first += TILE) {
-      int count = (int) Math.min(TILE, end - first);
-      loadTile(first, count);
-      for (int row = 0; row < block.rows; row++) {
-        int visible = (int) Math.min(count, block.visibleKeys(row) - first);
-        if (visible > 0) {
-          attend(row, visible);
-        }
-      }
-    }
-    for (int row = 0; row < block.rows; row++) {
-      finish(row);
-    }
+    sums = new double[block.rows];
   }
 
-  private void loadTile(long first, int count) {
-    for (int j = 0; j < count; j++) {
-      block.readKey(first + j, buffer);
-      for (int c = 0; c < headDim; c++) {
-        keysTransposed[c * TILE + j] = buffer[c];
-      }
-      block.readValue(first + j, buffer);
-      copy(buffer, values, j * headDim);
-    }
+  @Override
+  void keepQuery(int row) {
+    copy(queries, row * headDim);
   }
 
-  private void copy(float[] from, double[] to, int offset) {
+  @Override
+  void keepKey(int j) {
     for (int c = 0; c < headDim; c++) {
-      to[offset + c] = from[c];
+      keysTransposed[c * TILE + j] = buffer[c];
     }
   }
 
-  private void attend(int row, int count) {
+  @Override
+  void keepValue(int j) {
+    copy(values, j * headDim);
+  }
+
+  private void copy(double[] to, int offset) {
+    for (int c = 0; c < headDim; c++) {
+      to[offset + c] = buffer[c];
+    }
+  }
+
+  @Override
+  void attend(int row, int count) {
     score(row, count);
     double tileMax = Double.NEGATIVE_INFINITY;
     for (int j = 0; j < count; j++) {
@@ -149,12 +125,11 @@ final class CpuBlock64 {
     }
   }
 
-  private void finish(int row) {
-    boolean empty = block.visibleKeys(row) == 0;
+  @Override
+  double finish(int row) {
     for (int c = 0; c < headDim; c++) {
-      buffer[c] = empty ? 0 : (float) (accumulators[row * headDim + c] / sums[row]);
+      buffer[c] = (float) (accumulators[row * headDim + c] / sums[row]);
     }
-    block.writeOutput(row, buffer);
-    block.writeLse(row, empty ? Double.NEGATIVE_INFINITY : maxima[row] + Math.log(sums[row]));
+    return maxima[row] + Math.log(sums[row]);
   }
 }
