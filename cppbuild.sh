@@ -384,7 +384,7 @@ install_natives() {
 
 build_natives() {
   local missing
-  missing="$(missing_tools | paste -sd ';' | sed 's/;/; /g')"
+  missing="$(missing_tools | paste -sd '|' | sed 's/|/; /g')"
   if [[ -z "$missing" ]] || $STRICT; then translate_archs; fi
   if [[ -z "$missing" && ${#BUILDS[@]} -gt 0 ]]; then missing="$(nvcc_refuses)"; fi
   if [[ -n "$missing" ]]; then

@@ -41,6 +41,7 @@ final class WildcardImports {
     DType.class,
     DeviceMemory.class,
     DeviceTensor.class,
+    Doctor.class,
     Float16Bits.class,
     HostMemory.class,
     HostTensor.class,
