@@ -144,12 +144,17 @@ record Inventory(List<Arch> archs, Map<String, String> empty, List<String> unrea
 
   /** What is wrong with the JARs, one sentence each. */
   List<String> faults() {
+    Map<String, List<String>> byReason = new TreeMap<>();
+    new TreeMap<>(empty)
+        .forEach(
+            (name, reason) ->
+                byReason
+                    .computeIfAbsent(reason, none -> new ArrayList<>())
+                    .add(name.equals(BASE) ? "the loader" : name));
     List<String> all = new ArrayList<>(unreadable);
-    empty.forEach(
-        (name, reason) ->
-            all.add(
-                "the JAR of %s is empty: %s"
-                    .formatted(name.isEmpty() ? "the loader" : name, reason)));
+    byReason.forEach(
+        (reason, names) ->
+            all.add("empty JARs of %s: %s".formatted(String.join(", ", names), reason)));
     return all;
   }
 }

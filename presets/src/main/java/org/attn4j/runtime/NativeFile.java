@@ -9,6 +9,8 @@ import java.net.URL;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.zip.CRC32;
 import org.bytedeco.javacpp.Loader;
 
@@ -22,6 +24,8 @@ final class NativeFile {
   private static final String CHECKSUM = ".crc32";
 
   private static final int BUFFER = 1 << 16;
+
+  private static final Map<String, Path> FOUND = new ConcurrentHashMap<>();
 
   private NativeFile() {}
 
@@ -41,6 +45,18 @@ final class NativeFile {
    * @throws DamagedException if it can't be extracted whole
    */
   static Path find(String resource) throws DamagedException {
+    Path known = FOUND.get(resource);
+    if (known != null) {
+      return known;
+    }
+    Path file = look(resource);
+    if (file != null) {
+      FOUND.put(resource, file);
+    }
+    return file;
+  }
+
+  private static Path look(String resource) throws DamagedException {
     URL url = NativeFile.class.getClassLoader().getResource(resource);
     if (url == null) {
       return null;

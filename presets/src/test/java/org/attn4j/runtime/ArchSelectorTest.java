@@ -231,6 +231,12 @@ public class ArchSelectorTest {
             .message();
     assertTrue(none.contains("(sm80, sm90) are empty"), none);
     assertTrue(none.contains("as natives=skip"), none);
+    assertEquals(
+        new Inventory(List.of(), empty, List.of("x.jar is damaged: cut off")).faults(),
+        List.of(
+            "x.jar is damaged: cut off",
+            "empty JARs of sm80: it was built without natives, as natives=skip",
+            "empty JARs of sm90: no nvcc"));
     String other =
         new ArchSelector(
                 driver("90"), new Inventory(archs("86", "13.0"), empty, List.of()), PLATFORM)
