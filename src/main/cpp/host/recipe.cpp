@@ -30,12 +30,23 @@ double memory_seconds(const KernelEntry& e, const AttentionArgs& a) {
   return kFewStart + bytes * (1. + e.cost.key_passes / 2) / kBandwidth;
 }
 
-// What they take where each item, 128 queries of a head, takes its keys in turn: the rounds that the items need.
+// What the rounds take that their items need, 128 queries of a head each, where an item takes its keys in turn. Items
+// that share an SM share its rate.
 double rounds_seconds(const KernelEntry& e, const AttentionArgs& a, const Machine& machine) {
   const double sms = machine.multiprocessors, items = static_cast<double>(a.batch) * a.heads_q;
-  const double key = 4. * 128 * e.head_dim / (e.cost.plain / kReferenceSms);
+  const double key = 4. * 128 * e.head_dim / (e.cost.plain / kReferenceSms) * e.streams;
   const double rounds = std::ceil(items / (sms * e.streams));
-  return kFewStart + rounds * (static_cast<double>(seen_keys(a)) * key + e.cost.item) / machine.clock;
+  return rounds * (static_cast<double>(seen_keys(a)) * key + e.cost.item) / machine.clock;
+}
+
+// What few queries take at least. `estimate` is made for problems that fill the GPU.
+double few_seconds(const KernelEntry& e, const AttentionArgs& a, const Machine& machine, double estimate) {
+  const Cost& c = e.cost;
+  const double memory = memory_seconds(e, a);
+  if (!c.in_turn) return std::max(estimate, memory);
+  const double rounds = rounds_seconds(e, a, machine);
+  if (c.key_passes == 0) return std::max(kFewStart + rounds, memory);
+  return std::max({estimate, c.start + rounds, memory});
 }
 
 // Looks for the cheapest entry among those that `serves` names.
@@ -78,15 +89,13 @@ double estimate_seconds(const KernelEntry& e, const AttentionArgs& a, const Mach
   const double heads_kv = static_cast<double>(a.batch) * a.heads_kv;
   const double operations = 4. * e.head_dim * heads_q * a.lq * a.lk * (causal ? 0.5 : 1.);
   if (c.plain <= 0) return kUnmeasuredStart + operations / kUnmeasuredRate;
-  const bool few = a.lq <= kFewQueries;
-  if (few && c.in_turn) return std::max(rounds_seconds(e, a, machine), memory_seconds(e, a));
   double rate = (causal ? c.causal : c.plain) * machine.clock;
   if (c.peak > 0) rate = std::min(rate, kOfPeak * c.peak * machine.clock * machine.tensor);
   const double items = heads_q * ((a.lq + 127) / 128);
   const double blocks = c.block > 0 ? (heads_q * a.lq + c.key_passes * heads_kv * a.lk) / c.block_rows : 0.;
   const double seconds = operations / (rate * sms / kReferenceSms) +
                          items / (sms * e.streams) * c.item / machine.clock + blocks / sms * c.block + c.start;
-  return few ? std::max(seconds, memory_seconds(e, a)) : seconds;
+  return a.lq <= kFewQueries ? few_seconds(e, a, machine, seconds) : seconds;
 }
 
 Refusal refusal_of(const KernelEntry& e, const AttentionParams& p, const AttentionArgs& shape) {

@@ -25,6 +25,9 @@ template <int D>
 KernelEntry exact_mma(const char* name) {
   KernelEntry e = make_entry<D, DType::kFloat16>(name, 128, 64, launch);
   e.preparation = &kAlignedInputs;
+  e.serves_sageattn = D <= 128;
+  e.cost = exact_mma_cost<D>();
+  e.streams = 2;
   return e;
 }
 
@@ -33,6 +36,7 @@ KernelEntry exact_wgmma(const char* name) {
   KernelEntry e = exact_mma<D>(name);
   e.writes_vectors = e.serves_sageattn = true;
   e.cost = exact_wgmma_cost<D>();
+  e.streams = 1;
   e.sparse_from = kNeverSparse;
   return e;
 }
@@ -52,6 +56,8 @@ KernelEntry int8_f16(const char* name, const Preparation& preparation) {
   e.accumulator = PvAccumDType::kFp32;
   e.serves_sageattn = true;
   e.preparation = &preparation;
+  e.cost = int8_mma_cost<D>();
+  e.streams = 2;
   return e;
 }
 
@@ -63,6 +69,7 @@ KernelEntry int8_fp8(const char* name) {
   e.accumulator = PvAccumDType::kFp32Fp32;
   e.per_thread_only = true;
   e.cost = int8_fp8_wgmma_cost<D>();
+  e.streams = 1;
   e.sparse_from = 8192;
   return e;
 }
