@@ -23,7 +23,13 @@ public class ReadmeTest {
     Path source = folder.resolve(block.group(2) + ".java");
     Files.writeString(source, block.group(1));
     Jdk.tool(
-        "javac", "-Xlint:all,-path", "-cp", Jdk.classPath(), "-d", folder.toString(), source.toString());
+        "javac",
+        "-Xlint:all,-path",
+        "-cp",
+        Jdk.classPath(),
+        "-d",
+        folder.toString(),
+        source.toString());
     Outcome outcome =
         Jdk.java(
             Jdk.home(),
