@@ -50,6 +50,22 @@ record BackendChoice(List<SdpaBackend> chosen, Map<String, String> leftOut) {
     return new BackendChoice(chosen, leftOut);
   }
 
+  /** A line for each reason: who stays out, and why. */
+  List<String> whyLeftOut() {
+    Map<String, List<String>> namesByReason = new LinkedHashMap<>();
+    leftOut.forEach(
+        (name, reason) ->
+            namesByReason.computeIfAbsent(reason, key -> new ArrayList<>()).add(name));
+    List<String> lines = new ArrayList<>();
+    namesByReason.forEach(
+        (reason, names) ->
+            lines.add(
+                String.join(", ", names)
+                    + (names.size() == 1 ? " stays out: " : " stay out: ")
+                    + reason));
+    return lines;
+  }
+
   private static BackendChoice asFound(List<String> asked, List<BackendInfo> known) {
     List<SdpaBackend> chosen = new ArrayList<>();
     for (String name : asked) {

@@ -54,7 +54,7 @@ public final class DenoiseDemo {
     BackendChoice choice = BackendChoice.of(options.backends());
     Picture clean = photograph().centreSquare(size(choice));
     Picture noisy = clean.withNoise(options.sigma(), NOISE_SEED);
-    choice.leftOut().forEach((name, reason) -> print("%s stays out: %s", name, reason));
+    choice.whyLeftOut().forEach(log::println);
     print(
         "%d x %d pixels = %d tokens of %d channels; noise of sigma %.2f: PSNR %.2f dB",
         clean.width(),
