@@ -73,6 +73,7 @@ public final class TorchHook {
     if (obstacle.isPresent()) {
       return obstacle;
     }
+    boolean served = false;
     for (int device = 0; device < CudaDevices.count(); device++) {
       Optional<Path> library = KernelTable.libraryOf(device);
       if (library.isPresent()) {
@@ -81,7 +82,11 @@ public final class TorchHook {
         if (obstacle.isPresent()) {
           return obstacle;
         }
+        served = true;
       }
+    }
+    if (!served) {
+      return Optional.of("no GPU of this process has a library: " + NativeLibrary.summary());
     }
     return register(false);
   }
