@@ -90,18 +90,13 @@ struct SplitMachine {
   // By data sheets but for the H200, which was measured. What is wrong here makes plans that divide keys too much or
   // too little, no wrong results.
   static SplitMachine of(int32_t multiprocessors, double clock) {
-    switch (arch::kSm) {
-      case 80:  // A100
-        return {multiprocessors, 0.9 * clock, 1.5e12};
-      case 86:  // RTX 3090
-        return {multiprocessors, 0.3 * clock, 0.8e12};
-      case 89:  // RTX 4090
-        return {multiprocessors, 0.45 * clock, 0.9e12};
-      case 120:  // RTX 5090
-        return {multiprocessors, 0.45 * clock, 1.4e12};
-      default:
-        return {multiprocessors, clock, 3.4e12};
-    }
+    if (arch::kSm == 80) return {multiprocessors, 0.9 * clock, 1.5e12};                        // A100
+    if (arch::kSm == 86) return {multiprocessors, 0.3 * clock, 0.8e12};                        // RTX 3090
+    if (arch::kSm == 87) return {multiprocessors, 0.5 * clock, 0.17e12};                       // Jetson Orin
+    if (arch::kSm == 89) return {multiprocessors, 0.45 * clock, 0.8e12};                       // RTX 4090
+    if (arch::kSm == 110 || arch::kSm == 121) return {multiprocessors, 0.45 * clock, 0.2e12};  // Thor, Spark
+    if (arch::kSm == 120) return {multiprocessors, 0.45 * clock, 1.4e12};                      // RTX 5090
+    return {multiprocessors, clock, 3.4e12};
   }
 };
 
