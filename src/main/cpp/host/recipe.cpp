@@ -36,7 +36,8 @@ double rounds_seconds(const KernelEntry& e, const AttentionArgs& a, const Machin
   const double sms = machine.multiprocessors, items = static_cast<double>(a.batch) * a.heads_q;
   const double key = 4. * 128 * e.head_dim / (e.cost.plain / kReferenceSms) * e.streams;
   const double rounds = std::ceil(items / (sms * e.streams));
-  return rounds * (static_cast<double>(seen_keys(a)) * key + e.cost.item) / machine.clock;
+  const double keys = std::ceil(static_cast<double>(seen_keys(a)) / e.key_tile) * e.key_tile;
+  return rounds * (keys * key + e.cost.item) / machine.clock;
 }
 
 // What few queries take at least. `estimate` is made for problems that fill the GPU.
@@ -87,7 +88,8 @@ double estimate_seconds(const KernelEntry& e, const AttentionArgs& a, const Mach
   const bool causal = a.causal_offset != kNotCausal;
   const double sms = machine.multiprocessors, heads_q = static_cast<double>(a.batch) * a.heads_q;
   const double heads_kv = static_cast<double>(a.batch) * a.heads_kv;
-  const double operations = 4. * e.head_dim * heads_q * a.lq * a.lk * (causal ? 0.5 : 1.);
+  const double queries = a.lq <= kFewQueries ? kFewQueries : a.lq;  // an item has no fewer
+  const double operations = 4. * e.head_dim * heads_q * queries * a.lk * (causal ? 0.5 : 1.);
   if (c.plain <= 0) return kUnmeasuredStart + operations / kUnmeasuredRate;
   double rate = (causal ? c.causal : c.plain) * machine.clock;
   if (c.peak > 0) rate = std::min(rate, kOfPeak * c.peak * machine.clock * machine.tensor);
