@@ -82,7 +82,6 @@ Cost exact_wgmma_cost() {
   Cost c;
   c.plain = kRates.plain, c.causal = kRates.causal, c.peak = 989e12;
   c.item = 1.5e-6, c.start = 7e-6;
-  c.in_turn = true;
   return c;
 }
 
@@ -107,7 +106,6 @@ Cost int8_f16_wgmma_cost() {
   c.item = 1.5e-6, c.start = 17.5e-6;
   c.block = 2.6e-6, c.block_rows = HeadDimTraits<D>::kPreparedRows;
   c.key_passes = 2;  // of K, for its mean and for itself
-  c.in_turn = true;
   return c;
 }
 
@@ -124,7 +122,6 @@ Cost exact_mma_cost() {
   c.plain = (kD == 64 ? 375e12 : kD == 96 ? 395e12 : kD == 128 ? 420e12 : 345e12) * kExactMmaShare;
   c.causal = 0.97 * c.plain;
   c.peak = 989e12, c.item = 5e-6, c.start = 5e-6;
-  c.in_turn = true;
   return c;
 }
 
@@ -134,7 +131,6 @@ Cost int8_mma_cost() {
   c.plain = (kD == 64 ? 435e12 : kD == 96 ? 480e12 : 520e12) * kInt8MmaShare;
   c.causal = 0.96 * c.plain;
   c.peak = 1319e12, c.item = 9e-6, c.start = 10e-6;
-  c.in_turn = true;
   c.block = 2.2e-6 * kD / 128, c.key_passes = 1;
   return c;
 }

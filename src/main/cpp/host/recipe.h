@@ -34,7 +34,6 @@ struct Cost {
   double start = 0;              // seconds of a call
   int32_t block_rows = 128;      // rows of a block
   double key_passes = 0;         // of the preparation over the rows of K and V; over those of Q it makes one
-  bool in_turn = false;          // an item's keys are never divided between SMs: few items leave the others idle
 };
 
 // Beside a kernel that was chosen because the problem is small, sparsity never pays.

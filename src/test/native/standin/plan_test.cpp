@@ -210,6 +210,7 @@ void test_few_queries() {
     expect(plan_attention(r, &handle, &f) == Status::kOk, "few queries are served");
     return f;
   };
+  const auto is_exact = [](const PlanFacts& f) { return f.served_by == AttentionFunction::kExactAttn; };
   const auto is = [](const PlanFacts& f, const char* kernel) { return std::strncmp(f.kernel, kernel, 11) == 0; };
   for (const int32_t sms : {20, 78, 114, 132, 300}) {
     for (const auto function : {AttentionFunction::kSageattn, AttentionFunction::kExactAttn}) {
@@ -219,6 +220,7 @@ void test_few_queries() {
         expect(is(f, "exact_split") && f.served_by == AttentionFunction::kExactAttn, "one query" + where);
         expect(f.launches == 2 && f.workspace_size > 0, "its keys are divided" + where);
       }
+      expect(is_exact(plan({1, 32, 8, 128, 4097, 128}, sms, function)), "128 queries of one entry" + where);
       const PlanFacts many = plan({64, 32, 32, 1, 2048, 128}, sms, function);
       expect(is(many, "exact_split") && many.launches == 1, "many heads: keys need no division" + where);
       expect(!is(plan({2, 32, 8, 129, 4096, 128}, sms, function), "exact_split"), "129 queries" + where);

@@ -115,6 +115,7 @@ public class GpuFewQueriesTest extends GpuTestBase {
     double bar = problem.spec.dtype == DType.BFLOAT16 ? 0.006 : 0.0008;
     assertTrue(result.output().relativeL1() <= bar, problem.spec + ": " + result.output());
     assertTrue(result.lseError() <= 2e-4, problem.spec + ": lse off by " + result.lseError());
-    assertEquals(result.rows(), 40);
+    GpuProblem.Spec spec = problem.spec;
+    assertEquals(result.rows(), Math.min(40, spec.batch * spec.headsQ * spec.lq));
   }
 }
