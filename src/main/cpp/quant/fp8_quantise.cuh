@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "device/numeric.cuh"
 #include "device/ptx/fp8.cuh"
 #include "device/ptx/shared_access.cuh"
 #include "quant/fp8_image.cuh"
@@ -109,17 +110,6 @@ struct RowPart {
     }
   }
 };
-
-template <DType T>
-__device__ __forceinline__ void unpack8(float (&x)[8], const uint4& v) {
-  const uint32_t w[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    const float2 f = Element<T>::unpack(w[i]);
-    x[2 * i] = f.x;
-    x[2 * i + 1] = f.y;
-  }
-}
 
 // Eight channels of a row as floats, zeros for the lanes that D leaves idle.
 template <int D, DType T>
