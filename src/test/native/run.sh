@@ -15,9 +15,11 @@ if ((ran == 0)); then echo "C++ ABI test: skipped, no native library was built o
 
 here=$(cd "$(dirname "$0")" && pwd)
 cpp="$here/../../main/cpp"
-cuda=/usr/local/cuda/include
-if nvcc=$(command -v nvcc); then cuda=$(dirname "$(dirname "$(readlink -f "$nvcc")")")/include; fi
-if ! command -v g++ >/dev/null || [[ ! -f $cuda/cuda_runtime_api.h ]]; then
+cuda=""
+for folder in "${CUDA_HOME:-}" "${CUDA_PATH:-}" /usr/local/cuda "$(dirname "$(dirname "$(readlink -f "$(command -v nvcc || echo /nvcc)")")")"; do
+  if [[ -z $cuda && -f $folder/include/cuda_runtime_api.h ]]; then cuda=$folder/include; fi
+done
+if ! command -v g++ >/dev/null || [[ -z $cuda ]]; then
   echo "C++ plans against a stand-in for CUDA: skipped, g++ or CUDA's headers are missing"
   exit 0
 fi

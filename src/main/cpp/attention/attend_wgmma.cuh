@@ -95,6 +95,8 @@ struct WgmmaDensePolicy : WgmmaBestPolicy<kD> {
 // stores: head_dim and strides are multiples of 8, the base is aligned.
 template <int kD, DType T>
 struct WgmmaInt8Fp8 {
+  static_assert(kD == 64 || kD == 96 || kD == 128,
+                "attend_wgmma_policy.cuh has no sizes for this head_dim: choose them, and measure (docs/hopper.md)");
   using Policy = WgmmaDensePolicy<kD>;
   static cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
     return wgmma_launch<Policy, T>(args, stream);

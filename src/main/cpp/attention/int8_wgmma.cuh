@@ -12,6 +12,7 @@ namespace attn4j {
 
 template <int kD, DType T>
 struct WgmmaInt8F16 {
+  static_assert(kD == 64 || kD == 96 || kD == 128, "choose a tile for this head_dim, and measure it (docs/exact.md)");
   // Measured against two and three warpgroups of 64 to 192 keys: docs/exact.md.
   using Tile =
       std::conditional_t<kD == 64, Int8Tile<64, T, 2, 192, 4, 2>,

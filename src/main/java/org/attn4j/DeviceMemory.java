@@ -75,6 +75,11 @@ public final class DeviceMemory extends Memory {
     return byteSize;
   }
 
+  /** Whether it was allocated here, and {@link #close} frees it. */
+  public boolean isOwned() {
+    return owned;
+  }
+
   /** Enqueues a fill of the whole block with one byte value. */
   public void fill(int byteValue, CudaStream stream) {
     NativeDevice.fill(address(), byteValue, byteSize, stream);

@@ -75,9 +75,10 @@ final class NativeAttention {
       frame.load(plan, request);
     }
     ByteBuffer memory = frame.memory;
+    boolean trusted = plan.trusts(scratch);
     memory.putLong(NativeLayout.WORKSPACE, scratch == null ? 0 : scratch.address());
     memory.putLong(NativeLayout.WORKSPACE_SIZE, scratch == null ? 0 : scratch.byteSize());
-    memory.put(NativeLayout.TRUSTED, bit(plan.trusted()));
+    memory.put(NativeLayout.TRUSTED, bit(trusted));
     frame.filled = null; // don't keep its tensors alive
     frame.answer = null;
     useLibraryOf(request);
@@ -85,8 +86,8 @@ final class NativeAttention {
     if (status != NativeStatus.OK) {
       throw NativeStatus.exception(status, lastError());
     }
-    if (!plan.trusted()) {
-      plan.trust();
+    if (!trusted) {
+      plan.trust(scratch);
     }
   }
 
@@ -107,6 +108,9 @@ final class NativeAttention {
     int status = enterPlan(kernel, request);
     if (status == NativeStatus.OK) {
       loaded = described(kernel);
+      if (ownsAll(request)) {
+        loaded.trust(null);
+      }
       return Support.served(loaded);
     }
     String reason = lastError();
@@ -114,6 +118,28 @@ final class NativeAttention {
       return Support.refused(reason);
     }
     throw NativeStatus.exception(status, reason);
+  }
+
+  /** Whether all memory was allocated here: then it is where we say, and nobody need ask CUDA. */
+  private static boolean ownsAll(AttentionRequest request) {
+    SparsityTensors tensors = request.sparsityTensors();
+    return isOwned(request.q())
+        && isOwned(request.k())
+        && isOwned(request.v())
+        && isOwned(request.o())
+        && isOwned(request.lse())
+        && isOwned(request.kvLengths())
+        && isOwned(tensors.simthreshd1())
+        && isOwned(tensors.cdfthreshd())
+        && isOwned(tensors.topk())
+        && isOwned(tensors.pvthreshd())
+        && isOwned(tensors.blockMask())
+        && isOwned(tensors.blockMap())
+        && isOwned(tensors.sparsity());
+  }
+
+  private static boolean isOwned(AttentionTensor tensor) {
+    return tensor == null || ((DeviceTensor) tensor).memory().isOwned();
   }
 
   /** Has the library plan the request; its plan, facts and addresses then lie in the memory. */

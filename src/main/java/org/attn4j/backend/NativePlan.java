@@ -1,6 +1,7 @@
 package org.attn4j.backend;
 
 import org.attn4j.BlockGrid;
+import org.attn4j.DeviceMemory;
 
 /**
  * What the native library planned for one request: facts, and the plan itself, which a run hands
@@ -20,8 +21,11 @@ final class NativePlan {
   // The plan as the library wrote it; null until a request turns out to be used again, so that one
   // that runs once costs no copy.
   private volatile byte[] handle;
-  // Set by the first run, which has CUDA look up the addresses. A race looks them up twice.
+  // Whether the tensors' addresses need no look-up: allocated here, or looked up by the first run.
+  // A
+  // race looks them up twice.
   private boolean trusted;
+  private long trustedScratch; // address of scratch memory that was looked up
 
   NativePlan(
       NativeKernel function,
@@ -87,11 +91,16 @@ final class NativePlan {
     handle = copy;
   }
 
-  boolean trusted() {
-    return trusted;
+  /** Whether a run with this scratch memory, or null, needs no look-up of addresses. */
+  boolean trusts(DeviceMemory scratch) {
+    return trusted && (scratch == null || scratch.isOwned() || scratch.address() == trustedScratch);
   }
 
-  void trust() {
+  /** The addresses of the plan's request are memory of its device, and so is the scratch memory. */
+  void trust(DeviceMemory scratch) {
     trusted = true;
+    if (scratch != null && !scratch.isOwned()) {
+      trustedScratch = scratch.address();
+    }
   }
 }
