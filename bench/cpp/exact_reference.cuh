@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "host/kernels.h"
+#include "attention/arguments.h"
 
 namespace exact_check {
 

@@ -1,4 +1,0 @@
-// Moved: attention/arguments.h.
-#pragma once
-
-#include "attention/arguments.h"
