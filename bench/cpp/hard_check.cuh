@@ -111,7 +111,6 @@ inline double hard_l1_bar(const HardKernel& kernel, const HardCase& c, const Har
   double bar = 1.15 * r.model + (fp8 ? 0.0012 : 1e-4);
   if (!fp8) return bar;
   if (c.data.kind == Hard::kTail) bar = std::min(bar, 0.025);
-  if (c.data.kind == Hard::kSinks) bar = std::min(bar, 0.029);
   if (c.data.kind == Hard::kConstant) bar = std::min(bar, 0.0012);
   return bar;
 }
@@ -170,8 +169,8 @@ inline bool hard_case(const HardKernel& kernel, const HardCase& c) {
   auto* device_rows = memory.get<int64_t>(count);
   auto* device_result = memory.get<HardRow>(count, 0);
   cudaMemcpy(device_rows, rows.data(), count * 8, cudaMemcpyHostToDevice);
-  hard_reference<<<static_cast<unsigned>(count), kHardThreads>>>(p, rounding, device_rows, channels, sizes, steps,
-                                                                 memory.get<double>(count * c.lk),
+  hard_reference<<<static_cast<unsigned>(count), kHardThreads>>>(p, valid, rounding, device_rows, channels, sizes,
+                                                                 steps, memory.get<double>(count * c.lk),
                                                                  memory.get<float>(count * c.lk), device_result);
   std::vector<HardRow> result(count);
   const cudaError_t error = cudaMemcpy(result.data(), device_result, count * sizeof(HardRow), cudaMemcpyDeviceToHost);

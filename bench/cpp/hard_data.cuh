@@ -70,11 +70,12 @@ __device__ __forceinline__ float hard_value(const HardData& data, int which, int
       const bool sink = which > 0 && chosen(row, rows, HardData::kSinkKeys, data.place);
       if (which == 2 && data.kind == Hard::kSinks) return z;
       if (which == 2) return sink ? 0.02f * z : z + 2.f * offset;
-      if (c >= HardData::kSinkChannels) return z;
-      if (which == 0) return 2.f;  // the sinks' channels: every query is 2 there, other keys nearly 0
-      // Scores of the others are N(0, (d - 8) / d) there: their sum is n e^(1/2 (d - 8) / d).
-      const float score = logf(data.share / (1.f - data.share) / HardData::kSinkKeys * rows) +
-                          0.5f * static_cast<float>(d - HardData::kSinkChannels) / d;
+      // In the sinks' channels every query is about 2, and other keys nearly 0. Elsewhere all keys are alike: what
+      // rounding does to one sink's probability is not what it does to another's.
+      if (c >= HardData::kSinkChannels) return which == 0 ? z : 0.25f * z;
+      if (which == 0) return 2.f + 0.2f * z;
+      // Scores of the others are N(0, 1/16): their sum is n e^(1/32).
+      const float score = logf(data.share / (1.f - data.share) / HardData::kSinkKeys * rows) + 1.f / 32.f;
       return sink ? score * sqrtf(static_cast<float>(d)) / (2.f * HardData::kSinkChannels) : 0.02f * z;
     }
     case Hard::kDrift:

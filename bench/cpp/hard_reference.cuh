@@ -101,8 +101,9 @@ __device__ __forceinline__ double of_block(double x) {
 // One block per row of `rows` (batch * hq + head, row). scratch: [blocks][lk] doubles: the weights; noise: [blocks][lk]
 // floats: variance of the relative error that rounding gives a probability.
 static __global__ void __launch_bounds__(kHardThreads)
-    hard_reference(AttentionParams p, Rounding rounding, const int64_t* rows, const ChannelStatistics* channels,
-                   const float2* sizes, const float* steps, double* scratch, float* noise, HardRow* result) {
+    hard_reference(AttentionParams p, int64_t valid, Rounding rounding, const int64_t* rows,
+                   const ChannelStatistics* channels, const float2* sizes, const float* steps, double* scratch,
+                   float* noise, HardRow* result) {
   const int64_t hq = p.q.size[1], lq = p.q.size[2], d = p.q.size[3], hkv = p.k.size[1], lk_all = p.k.size[2];
   const int64_t head = rows[blockIdx.x] / lq, row = rows[blockIdx.x] % lq, b = head / hq, h = head % hq;
   const int64_t g = h / (hq / hkv), kv = b * hkv + g;
@@ -140,25 +141,32 @@ static __global__ void __launch_bounds__(kHardThreads)
   double sum = 0;
   for (int64_t j = threadIdx.x; j < lk; j += kHardThreads) sum += w[j] = exp(w[j] - top);
   sum = of_block(sum);
-  double lse_variance = 0;
+  // Of the weights' sum. What rounding Q does to the scores is no different for each key: it adds up along the keys'
+  // weighted mean.
+  double all_variance = 0, lse_variance = 0;
   for (int64_t j = threadIdx.x; j < lk; j += kHardThreads) {
     w[j] /= sum;
-    lse_variance += w[j] * w[j] * variance[j];
+    const double own = steps[kv * lk_all + j] * scale, n = rounding.int8_scores ? own * own / 12. * q_squares : 0.;
+    all_variance += w[j] * w[j] * variance[j];
+    lse_variance += w[j] * w[j] * (rounding.p * rounding.p + n);
   }
-  lse_variance = of_block(lse_variance);
+  all_variance = of_block(all_variance), lse_variance = of_block(lse_variance);
 
   HardRow mine = {};
   const double eps = p.o.dtype == DType::kFloat16 ? 0x1p-12 : 0x1p-9;  // of the output's rounding, root mean square
   for (int64_t c = 0; c < d; c++) {                                    // the block shares the keys of a channel
-    double ref = 0, first = 0, second = 0, own = 0;
+    double ref = 0, first = 0, second = 0, own = 0, key = 0;
     const double step = rounding.v_floor * channels[kv * d + c].v_largest;
     for (int64_t j = threadIdx.x; j < lk; j += kHardThreads) {
       const double v = load(p.v, element(p.v, TensorLayout::kHND, b, g, j, c)), n = w[j] * w[j] * variance[j];
       ref += w[j] * v;
+      key += w[j] * load(p.k, element(p.k, TensorLayout::kHND, b, g, j, c));
       first += n * v, second += n * v * v;
       own += w[j] * w[j] * (rounding.v * rounding.v * v * v + step * step / 3.);
     }
     ref = of_block(ref), first = of_block(first), second = of_block(second), own = of_block(own);
+    key = of_block(key) - channels[kv * d + c].sum / static_cast<double>(valid);
+    if (rounding.int8_scores) lse_variance += scale * scale / 12. * q_step * q_step * key * key;
     if (threadIdx.x != 0) continue;
     if (lk == 0) ref = first = second = own = 0;
     const double o = load(p.o, element(p.o, TensorLayout::kHND, b, h, row, c));
@@ -166,7 +174,7 @@ static __global__ void __launch_bounds__(kHardThreads)
     if (is_finite(ref) != is_finite(o) || (!is_finite(ref) && !(ref == o || (ref != ref && o != o)))) mine.wrong++;
     if (!is_finite(ref) || !is_finite(o)) continue;
     // What is common to all keys cancels against the normaliser: sum of n (v - ref)^2.
-    const double v2 = second - 2 * ref * first + ref * ref * lse_variance + own + eps * eps * ref * ref;
+    const double v2 = second - 2 * ref * first + ref * ref * all_variance + own + eps * eps * ref * ref;
     mine.model1 += sqrt(2. / M_PI) * sqrt(fmax(v2, 0.));
     mine.error1 += fabs(o - ref), mine.ref1 += fabs(ref), mine.bias += o - ref;
   }
