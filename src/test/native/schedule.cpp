@@ -37,7 +37,7 @@ void test_division(Expect expect) {
   expect(right, "Divisor divides like the processor");
 }
 
-constexpr int kTasks = 5;
+constexpr int kTasks = 6;
 
 void test_order(const Fp8Schedule& s, const std::string& name, Expect expect) {
   const int32_t heads = s.early.heads + s.late.heads;
@@ -50,15 +50,15 @@ void test_order(const Fp8Schedule& s, const std::string& name, Expect expect) {
     if (!in_range) break;
     const Fp8Section& section = s.section(unit.kv_head);
     in_section = in_section && &section == (u < s.early_units() ? &s.early : &s.late);
-    const int32_t counts[kTasks] = {1, section.statistics.value - 1, section.q_units.value, section.kv_units.value,
-                                    section.kv_units.value};
+    const int32_t counts[kTasks] = {
+        1, 1, section.statistics.value - 2, section.q_units.value, section.kv_units.value, section.kv_units.value};
     const int32_t task = static_cast<int32_t>(unit.task);
     in_range = in_range && unit.index >= 0 && unit.index < counts[task];
     if (!in_range) break;
     seen.insert({task, unit.kv_head, unit.index});
-    if (unit.task == Fp8Task::kMean || unit.task == Fp8Task::kMaxima) {
+    if (unit.task == Fp8Task::kMean || unit.task == Fp8Task::kVMean || unit.task == Fp8Task::kExtremes) {
       statistics[unit.kv_head]++;
-    } else {  // K waits for the mean, V for the maxima, Q, with an LSE, for the mean
+    } else {  // K waits for its mean, V for its mean and extremes, Q, with an LSE, for the mean of K
       after_statistics = after_statistics && statistics[unit.kv_head] == section.statistics.value;
     }
     int32_t& last = previous[kTasks * unit.kv_head + task];
@@ -222,7 +222,7 @@ void test_schedule(Expect expect) {
     Fp8Schedule s;
     s.early.heads = 1 + below(40), s.late.first_head = s.early.heads, s.late.heads = below(3) == 0 ? 0 : below(40);
     for (Fp8Section* section : {&s.early, &s.late}) {
-      section->statistics = Divisor(1 + below(9));
+      section->statistics = Divisor(2 + below(9));
       section->kv_units = Divisor(below(6) == 0 ? 0 : 1 + below(12));
       section->q_units = Divisor(1 + below(20));
       section->set_rounds(1 + below(std::max(1, section->heads)));

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include "attention/attend_wgmma_consumer.cuh"
 #include "attention/attend_wgmma_producer.cuh"
@@ -59,6 +60,10 @@ __global__ void __launch_bounds__(P::kThreads, 1) wgmma_attention(const __grid_c
   }
 }
 
+// A row's maximum lies at least 2 bits above its highest reference. So all keys together, if all of them are that far
+// below the reference, have less than 2^-10 of the row's weight.
+inline float wgmma_negligible(int32_t keys) { return -(std::log2(std::max(1.f, static_cast<float>(keys))) + 8.f); }
+
 template <class P, DType T>
 cudaError_t wgmma_launch(const AttentionArgs& a, cudaStream_t stream) {
   int multiprocessors = 0;
@@ -69,6 +74,7 @@ cudaError_t wgmma_launch(const AttentionArgs& a, cudaStream_t stream) {
   p.a = a;
   p.query_blocks = (a.lq + P::kRows - 1) / P::kRows;
   p.section_heads = wgmma_section_heads(a, P::kHeadDim);
+  p.negligible = wgmma_negligible(a.lk);
 
   cudaLaunchAttribute attribute;
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -89,6 +95,7 @@ struct WgmmaDensePolicy : WgmmaBestPolicy<kD> {
   // At head_dim 96 ptxas leaves half of the early exponentials between the multiplies, which is faster
   // (docs/lab/hopper.md, sixth round).
   static constexpr bool kHoldExponentials = kD > 96;
+  static constexpr int kLatePacksAtOnce = 2;
 };
 
 // Reads the workspace that enqueue_sm90_prepass (quant/fp8_prepass.h) writes, on the same stream. o must allow 16-byte

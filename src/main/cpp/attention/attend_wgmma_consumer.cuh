@@ -128,13 +128,16 @@ struct WgmmaConsumer {
     }
   }
 
-  // Whether a half with the maxima y adds something to the warp's rows. NaN does.
+  // Whether a half with the maxima y adds something to the warp's rows. NaN does. A reference that fell says nothing
+  // about the row's maximum: a caller's threshold counts from the highest one.
   __device__ __forceinline__ void look_ahead(const float (&y)[2]) {
-    float bound = kVanishes;
+    float2 bound = make_float2(reference[0] + kVanishes, reference[1] + kVanishes);
     if constexpr (P::kListed) {
-      bound = ptx::load_shared(item_address() + P::kSkipBelowAt);
+      const float negligible = ptx::load_shared(item_address() + P::kNegligibleAt);
+      const float2 highest = ptx::load_shared2(highest_references());
+      bound = make_float2(fmaxf(bound.x, highest.x + negligible), fmaxf(bound.y, highest.y + negligible));
     }
-    adds = __any_sync(kFullWarp, !(y[0] < reference[0] + bound && y[1] < reference[1] + bound));
+    adds = __any_sync(kFullWarp, !(y[0] < bound.x && y[1] < bound.y));
   }
 
   __device__ __forceinline__ void fold() {
@@ -223,16 +226,37 @@ struct WgmmaConsumer {
     return y[0] > reference[0] + kMaxExponent || y[1] > reference[1] + kMaxExponent;
   }
 
-  // Raises the references so that no probability of the buffer exceeds e4m3. References are integers and factors
-  // powers of two: probabilities of the stage's first half, already packed, are rescaled exactly.
-  __device__ __forceinline__ void raise(const float (&y)[2], bool rescale_p) {
+  // The same, or this thread's keys of the half lie so far below that the row may do with a lower reference: y is not
+  // in an interval, given by its middle and by half of its length. A little less than half: `move` has the last word.
+  __device__ __forceinline__ bool leaves_range(const float (&y)[2]) const {
+    constexpr float kMiddle = (kMaxExponent - P::kSink) / 2, kHalfLength = (kMaxExponent + P::kSink) / 2 - 0x1p-10f;
+    return fabsf(y[0] - reference[0] - kMiddle) > kHalfLength || fabsf(y[1] - reference[1] - kMiddle) > kHalfLength;
+  }
+
+  // Where this thread keeps its rows' highest references: there is no register for them.
+  __device__ __forceinline__ uint32_t highest_references() const {
+    return smem + P::kHighestAt + 8 * (ptx::thread_index() - 128);
+  }
+
+  // Raises the references so that no probability of the buffer exceeds e4m3. With kFalls it also lowers those that are
+  // more than kSink above all of a row's keys, unless the keys are negligible beside what the row has seen. References
+  // are integers and factors powers of two: probabilities of the stage's first half, already packed, are rescaled
+  // exactly.
+  template <bool kFalls>
+  __device__ __forceinline__ void move(const float (&y)[2], bool rescale_p) {
+    const float2 before = ptx::load_shared2(highest_references());
+    float highest[2] = {before.x, before.y};
+    const float negligible = ptx::load_shared(item_address() + P::kNegligibleAt);
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-      const float top = quad_max(y[r]) - kMaxExponent;
+      const float top = quad_max(y[r]);
       const bool first = reference[r] == kNoKeyYet && top > -kInfinity;
-      const float raised = first || top > reference[r] ? ceilf(top + P::kHeadroom) : reference[r];
-      const float f = first ? 0.f : ptx::ex2_approx_ftz(reference[r] - raised);
-      reference[r] = raised;
+      const bool falls = kFalls && top < reference[r] - P::kSink && top > highest[r] + negligible;
+      const bool moves = first || falls || top > reference[r] + kMaxExponent;
+      const float moved = moves ? ceilf(top - kMaxExponent + P::kHeadroom) : reference[r];
+      const float f = first ? 0.f : ptx::ex2_approx_ftz(reference[r] - moved);
+      if (moves) highest[r] = fmaxf(highest[r], moved);
+      reference[r] = moved;
       factor[r] *= f;
       if (rescale_p) {
 #pragma unroll
@@ -241,6 +265,7 @@ struct WgmmaConsumer {
         }
       }
     }
+    ptx::store_shared2(highest_references(), make_float2(highest[0], highest[1]));
   }
 
   // Gives O its factor. That isn't part of `fold`, which runs for every stage: references rise rarely, and a sum is one
@@ -342,11 +367,11 @@ struct WgmmaConsumer {
   __device__ __forceinline__ void finish_half(const float (&y)[2]) {
     if constexpr (kBuffer == 0) {
       if (kMask || __any_sync(kFullWarp, exceeds(y) || factor[0] != 1.f || factor[1] != 1.f)) {
-        raise(y, true);
+        move<false>(y, true);
         rescale_out();
       }
     } else if constexpr (kHasNext) {
-      if (kMask || __any_sync(kFullWarp, exceeds(y))) raise(y, false);
+      if (kMask || __any_sync(kFullWarp, leaves_range(y))) move<true>(y, false);
     }
     if constexpr (P::kSkips && kHasNext) look_ahead(y);
   }
@@ -373,6 +398,7 @@ struct WgmmaConsumer {
       reference[r] = kNoKeyYet;
       factor[r] = 1.f;
     }
+    ptx::store_shared2(highest_references(), make_float2(-kInfinity, -kInfinity));
     int j = tiles - 1;  // tiles before the current one
     // The four warps of the group must run the same multiplies, so they change loops together, by the limit of the
     // group's first row. One tile more than the mask touches: from then on every row has seen a key.
@@ -384,7 +410,7 @@ struct WgmmaConsumer {
       mask<0>(j * P::kKeys);
       float y[2];
       largest<0, true>(y);
-      raise(y, false);
+      move<true>(y, false);
       if constexpr (P::kSkips) look_ahead(y);
 
       // Keys are taken from the last to the first: what a causal mask touches comes first.
@@ -430,10 +456,10 @@ struct WgmmaConsumer {
 
   // ------------------------------------------------------------------------------------------------ stages that vanish
   //
-  // Far below a row's maximum all probabilities round to zero in e4m3: to leave such keys out changes no bit. To ask
-  // for it in `step` would cost 5 to 8 % where nothing vanishes (docs/hopper.md). So the loop over stages looks up now
-  // and then; where a half was zero for the whole warpgroup, stages come one by one, each asked first, until two in a
-  // row add.
+  // Far below a row's maximum all probabilities round to zero in e4m3, and no reference is lowered for them: to leave
+  // such keys out changes no bit. To ask for it in `step` would cost 5 to 8 % where nothing vanishes (docs/hopper.md).
+  // So the loop over stages looks up now and then; where a half was zero for the whole warpgroup, stages come one by
+  // one, each asked first, until two in a row add.
 
   // Whether the current stage's first half, already packed, is zero in all rows of the group.
   __device__ __forceinline__ bool half_vanished() {
@@ -459,14 +485,18 @@ struct WgmmaConsumer {
     float y0[2], y1[2];
     largest<0, false>(y0);
     largest<1, false>(y1);
-    const bool adds = warpgroup_any(may_add(y0, reference) || may_add(y1, reference));
+    const float2 highest = ptx::load_shared2(highest_references());
+    const float negligible = ptx::load_shared(item_address() + P::kNegligibleAt);
+    const bool lowers = may_lower(y0, highest, negligible);
+    const bool adds = warpgroup_any(lowers || meets_nonfinite_values<P>(smem, round) || may_add(y0, reference) ||
+                                    may_add(y1, reference));
     release(barrier.k_empty(k_at.stage));  // after the use of its scales, as in `step`
     k_at.advance();
     ptx::mbarrier_wait(barrier.v_full(v_at.stage), v_at.parity);  // to give it back, its copy must be over
     if (adds) {
-      raise(y0, false);
+      move<true>(y0, false);
       exponentiate<0, 0, kPacks>();
-      raise(y1, true);
+      move<false>(y1, true);
       rescale_out();
       ptx::wgmma_fence();
       issue_pv<0>();
@@ -496,6 +526,7 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaParams& p, unsigned cha
   c.lane = threadIdx.x & 31;
   const int warp_row = warpgroup * 64 + __shfl_sync(kFullWarp, threadIdx.x >> 5 & 3, 0) * 16;
   c.warp_row = warp_row;
+  WgmmaSuspects<P, T>(smem, warp_row).clear();
   const uint32_t q_smem = smem + P::kQAt + warpgroup * 64 * P::kHeadDim;
   c.round = 0;
   ptx::mbarrier_wait(barrier.q_full(0), 0);
@@ -525,11 +556,14 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaParams& p, unsigned cha
     item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
     const int partial = items[done].partial;
     const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
-    if (partial < 0 || wgmma_combine<P>(p, partial, c)) wgmma_store<P, T>(p, item, v_scale, c);
+    if ((partial < 0 || wgmma_combine<P>(p, partial, c)) && !wgmma_store<P, T>(p, item, v_scale, c)) {
+      WgmmaSuspects<P, T>(smem, warp_row).note(p, item);
+    }
     __syncwarp();  // all lanes have read the scales before one of them gives the buffer back
     c.release(barrier.q_empty(done));
     c.finish_begin();
   }
+  WgmmaSuspects<P, T>(smem, warp_row).repair(p, warp_row);
 }
 
 }  // namespace attn4j

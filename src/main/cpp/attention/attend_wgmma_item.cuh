@@ -8,6 +8,7 @@
 #include "attention/attend_wgmma_policy.cuh"
 #include "attention/attend_wgmma_softmax.cuh"
 #include "device/ptx/mbarrier.cuh"
+#include "device/ptx/shared_access.cuh"
 
 namespace attn4j {
 
@@ -15,6 +16,7 @@ struct WgmmaParams {
   AttentionArgs a;
   int32_t query_blocks;   // per head
   int32_t section_heads;  // heads whose K and V images share the L2 cache
+  float negligible;       // scores that far below a row's highest reference, in log2 units, don't matter
 };
 
 // Handed from the producer to the consumers in shared memory.
@@ -22,7 +24,7 @@ struct alignas(32) WgmmaItem {
   int32_t limit;  // last key that the first row sees; before all else, where WgmmaConsumer::row_limit looks for it
   int32_t tiles;  // stages of keys, from first_tile on; -1: no more items
   int32_t batch, head, first_row;
-  float skip_below;    // listed keys: a half whose scores all stay this far from the reference is left out
+  float negligible;    // as in WgmmaParams, or a caller's threshold
   int32_t first_tile;  // not 0 in a part of an item
   int32_t partial;     // number of the part over all split items, -1: the item is whole
 
@@ -30,7 +32,7 @@ struct alignas(32) WgmmaItem {
   __device__ __forceinline__ bool is_nothing() const { return tiles == 0 && partial >= 0; }
 };
 static_assert(sizeof(WgmmaItem) == 32);
-static_assert(offsetof(WgmmaItem, skip_below) == WgmmaPolicy<128>::kSkipBelowAt);
+static_assert(offsetof(WgmmaItem, negligible) == WgmmaPolicy<128>::kNegligibleAt);
 
 // Keys that a unit of work (WgmmaSplit) sees, and its place in the order of work: sections of heads that fit the L2
 // cache, and within a section the longest items first, so that the last ones to finish are short. Parts of items come
@@ -60,12 +62,16 @@ __device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int unit) 
   item.first_row = block * P::kRows;
   int keys = a.kv_lengths ? min(a.kv_lengths[item.batch], a.lk) : a.lk;
   keys = min(keys, min(item.first_row + P::kRows, a.lq) + a.causal_offset);
+  item.negligible = p.negligible;
   if constexpr (P::kListed) {
     keys = __ldg(a.blocks.count + static_cast<int64_t>(head) * p.query_blocks + block) * P::kBlockKeys;
-    // The maximum of a row lies at least this far above its reference (raise). Without a threshold, skip what vanishes.
-    constexpr float kLeastLead = kMaxExponent - P::kHeadroom - 1.f;
-    const float threshold = a.blocks.pv_thresholds ? __ldg(a.blocks.pv_thresholds + item.head) : a.blocks.pv_threshold;
-    item.skip_below = fmaxf(kLeastLead - threshold, kVanishes);
+    if constexpr (P::kSkips) {
+      // The maximum of a row lies at least this far above its highest reference (WgmmaConsumer::move).
+      constexpr float kLeastLead = kMaxExponent - P::kHeadroom - 1.f;
+      const float threshold =
+          a.blocks.pv_thresholds ? __ldg(a.blocks.pv_thresholds + item.head) : a.blocks.pv_threshold;
+      item.negligible = fmaxf(kLeastLead - threshold, item.negligible);
+    }
   }
   item.tiles = keys > 0 ? (keys + P::kKeys - 1) / P::kKeys : 0;
   item.first_tile = 0;
@@ -80,6 +86,12 @@ __device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int unit) 
   }
   item.limit = item.first_row + a.causal_offset;
   return item;
+}
+
+// Whether some value of the item's head isn't finite: then nothing may be left out, since 0 times it is no 0.
+template <class P>
+__device__ __forceinline__ bool meets_nonfinite_values(uint32_t smem, uint32_t round) {
+  return ptx::load_shared(smem + P::kVScaleAt + (round & 1) * P::kVScaleBytes + 12 * P::kHeadDim) != 0.f;
 }
 
 // Position in a ring of stages, with the parity of the phase in which the stage is full.

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "quant/fp8_image.cuh"
+
 namespace attn4j {
 
 // What differs between head dims. Every value was measured; docs/hopper.md has the figures.
@@ -15,7 +17,10 @@ struct WgmmaTuning {
   static constexpr int kLatePacksAtOnce = 2;  // and those made after it
   // log2 units between a raised row reference's largest probability and the largest e4m3, before rounding up. More
   // makes raises rarer, and takes as much from e4m3's range below the maximum.
-  static constexpr float kHeadroom = 4.f;
+  static constexpr float kHeadroom = 5.f;
+  // A row's reference is lowered where all keys of a half lie further below it than this. 2 less than the headroom
+  // hardly ever comes true by chance.
+  static constexpr float kSink = 3.f;
   // Exponentials are kept between the issue of the multiplies and the wait for them. Worth it where these take long.
   static constexpr bool kHoldExponentials = true;
 };
@@ -30,7 +35,7 @@ struct WgmmaTuning<64> {
   static constexpr int kHalfKeys = 96;
   static constexpr int kEarlyPacks = 8;
   static constexpr int kPacksAtOnce = 3, kLatePacksAtOnce = 3;
-  static constexpr float kHeadroom = 3.f;
+  static constexpr float kHeadroom = 3.f, kSink = 2.f;
   static constexpr bool kHoldExponentials = false;
 };
 
@@ -57,13 +62,16 @@ struct WgmmaPolicy : WgmmaTuning<D> {
   // Shared memory: offsets in bytes.
   static constexpr int kKBytes = kKeys * D, kVBytes = kKeys * kVRows, kScaleBytes = kKeys / 32 * 16;
   static constexpr int kFirstBytes = kKBytes + kScaleBytes;  // what K's barrier waits for
-  static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4, kVScaleBytes = 2 * D * 4;
+  static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4, kVScaleBytes = 4 * v_scale_size(D);
   static constexpr int kQAt = 0, kKAt = kQAt + 2 * kQBytes, kVAt = kKAt + kStages * kKBytes;
   static constexpr int kScaleAt = kVAt + kStages * kVBytes, kQScaleAt = kScaleAt + kStages * kScaleBytes;
   static constexpr int kVScaleAt = kQScaleAt + 2 * kQScaleBytes, kItemAt = kVScaleAt + 2 * kVScaleBytes;
-  static constexpr int kSkipBelowAt = 20;  // in WgmmaItem
+  static constexpr int kNegligibleAt = 20;  // in WgmmaItem
   // First keys of each stage's blocks, where keys are listed.
-  static constexpr int kBlockBytes = 16, kBlockAt = kItemAt + 2 * 32, kBarrierAt = kBlockAt + kStages * kBlockBytes;
+  static constexpr int kBlockBytes = 16, kBlockAt = kItemAt + 2 * 32, kHighestAt = kBlockAt + kStages * kBlockBytes;
+  // Items that a warp has to look at again (WgmmaSuspects).
+  static constexpr int kSuspectBytes = 256, kSuspectsAt = kHighestAt + 128 * kConsumers * 8;
+  static constexpr int kBarrierAt = kSuspectsAt + 4 * kConsumers * kSuspectBytes;
   static constexpr int kSmemBytes = kBarrierAt + 8 * (4 * kStages + 4), kStreamBytes = kSmemBytes;
 
   static_assert(kHalf % 32 == 0, "a multiply of P V takes 32 keys");
@@ -84,7 +92,9 @@ struct SlabPolicy {
   static constexpr int kFoldStages = 4;  // stages that the tensor core's accumulator covers
   static constexpr int kVRows = D + 8;   // as in WgmmaPolicy
   // As in WgmmaTuning. A row's first reference is taken from few keys, and most rows never need another.
-  static constexpr float kFirstHeadroom = 4.f, kHeadroom = 2.f;
+  static constexpr float kFirstHeadroom = 5.f, kHeadroom = 3.f;
+  // As in WgmmaTuning; a little more than the 3 bits that are asked for in the codes.
+  static constexpr float kSink = 3.1f;
   static constexpr bool kSlab = true, kWholeStages = true, kListed = false, kSkips = false, kRandomDelay = false;
   static constexpr bool kLooks = true;
   static constexpr int kLookEvery = 16;
@@ -94,16 +104,19 @@ struct SlabPolicy {
   static constexpr int kLaunchRegs = 65536 / kThreads / 8 * 8, kProducerRegs = 32;
   static constexpr int kConsumerRegs = (kLaunchRegs * (kGroups + 1) - kProducerRegs) / kGroups / 8 * 8;
 
-  // Shared memory of a stream: offsets in bytes. A slab holds a warpgroup's O, and two factors for each thread.
+  // Shared memory of a stream: offsets in bytes. A slab holds a warpgroup's O, and for each thread the
+  // factors and the highest references of its two rows.
   static constexpr int kKBytes = kKeys * D, kVBytes = kKeys * kVRows, kScaleBytes = kKeys / 32 * 16;
   static constexpr int kFirstBytes = kKBytes + kScaleBytes + kVBytes;  // what K's barrier waits for
-  static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4, kVScaleBytes = 2 * D * 4;
-  static constexpr int kSlabBytes = 128 * (kVRows / 2 * 4 + 8);
+  static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4, kVScaleBytes = 4 * v_scale_size(D);
+  static constexpr int kSlabBytes = 128 * (kVRows / 2 * 4 + 16);
   static constexpr int kQAt = 0, kKAt = kQAt + 2 * kQBytes, kVAt = kKAt + kStages * kKBytes;
   static constexpr int kSlabAt = kVAt + kStages * kVBytes, kScaleAt = kSlabAt + kConsumers * kSlabBytes;
   static constexpr int kQScaleAt = kScaleAt + kStages * kScaleBytes, kVScaleAt = kQScaleAt + 2 * kQScaleBytes;
-  static constexpr int kItemAt = kVScaleAt + 2 * kVScaleBytes, kSkipBelowAt = 20;
-  static constexpr int kBlockBytes = 16, kBlockAt = kItemAt + 2 * 32, kBarrierAt = kBlockAt + kStages * kBlockBytes;
+  static constexpr int kItemAt = kVScaleAt + 2 * kVScaleBytes, kNegligibleAt = 20;
+  static constexpr int kBlockBytes = 16, kBlockAt = kItemAt + 2 * 32;
+  static constexpr int kSuspectBytes = 256, kSuspectsAt = kBlockAt + kStages * kBlockBytes;
+  static constexpr int kBarrierAt = kSuspectsAt + 4 * kConsumers * kSuspectBytes;
   static constexpr int kStreamBytes = (kBarrierAt + 8 * (2 * kStages + 4) + 127) / 128 * 128;
   static constexpr int kSmemBytes = kStreams * kStreamBytes;
 

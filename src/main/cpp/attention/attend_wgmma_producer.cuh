@@ -91,7 +91,8 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned cha
     ptx::bulk_copy_to_shared(smem + P::kQScaleAt + q_at.stage * P::kQScaleBytes, a.q_scale + q_row, P::kQScaleBytes,
                              barrier.q_full(q_at.stage));
     ptx::bulk_copy_to_shared(smem + P::kVScaleAt + q_at.stage * P::kVScaleBytes,
-                             a.v_scale + kv_head * (2 * P::kHeadDim), P::kVScaleBytes, barrier.q_full(q_at.stage));
+                             a.v_scale + kv_head * v_scale_size(P::kHeadDim), P::kVScaleBytes,
+                             barrier.q_full(q_at.stage));
     q_at.advance();
     if (item.tiles == 0) ticket.draw();
     P::Tiles::produce(p, item, shared, smem, barrier, at, ticket);

@@ -34,9 +34,10 @@ struct SlabConsumer {
   int lane, warp_row;           // the warp's first row in the item
   RingPosition<P::kStages> at;  // the stage whose P V comes next
   uint32_t round;               // items done: Q's buffer and parity
-  int since_fold;               // stages
-  int group_limit;              // last key that the warpgroup's first row sees; only masks read it
-  bool all_seen;                // listed keys: the stage masked last needed no mask
+  int since_fold;               // stages, plus kFell
+  static constexpr int kFell = 1 << 20;
+  int group_limit;  // last key that the warpgroup's first row sees; only masks read it
+  bool all_seen;    // listed keys: the stage masked last needed no mask
   WgmmaBarriers<P> barrier;
 
   __device__ __forceinline__ float (&sums())[kOut] { return part; }
@@ -75,8 +76,9 @@ struct SlabConsumer {
 
   // ------------------------------------------------------------------------------------------------ softmax
 
-  // Probabilities of scores. Not 0 if one may exceed e4m3, where the caller hasn't made sure.
-  template <bool kMask>
+  // Probabilities of scores. Not 0 if one may exceed e4m3, where the caller hasn't made sure; with kFalls also if a
+  // row's lie so low that it may do with a lower reference.
+  template <bool kMask, bool kFalls = false>
   __device__ __forceinline__ uint32_t exponentiate(const int32_t (&scores)[kScores]) {
     uint32_t codes = 0;
 #pragma unroll
@@ -93,7 +95,15 @@ struct SlabConsumer {
       packed[i] = ptx::pack_e4m3x4(e[0], e[1], e[2], e[3]);
       codes |= packed[i] + 0x02020202u;  // the codes 0x7e (448) and 0x7f (NaN) become negative
     }
-    return codes & 0x80808080u;
+    codes &= 0x80808080u;
+    // Codes below 0x20 are probabilities below 2^-3. Half of the keys will do to ask: `move` looks at all.
+    constexpr int kFrom = kPacks / 2;
+    static_assert(kPacks == 8);
+    if constexpr (kFalls) {
+      codes |= ((packed[kFrom] | packed[kFrom + 2]) & 0x60606060u) == 0 ||
+               ((packed[kFrom + 1] | packed[kFrom + 3]) & 0x60606060u) == 0;
+    }
+    return codes;
   }
 
   __device__ __forceinline__ uint32_t item_address() const { return smem + P::kItemAt + 32 * (round & 1); }
@@ -138,33 +148,44 @@ struct SlabConsumer {
     y[1] *= q_scale[1];
   }
 
-  // A thread's 16-byte pieces of the slab lie 2048 bytes apart, its two factors behind all pieces.
+  // A thread's 16-byte pieces of the slab lie 2048 bytes apart; behind all pieces its two factors, and its rows'
+  // highest references.
   __device__ __forceinline__ uint32_t slab(uint32_t bytes) const {
     const uint32_t thread = ptx::thread_index() - 128;
     return smem + P::kSlabAt + thread / 128 % P::kConsumers * P::kSlabBytes + thread % 128 * bytes;
   }
   __device__ __forceinline__ uint32_t slab_pieces() const { return slab(16); }
   __device__ __forceinline__ uint32_t slab_factors() const { return slab(8) + kOut * 512; }
+  __device__ __forceinline__ uint32_t highest_references() const { return slab_factors() + 1024; }
 
-  // Raises the references so that no probability exceeds e4m3. References are integers and factors powers of two.
-  // Returns whether one rose; O's factor is done, `factor` is what remains to be applied to `part`. What a row gets
-  // must not depend on whether its tile is masked: lists with padding mask a stage that dense attention doesn't.
-  __device__ __forceinline__ bool raise(const float (&y)[2], float (&factor)[2]) {
-    bool rose = false;
+  enum Moved : uint32_t { kStay = 0, kRise = 1, kFall = 2 };  // bits: of the rows of a warp
+
+  // Raises the references so that no probability exceeds e4m3. With kFalls it also lowers those that are more than
+  // kSink above all of a row's keys, unless the keys are negligible beside what the row has seen. References are
+  // integers and factors powers of two. Returns what happened in the warp; O's factor is done, `factor` is what remains
+  // to be applied to `part`. What a row gets must not depend on whether its tile is masked: lists with padding mask a
+  // stage that dense attention doesn't.
+  template <bool kFalls>
+  __device__ __forceinline__ uint32_t move(const float (&y)[2], float (&factor)[2]) {
+    uint32_t moved = kStay;
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-      const float top = quad_max(y[r]) - kMaxExponent;
+      const float top = quad_max(y[r]), highest = ptx::load_shared(highest_references() + 4 * r);
       const bool first = reference[r] == kNoKeyYet && top > -kInfinity;
-      const bool higher = first || top > reference[r];
-      const float raised = higher ? ceilf(top + (first ? P::kFirstHeadroom : P::kHeadroom)) : reference[r];
-      factor[r] = first ? 0.f : ptx::ex2_approx_ftz(reference[r] - raised);
-      reference[r] = raised;
-      rose |= higher;
+      const bool falls = kFalls && !first && top < reference[r] - P::kSink &&
+                         top > highest + ptx::load_shared(item_address() + P::kNegligibleAt);
+      const bool moves = first || falls || top > reference[r] + kMaxExponent;
+      const float headroom = first ? P::kFirstHeadroom : P::kHeadroom;
+      const float to = moves ? ceilf(top - kMaxExponent + headroom) : reference[r];
+      factor[r] = first ? 0.f : ptx::ex2_approx_ftz(reference[r] - to);
+      if (moves) ptx::store_shared(highest_references() + 4 * r, fmaxf(highest, to));
+      reference[r] = to;
+      moved |= falls ? kFall : moves ? kRise : kStay;
     }
     const uint32_t factors = slab_factors();
     const float2 old = ptx::load_shared2(factors);
     ptx::store_shared2(factors, make_float2(old.x * factor[0], old.y * factor[1]));
-    return rose;
+    return __reduce_or_sync(kFullWarp, moved);
   }
 
   __device__ __forceinline__ void rescale(const float (&factor)[2]) {
@@ -179,6 +200,7 @@ struct SlabConsumer {
 #pragma unroll
     for (int i = 0; i < kOut / 4; i++) ptx::store_shared4(at + 2048 * i, make_float4(0.f, 0.f, 0.f, 0.f));
     ptx::store_shared2(slab_factors(), make_float2(1.f, 1.f));
+    ptx::store_shared2(highest_references(), make_float2(-kInfinity, -kInfinity));
   }
 
   // part += O * factor
@@ -206,10 +228,19 @@ struct SlabConsumer {
     ptx::store_shared2(slab_factors(), make_float2(1.f, 1.f));
   }
 
-  // Returns 0 if `part` is to start anew. Stages that were left out count: folds come after the same stages.
+  // Returns 0 if `part` is to start anew. Stages that were left out count: folds come after the same stages. A warp
+  // whose references fell (kFell) folds besides: beside what `part` holds by then, keys that weigh less would be lost
+  // in its few bits. The multiply that follows must be the same for all warps of the group: it starts from zeros.
   __device__ __forceinline__ int fold_if_due() {
     if (since_fold < P::kFoldStages) return since_fold;
     fold();
+    if (since_fold >= kFell) {
+#pragma unroll
+      for (int i = 0; i < kOut; i++) part[i] = 0.f;
+      const int stages = since_fold - kFell;
+      since_fold = stages % P::kFoldStages;
+      return stages < P::kFoldStages ? stages : 0;
+    }
     since_fold %= P::kFoldStages;
     return 0;
   }
@@ -253,32 +284,37 @@ struct SlabConsumer {
     ptx::wgmma_pin<kScores>(scores);
   }
 
-  // Probabilities of the current scores, with references that bound them.
+  // Probabilities of the current scores, with references that bound them. A reference falls only at the start of a
+  // stage. Returns whether one did in this warp.
   template <int kAt, bool kMask>
-  __device__ __forceinline__ void softmax(int first_key) {
+  __device__ __forceinline__ bool softmax(int first_key) {
+    constexpr bool kFalls = kAt == 0;
     float y[2], factor[2];
+    uint32_t moved;
     if constexpr (kMask) {
       int32_t masked[kScores];
 #pragma unroll
       for (int i = 0; i < kScores; i++) masked[i] = scores[i];
       mask<kAt>(masked, first_key);
       largest<true>(masked, y);
-      raise(y, factor);
+      moved = move<kFalls>(y, factor);
       rescale(factor);
       exponentiate<true>(masked);
     } else {
       // Most of the time the references of before will do: whether a probability saturated is seen afterwards.
-      if (!__any_sync(kFullWarp, exponentiate<false>(scores))) return;
+      if (!__any_sync(kFullWarp, exponentiate<false, kFalls>(scores))) return false;
       // Nothing computed above is worth a register until here: as far as the compiler knows, these are new scores.
       const int nothing = ptx::load_shared_int(item_address() + 4) >> 31;
       int32_t again[kScores];
 #pragma unroll
       for (int i = 0; i < kScores; i++) again[i] = scores[i] ^ nothing;
       largest<false>(again, y);
-      if (!__any_sync(kFullWarp, raise(y, factor))) return;
+      moved = move<kFalls>(y, factor);
+      if (moved == kStay) return false;
       exponentiate<false>(again);
       rescale(factor);
     }
+    return kFalls && moved >= kFall;
   }
 
   // One tile of stage j, nothing in flight before and after it. At entry and exit scores are complete: the tile's, the
@@ -286,7 +322,7 @@ struct SlabConsumer {
   template <int kAt, bool kMask>
   __device__ __forceinline__ void step(int j) {
     if constexpr (P::kRandomDelay) random_delay();
-    softmax<kAt, kMask>(j * P::kKeys + kAt * kTile);
+    if (softmax<kAt, kMask>(j * P::kKeys + kAt * kTile)) since_fold += kFell;
     int keeps = 1;
     if constexpr (kAt == 0) keeps = fold_if_due();
     multiply<kAt, true>(j, keeps);
@@ -327,9 +363,9 @@ struct SlabConsumer {
     static_assert(kTiles <= 2);
   }
 
-  // Far below a row's maximum all probabilities round to zero in e4m3: to leave such keys out changes no bit. The loop
-  // over stages looks up now and then, and leaves out the stages before j while they add nothing to any row of the
-  // warpgroup. Returns how far it came.
+  // Far below a row's maximum all probabilities round to zero in e4m3, and no reference is lowered for them: to leave
+  // such keys out changes no bit. The loop over stages looks up now and then, and leaves out the stages before j while
+  // they add nothing to any row of the warpgroup. Returns how far it came.
   __device__ __forceinline__ int leave_out(int j) {
 #pragma unroll 1
     while (j >= 0 && !tile_adds()) {
@@ -348,7 +384,10 @@ struct SlabConsumer {
   __device__ __forceinline__ bool tile_adds() const {
     float y[2];
     largest<false>(scores, y);
-    return warpgroup_any(may_add(y, reference));
+    const float2 highest = ptx::load_shared2(highest_references());
+    const float negligible = ptx::load_shared(item_address() + P::kNegligibleAt);
+    return warpgroup_any(meets_nonfinite_values<P>(smem, round) || may_lower(y, highest, negligible) ||
+                         may_add(y, reference));
   }
 
   // All keys of an item, then, if possible, the first scores of the next one. On return `part` holds the sums, with the
@@ -400,6 +439,7 @@ __device__ __forceinline__ void slab_consume(const WgmmaParams& p, unsigned char
   c.round = 0;
   c.lane = threadIdx.x & 31;
   c.warp_row = warpgroup * 64 + __shfl_sync(kFullWarp, threadIdx.x >> 5 & 3, 0) * 16;
+  WgmmaSuspects<P, T>(smem, c.warp_row).clear();
   int stages = c.stages_of(0);
   c.start(stages);
   while (stages >= 0) {
@@ -416,7 +456,7 @@ __device__ __forceinline__ void slab_consume(const WgmmaParams& p, unsigned char
       WgmmaItem item;  // only now: there is no register for it before
       item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
       const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
-      wgmma_store<P, T>(p, item, v_scale, c);
+      if (!wgmma_store<P, T>(p, item, v_scale, c)) WgmmaSuspects<P, T>(smem, c.warp_row).note(p, item);
     }
     __syncwarp();  // all lanes have read the scales before one of them gives the buffer back
     c.release(barrier.q_empty(done));
@@ -424,6 +464,7 @@ __device__ __forceinline__ void slab_consume(const WgmmaParams& p, unsigned char
     stages = c.stages_of(c.round);
     if (!attends || stages <= 0) c.start(stages);
   }
+  WgmmaSuspects<P, T>(smem, c.warp_row).repair(p, c.warp_row);
 }
 
 }  // namespace attn4j

@@ -41,6 +41,11 @@ __device__ __forceinline__ bool may_add(const float (&y)[2], const float (&refer
   return !surely_vanishes(y[0], reference[0]) || !surely_vanishes(y[1], reference[1]);
 }
 
+// Whether a row's reference may be lowered for keys whose largest score is y. True for NaN.
+__device__ __forceinline__ bool may_lower(const float (&y)[2], const float2& highest, float negligible) {
+  return !(y[0] <= highest.x + negligible) || !(y[1] <= highest.y + negligible);
+}
+
 // Whether `mine` holds in any thread of the warpgroup. The four warps meet; the vote tells the compiler that all lanes
 // have the same answer.
 __device__ __forceinline__ bool warpgroup_any(bool mine) {

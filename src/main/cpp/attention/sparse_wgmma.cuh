@@ -81,7 +81,7 @@ struct SparseWgmmaPolicy : std::conditional_t<kSkip, WgmmaPolicy<D>, WgmmaBestPo
 template <int kD, DType T>
 struct SparseWgmmaInt8Fp8 {
   using Policy = SparseWgmmaPolicy<kD, false>;
-  // From here on a threshold skips hardly more than rounding to e4m3 does by itself: nothing is asked for.
+  // From here on a threshold skips less than what asking costs: nothing is asked for, and nothing left out.
   static constexpr float kWorthAsking = 15.f;
 
   static cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {

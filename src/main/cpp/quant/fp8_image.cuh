@@ -33,4 +33,7 @@ __host__ __device__ constexpr int64_t v_unit_offset(int64_t key, int column) {
 
 constexpr uint8_t kE4m3One = 0x38;
 
+// Floats of a kv head in AttentionArgs::v_scale.
+__host__ __device__ constexpr int v_scale_size(int compiled_d) { return 3 * compiled_d + 4; }
+
 }  // namespace attn4j

@@ -144,7 +144,7 @@ class Fp8Plan {
     Fp8Section s;
     s.first_head = static_cast<int32_t>(first_head), s.heads = static_cast<int32_t>(count);
     s.run = static_cast<int32_t>(run);
-    s.statistics = divisor(1 + ceil_div(ceil_div(p.lk, block_rows(p.head_dim)), run));
+    s.statistics = divisor(2 + ceil_div(ceil_div(p.lk, block_rows(p.head_dim)), run));
     s.kv_units = divisor(ceil_div(key_blocks(p), run));
     s.q_member_units = divisor(ceil_div(query_blocks(p), run));
     s.q_units = Divisor(s.q_member_units.value * p.group);

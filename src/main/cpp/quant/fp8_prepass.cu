@@ -47,8 +47,8 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   p.statistics = statistics;
   p.images_done = a.images_done;
   p.means_done = a.images_done + a.batch * a.heads_kv;
-  p.maxima_done = p.means_done + a.batch * a.heads_kv;
-  p.units_drawn = p.maxima_done + a.batch * a.heads_kv;
+  p.v_done = p.means_done + a.batch * a.heads_kv;
+  p.units_drawn = p.v_done + a.batch * a.heads_kv;
   p.key_tile = kernel.key_tile, p.compiled_d = D;
   p.parts_done_count = static_cast<int32_t>(most_parts(kernel, a) / 2 * kWgmmaItemWarps);
   static_assert(PrepassShape<D>::kBlock == Fp8Plan::block_rows(D));
@@ -58,7 +58,7 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   p.schedule =
       selects_blocks ? Fp8Plan::all_before(problem, machine) : Fp8Plan::beside_attention(problem, machine, a.late_ctas);
   const int64_t heads = static_cast<int64_t>(a.batch) * a.heads_kv;
-  const int64_t cleared = std::max<int64_t>({heads * 2 * D, extras.cleared_count, p.parts_done_count});
+  const int64_t cleared = std::max<int64_t>({heads * v_scale_size(D), extras.cleared_count, p.parts_done_count});
   fp8_clear<<<ceil_div(cleared, kTeamThreads), kTeamThreads, 0, stream>>>(p);
   error = cudaGetLastError();
   if (error != cudaSuccess) return error;
@@ -99,7 +99,7 @@ Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& a) no
   w.k_scale = slice(kv_heads * (keys / 8) * 4);
   w.k_mean = slice(kv_heads * a.head_dim * 4);
   w.v_image = slice(kv_heads * keys * (d + 8));
-  w.v_scale = slice(2 * kv_heads * d * 4);  // scales, sums of errors
+  w.v_scale = slice(kv_heads * v_scale_size(kernel.head_dim) * 4);
   w.q_image = slice(q_heads * queries * d);
   w.q_scale = slice(2 * q_heads * queries * 4);  // scales, then q . mean(k)
   w.statistics = slice(kv_heads * head_statistics_size(static_cast<int>(d)) * 4);

@@ -18,12 +18,15 @@ __global__ void __launch_bounds__(kTeamThreads) fp8_clear(const __grid_constant_
   const int64_t heads = static_cast<int64_t>(p.a.batch) * p.a.heads_kv;
   const int d = p.compiled_d;
   if (i == 0) *p.a.work_counter = p.units_drawn[0] = p.units_drawn[1] = 0;
-  if (i < heads) p.images_done[i] = p.means_done[i] = p.maxima_done[i] = 0;
+  if (i < heads) p.images_done[i] = p.means_done[i] = p.v_done[i] = 0;
   if (i < p.parts_done_count) p.a.parts_done[i] = 0;
   if (i < p.extras.cleared_count) p.extras.cleared[i] = 0;
-  // V's scales, which no unit writes if there is no V, with the rounding errors behind them; its maxima.
-  if (i < heads * 2 * d) const_cast<float*>(p.a.v_scale)[i] = i / d % 2 == 0 ? 0.f : kNoError;
-  if (i < heads * d) p.statistics[i / d * head_statistics_size(d) + i % d] = 0.f;
+  // V's scales, which no unit writes if there is no V, with the rounding errors behind them; its extremes.
+  const int size = v_scale_size(d);
+  if (i < heads * size) const_cast<float*>(p.a.v_scale)[i] = i % size / d == 1 ? kNoError : 0.f;
+  if (i < heads * 2 * d) {
+    p.statistics[i / (2 * d) * head_statistics_size(d) + i % (2 * d)] = __int_as_float(ordered(-kInfinity));
+  }
 }
 
 // One CTA per SM. With kPool a thread needs more registers, and there are fewer teams.
@@ -110,8 +113,10 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
     const int32_t drawn = draws ? tickets.draw(p.schedule) : 0;  // its latency hides behind the block
     if (now.task == Fp8Task::kMean) {
       mean_of_keys<D, T>(team, p, now, mine.statistics);
-    } else if (now.task == Fp8Task::kMaxima) {
-      maxima_of_values<D, T>(team, p, now, mine.rows[i], mine.statistics);
+    } else if (now.task == Fp8Task::kVMean) {
+      mean_of_values<D, T>(team, p, now, mine.statistics);
+    } else if (now.task == Fp8Task::kExtremes) {
+      extremes_of_values<D, T>(team, p, now, mine.rows[i], mine.statistics);
     } else if (now.task == Fp8Task::kQ) {
       quantise_q<D, T, kPool>(team, p, now, mine.rows[i], mine.pool);
     } else if (now.task == Fp8Task::kK) {
@@ -121,9 +126,9 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
     }
     if (draws) mine.tickets[turn] = drawn;
     if (now.ends_unit()) {
-      int32_t* const done = now.task == Fp8Task::kMean     ? p.means_done
-                            : now.task == Fp8Task::kMaxima ? p.maxima_done
-                                                           : p.images_done;
+      int32_t* const done = now.task == Fp8Task::kMean ? p.means_done
+                            : now.task < Fp8Task::kQ   ? p.v_done
+                                                       : p.images_done;
       complete = done + now.kv_head;
       completed = done == p.images_done ? now.blocks : 1;
     }

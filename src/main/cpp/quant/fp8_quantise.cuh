@@ -95,7 +95,9 @@ struct RowPart {
       const float2 a = Element<T>::unpack(x), b = Element<T>::unpack(y);
       return round_int8x4(a.x, a.y, b.x, b.y, inverse);
     });
-    return most * (1.f / 127.f);
+    // Keys that share a scale with one that isn't finite have none either: rows that meet it are computed again
+    // (attention/nonfinite.cuh).
+    return most < kInfinity ? most * (1.f / 127.f) : __int_as_float(0x7fffffff);
   }
 
  private:
@@ -202,74 +204,122 @@ struct QuantisedValues {
   }
 };
 
+// The same for values some of which don't exist or are not finite, byte by byte: the codes of the former are 0, those
+// of the latter NaN. Returns what rounding added.
+template <int D, DType T>
+__device__ __forceinline__ float4 quantise_carefully(const RowsBuffer<D>& rows, int row, int channel, int count,
+                                                     const uint4& transforms, uint8_t* target) {
+  const uint32_t words[4] = {transforms.x, transforms.y, transforms.z, transforms.w};
+  float error[4] = {};
+#pragma unroll 1
+  for (int i = 0; i < 16; i++) {
+    const uint2 two = ptx::load_shared_words2(rows.address(row + i, channel / 8) + 2 * (channel & 4));
+    const float2 a = Element<T>::unpack(two.x), b = Element<T>::unpack(two.y);
+    const float v[4] = {a.x, a.y, b.x, b.y};
+    const int position = 4 * ((i & 7) >> 1) + 2 * (i >> 3) + (i & 1);
+#pragma unroll
+    for (int c = 0; c < 4; c++) {
+      const bool finite = fabsf(v[c]) < kInfinity;
+      const float x = i < count && finite ? ValueTransform(words[c])(v[c]) : 0.f;
+      const uint32_t pair = Half::pack(x, 0.f);
+      const uint32_t code = ptx::pack_e4m3x2(pair);
+      error[c] += Half::unpack(pair).x - Half::unpack(ptx::unpack_e4m3x2(static_cast<uint16_t>(code))).x;
+      target[(c & 1) * kVNextColumn + (c >> 1) * kVNextPair + position] =
+          i < count && !finite ? 0x7f : static_cast<uint8_t>(code);
+    }
+  }
+  return make_float4(error[0], error[1], error[2], error[3]);
+}
+
 // A thread takes 4 channels of 16 keys: the transpose happens in its registers.
+template <int D, DType T>
+__device__ __forceinline__ float4 quantise_values(const RowsBuffer<D>& rows, int row, int channel, int count,
+                                                  const uint4& transforms, uint8_t* target) {
+  using E = Element<T>;
+  const ValueTransform t[4] = {ValueTransform(transforms.x), ValueTransform(transforms.y), ValueTransform(transforms.z),
+                               ValueTransform(transforms.w)};
+  QuantisedValues out;
+#pragma unroll
+  for (__half2& e : out.error) e = __float2half2_rn(0.f);
+  const auto load = [&](int i) {
+    return ptx::load_shared_words2(rows.address(row + i, channel / 8) + 2 * (channel & 4));
+  };
+  if (T == DType::kFloat16 && t[0].fits_fp16() && t[1].fits_fp16() && t[2].fits_fp16() && t[3].fits_fp16()) {
+    const __half2 low = __floats2half2_rn(t[0].factor, t[1].factor), high = __floats2half2_rn(t[2].factor, t[3].factor);
+    const __half2 minus_low = __floats2half2_rn(-t[0].shift, -t[1].shift);
+    const __half2 minus_high = __floats2half2_rn(-t[2].shift, -t[3].shift);
+#pragma unroll
+    for (int i = 0; i < 16; i += 2) {
+      const uint2 x = load(i), y = load(i + 1);
+      const uint32_t x0 = Half::fma2(x.x, low, minus_low), x1 = Half::fma2(x.y, high, minus_high);
+      const uint32_t y0 = Half::fma2(y.x, low, minus_low), y1 = Half::fma2(y.y, high, minus_high);
+      const int q = i % 8 / 2, half = i / 8;
+      out.put<0>(q, half, __byte_perm(x0, y0, 0x5410)), out.put<1>(q, half, __byte_perm(x0, y0, 0x7632));
+      out.put<2>(q, half, __byte_perm(x1, y1, 0x5410)), out.put<3>(q, half, __byte_perm(x1, y1, 0x7632));
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < 16; i += 2) {
+      const uint2 x = load(i), y = load(i + 1);
+      const float2 x0 = E::unpack(x.x), x1 = E::unpack(x.y), y0 = E::unpack(y.x), y1 = E::unpack(y.y);
+      const int q = i % 8 / 2, half = i / 8;
+      out.put<0>(q, half, Half::pack(t[0](x0.x), t[0](y0.x))), out.put<1>(q, half, Half::pack(t[1](x0.y), t[1](y0.y)));
+      out.put<2>(q, half, Half::pack(t[2](x1.x), t[2](y1.x))), out.put<3>(q, half, Half::pack(t[3](x1.y), t[3](y1.y)));
+    }
+  }
+  float e[4];
+#pragma unroll
+  for (int c = 0; c < 4; c++) e[c] = __low2float(out.error[c]) + __high2float(out.error[c]);
+  if (count < 16 || !(fabsf(e[0]) + fabsf(e[1]) + fabsf(e[2]) + fabsf(e[3]) < kInfinity)) {
+    return quantise_carefully<D, T>(rows, row, channel, count, transforms, target);
+  }
+#pragma unroll
+  for (int c = 0; c < 4; c++) {
+    *reinterpret_cast<uint4*>(target + (c & 1) * kVNextColumn + (c >> 1) * kVNextPair) =
+        make_uint4(out.codes[c][0], out.codes[c][1], out.codes[c][2], out.codes[c][3]);
+  }
+  return make_float4(e[0], e[1], e[2], e[3]);
+}
+
+// Makes the transforms of a thread's 4 channels, with or without a mean. `writes`: it is the one that leaves for
+// attention what undoes them.
+template <int D>
+__device__ __forceinline__ uint4 value_transforms(const PrepassParams& p, int32_t kv_head, int channel, bool with_mean,
+                                                  bool writes) {
+  const HeadStatistics<D> head = statistics_of<D>(p, kv_head);
+  float* scale = const_cast<float*>(p.a.v_scale) + int64_t{kv_head} * v_scale_size(D) + channel;
+  uint32_t words[4];
+#pragma unroll
+  for (int c = 0; c < 4; c++) {
+    const ValueTransform t(from_ordered(__ldcg(head.v_highest() + channel + c)),
+                           -from_ordered(__ldcg(head.v_lowest() + channel + c)),
+                           with_mean ? __ldcg(head.v_mean() + channel + c) : 0.f);
+    words[c] = t.word();
+    if (writes) scale[c] = t.scale(), scale[2 * D + c] = t.mean();
+  }
+  return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
 template <int D, DType T>
 __device__ __forceinline__ void quantise_v(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
                                            const RowsBuffer<D>& rows, StatisticsScratch<D>& scratch) {
-  using E = Element<T>;
   const AttentionArgs& a = p.a;
   constexpr int kBlock = PrepassShape<D>::kBlock, kQuads = D / 4, kSharing = kBlock / 16;
   static_assert(kSharing * kQuads <= kTeamThreads);
   const int channel = 4 * (team.thread() % kQuads), row = 16 * (team.thread() / kQuads);
   const int first = step.first + row, key_end = min(round_up(step.end, p.key_tile), step.first + kBlock);
   if (step.block == 0) {
-    await_maxima(p, step.kv_head);
+    await_v_statistics(p, step.kv_head);
+    const bool with_mean = all_values_differ_from_zero<D>(statistics_of<D>(p, step.kv_head));
     if (first < key_end) {
-      const auto* maxima = reinterpret_cast<const float4*>(statistics_of<D>(p, step.kv_head).v_maxima() + channel);
-      const float4 most = __ldcg(maxima);
-      const float4 f = make_float4(v_factor(most.x), v_factor(most.y), v_factor(most.z), v_factor(most.w));
-      scratch.factors[team.thread()] = f;
-      if (first == 0) {
-        float* scale = const_cast<float*>(a.v_scale) + int64_t{step.kv_head} * (2 * D) + channel;
-        *reinterpret_cast<float4*>(scale) =
-            make_float4(v_scale(most.x, f.x), v_scale(most.y, f.y), v_scale(most.z, f.z), v_scale(most.w, f.w));
-      }
+      scratch.transforms[team.thread()] = value_transforms<D>(p, step.kv_head, channel, with_mean, first == 0);
     }
   }
   uint8_t* image = const_cast<uint8_t*>(a.v_image) + static_cast<int64_t>(step.kv_head) * a.lk_padded * (D + 8);
   float4 errors = make_float4(0.f, 0.f, 0.f, 0.f);
   if (first < key_end) {
-    const float4 factor = scratch.factors[team.thread()];
-    QuantisedValues out;
-#pragma unroll
-    for (__half2& e : out.error) e = __float2half2_rn(0.f);
-    const auto load = [&](int i) {
-      return ptx::load_shared_words2(rows.address(row + i, channel / 8) + 2 * (channel & 4));
-    };
-    const bool packed =
-        T == DType::kFloat16 && fmaxf(fmaxf(factor.x, factor.y), fmaxf(factor.z, factor.w)) <= kLargestPackedFactor;
-    if (packed) {
-      const __half2 low = __floats2half2_rn(factor.x, factor.y), high = __floats2half2_rn(factor.z, factor.w);
-      const auto times = [](uint32_t two, __half2 factors) { return Half::word(__hmul2(Half::two(two), factors)); };
-#pragma unroll
-      for (int i = 0; i < 16; i += 2) {
-        const uint2 x = load(i), y = load(i + 1);
-        const uint32_t x0 = times(x.x, low), x1 = times(x.y, high), y0 = times(y.x, low), y1 = times(y.y, high);
-        const int q = i % 8 / 2, half = i / 8;
-        out.put<0>(q, half, __byte_perm(x0, y0, 0x5410)), out.put<1>(q, half, __byte_perm(x0, y0, 0x7632));
-        out.put<2>(q, half, __byte_perm(x1, y1, 0x5410)), out.put<3>(q, half, __byte_perm(x1, y1, 0x7632));
-      }
-    } else {
-#pragma unroll
-      for (int i = 0; i < 16; i += 2) {
-        const uint2 x = load(i), y = load(i + 1);
-        const float2 x0 = E::unpack(x.x), x1 = E::unpack(x.y), y0 = E::unpack(y.x), y1 = E::unpack(y.y);
-        const int q = i % 8 / 2, half = i / 8;
-        out.put<0>(q, half, Half::pack(x0.x * factor.x, y0.x * factor.x)),
-            out.put<1>(q, half, Half::pack(x0.y * factor.y, y0.y * factor.y));
-        out.put<2>(q, half, Half::pack(x1.x * factor.z, y1.x * factor.z)),
-            out.put<3>(q, half, Half::pack(x1.y * factor.w, y1.y * factor.w));
-      }
-    }
-    uint8_t* target = image + v_unit_offset<D>(first, v_column(channel));
-    float e[4];
-#pragma unroll
-    for (int c = 0; c < 4; c++) {
-      *reinterpret_cast<uint4*>(target + (c & 1) * kVNextColumn + (c >> 1) * kVNextPair) =
-          make_uint4(out.codes[c][0], out.codes[c][1], out.codes[c][2], out.codes[c][3]);
-      e[c] = __low2float(out.error[c]) + __high2float(out.error[c]);
-    }
-    errors = make_float4(e[0], e[1], e[2], e[3]);
+    errors = quantise_values<D, T>(rows, row, channel, step.end - first, scratch.transforms[team.thread()],
+                                   image + v_unit_offset<D>(first, v_column(channel)));
   }
   // The last group of columns: ones for valid keys in column D, zeros behind it.
   const int t = step.first + 16 * (team.thread() >> 3), ones_row = team.thread() & 7;

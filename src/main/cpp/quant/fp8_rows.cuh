@@ -49,9 +49,9 @@ __device__ __forceinline__ Fp8Step first_step(const PrepassParams& p, int32_t un
   step.end = valid_keys(p.a, batch);
   int index = u.index, rows = p.a.lk_padded;
   step.blocks = s.run;
-  if (u.task == Fp8Task::kMean) {
+  if (u.task < Fp8Task::kExtremes) {
     rows = 0;
-  } else if (u.task == Fp8Task::kMaxima) {
+  } else if (u.task == Fp8Task::kExtremes) {
     rows = p.a.lk;
   } else if (u.task == Fp8Task::kQ) {
     const int member = s.q_member_units.quotient(u.index);
@@ -70,14 +70,14 @@ struct RowSources {
   const unsigned char* of_thread[kTeamThreads];
 };
 
-// Starts the copy of a block of rows. Rows beyond the end are zeros, those of K copies of the last key: they never
-// raise a row maximum.
+// Starts the copy of a block of rows. Rows beyond the end are zeros; those of K are copies of the last key, which never
+// raise a row maximum, and so are those that V's extremes are taken of.
 template <int D, DType T>
 __device__ __forceinline__ void fetch_rows(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
                                            RowSources& sources, const RowsBuffer<D>& to) {
   using Shape = PrepassShape<D>;
   const AttentionArgs& a = p.a;
-  if (step.task == Fp8Task::kMean) return;  // it reads its keys itself
+  if (step.task < Fp8Task::kExtremes) return;  // means read their keys themselves
   const bool is_q = step.task == Fp8Task::kQ, is_k = step.task == Fp8Task::kK;
   const int thread = team.thread(), piece = thread % Shape::kPieces, row = thread / Shape::kPieces;
   if (Shape::kCopiers == kTeamThreads || thread < Shape::kCopiers) {
@@ -102,7 +102,7 @@ __device__ __forceinline__ void fetch_rows(const Fp8Team& team, const PrepassPar
         from += Shape::kRowsAtOnce * pitch;
       }
     } else {
-      const bool repeats = is_k && step.end > 0, exists = 8 * piece < a.head_dim;
+      const bool repeats = (is_k || step.task == Fp8Task::kExtremes) && step.end > 0, exists = 8 * piece < a.head_dim;
 #pragma unroll 1
       for (int i = 0; i < 8; i++) {
         const int r = i * Shape::kRowsAtOnce, most = step.end - 1 - step.first - row;

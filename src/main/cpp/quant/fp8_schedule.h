@@ -29,8 +29,8 @@ struct Divisor {
   }
 };
 
-// The mean of a head's K; the maxima of some of its V; the images.
-enum class Fp8Task : int32_t { kMean, kMaxima, kQ, kK, kV };
+// The mean of a head's K, and of its V; the extremes of some of its V; the images.
+enum class Fp8Task : int32_t { kMean, kVMean, kExtremes, kQ, kK, kV };
 
 struct Fp8Unit {
   Fp8Task task;
@@ -41,7 +41,7 @@ struct Fp8Unit {
 // Consecutive kv heads whose units are of the same size.
 struct Fp8Section {
   // Units per kv head.
-  Divisor statistics, kv_units, q_units;  // the mean and V's maxima; K, and as many of V; Q, all heads of the group
+  Divisor statistics, kv_units, q_units;  // means and V's extremes; K, and as many of V; Q, all heads of the group
   Divisor q_member_units;                 // Q of one query head
   int32_t run = 1;                        // blocks of rows of a unit
   int32_t first_head = 0, heads = 0;      // kv heads
@@ -77,8 +77,9 @@ struct Fp8Section {
   }
 
   ATTN4J_HOST_DEVICE Fp8Unit statistics_unit(int32_t head, int32_t u) const {
-    const Fp8Unit unit = split(Fp8Task::kMaxima, head, u, statistics);
-    return {unit.index == 0 ? Fp8Task::kMean : Fp8Task::kMaxima, unit.kv_head, unit.index == 0 ? 0 : unit.index - 1};
+    const Fp8Unit unit = split(Fp8Task::kExtremes, head, u, statistics);
+    if (unit.index >= 2) return {Fp8Task::kExtremes, unit.kv_head, unit.index - 2};
+    return {unit.index == 0 ? Fp8Task::kMean : Fp8Task::kVMean, unit.kv_head, 0};
   }
 
   ATTN4J_HOST_DEVICE Fp8Unit numbered_from_zero(int32_t u) const {

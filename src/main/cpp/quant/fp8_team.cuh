@@ -21,6 +21,9 @@ struct Fp8Team {
   __device__ __forceinline__ int number() const { return ptx::thread_index() / kTeamThreads; }
   __device__ __forceinline__ int thread() const { return ptx::thread_index() % kTeamThreads; }
   __device__ __forceinline__ void sync() const { ptx::named_barrier_sync(number() + 1, kTeamThreads); }
+  __device__ __forceinline__ bool any(bool mine) const {
+    return ptx::named_barrier_any(number() + 1, kTeamThreads, mine);
+  }
 };
 
 struct PrepassParams {
@@ -30,7 +33,7 @@ struct PrepassParams {
   float* statistics;     // [b, hkv] times HeadStatistics (quant/fp8_statistics.cuh)
   int32_t* images_done;  // [b, hkv]: blocks whose image is complete
   int32_t* means_done;   // [b, hkv]: 1 when the mean of K is there
-  int32_t* maxima_done;  // [b, hkv]: units
+  int32_t* v_done;       // [b, hkv]: units of V's statistics
   int32_t* units_drawn;  // [2]
   int32_t key_tile, compiled_d;
   int32_t parts_done_count;  // of attention's counters of the parts of items

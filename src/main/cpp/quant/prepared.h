@@ -19,8 +19,9 @@ struct PreparedCall : CallTensors {
                                      // has its scales inside the image (quant/int8.cuh)
   const float* k_mean = nullptr;     // [b, hkv][head_dim] or null
   const uint8_t* v_image = nullptr;  // [b, hkv][...] e4m3, transposed (quant/fp8_image.cuh)
-  // [b, hkv][2][D]: scales of V's channels; then kNoError plus what rounding took from them, summed over the keys, in
-  // units of scale * v_error_unit
+  // [b, hkv][v_scale_size(D)] (quant/fp8_image.cuh): scales of V's channels; kNoError plus what rounding took from
+  // them, summed over the keys, in units of scale * v_error_unit; what was subtracted from V before; one number that
+  // isn't 0 if some value of V is not finite
   const float* v_scale = nullptr;
   float v_error_unit = 1.f;
   const int8_t* q_image = nullptr;  // [b, hq][lq_padded * D], where a kernel wants Q quantised before it

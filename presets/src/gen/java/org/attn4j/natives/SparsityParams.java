@@ -50,8 +50,8 @@ public class SparsityParams extends Pointer {
 
   // P*V is skipped for 32 queries by 32 or 64 keys where every score is more than this below the row's maximum so far,
   // in log2 units: what is skipped weighs less than 2^-pvthreshd. Infinity never skips. In FP8 on 9.0 the exponentials
-  // of 16 queries by 64 or 96 keys are skipped, if the threshold is below 15 or given per head: a weight of 2^-15.8
-  // rounds to zero anyway, and asking costs more than it saves.
+  // of 16 queries by 64 or 96 keys are skipped, if the threshold is below 15 or given per head: to ask
+  // for less than that costs more than it saves.
   public native float pvthreshd(); public native SparsityParams pvthreshd(float setter);
   public native @Const Pointer pvthreshd_per_head(); public native SparsityParams pvthreshd_per_head(Pointer setter);
 
