@@ -49,9 +49,13 @@ final class HookCost {
             + "):\n"
             + "        o = torch.scaled_dot_product_attention(o, k, v, m)\n"
             + "    return o\n");
-    Tensor half = random(cuda, ScalarType.Half, 1, 8, 64, 64);
-    Tensor wide = random(cuda, ScalarType.Float, 1, 8, 64, 64);
-    Tensor mask = random(cuda, ScalarType.Half, 64, 64);
+    long[] sizes = {1, 8, 64, 64};
+    for (int i = 0; i < arguments.length; i++) {
+      sizes[i + 1] = Long.parseLong(arguments[i]);
+    }
+    Tensor half = random(cuda, ScalarType.Half, sizes);
+    Tensor wide = random(cuda, ScalarType.Float, sizes);
+    Tensor mask = random(cuda, ScalarType.Half, sizes[2], sizes[2]);
     measure(module, "without", "half", half, null, cuda);
     measure(module, "without", "float", wide, null, cuda);
     measure(module, "without", "mask", half, mask, cuda);
