@@ -231,7 +231,7 @@ class Problem {
 
   Result reference() const {
     double *o = device_memory<double>(rows() * c.d), *lse = device_memory<double>(rows());
-    const int bytes = static_cast<int>(c.lk * sizeof(double));
+    const int bytes = static_cast<int>((c.lk + 1) * sizeof(double));  // scores are read two at a time
     require(cudaFuncSetAttribute(reference_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "reference");
     reference_kernel<<<static_cast<unsigned>(rows()), 128, bytes>>>(params, o, lse);
     Result r;

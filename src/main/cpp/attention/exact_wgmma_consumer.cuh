@@ -3,12 +3,14 @@
 #pragma once
 
 #include "attention/exact_wgmma_scores.cuh"
-#include "attention/exact_wgmma_scout.cuh"
 #include "attention/nonfinite.cuh"
 
 namespace attn4j {
 
-template <class Tile>
+// Whether a consumer looks at its outputs for what isn't finite (nonfinite.cuh).
+enum class Outputs { kTaken, kLookedAt };
+
+template <class Tile, Outputs kOutputsAre>
 class TileConsumer {
  public:
   __device__ __forceinline__ TileConsumer(const ExactParams& params, const TileShared<Tile>& shared)
@@ -21,6 +23,9 @@ class TileConsumer {
   // One flat walk over the tiles of all query blocks of this CTA. Two multiplies are in flight at a time: the scores of
   // a tile, and P*V of the tile before it, which may belong to the query block before.
   __device__ __forceinline__ void run() {
+    if constexpr (kLooks) {
+      if (lane_ == 0) *suspects() = 0;
+    }
     if (warpgroup_ == Tile::kWarpgroups - 1) ptx::named_barrier_arrive(kFirstToken, kTokenThreads);
     WorkCursor cursor(params_.plan);
     acquire_queries();
@@ -52,10 +57,14 @@ class TileConsumer {
     ptx::wgmma_pin<kOutputs>(output_);
     store(finished);
     if (warpgroup_ == 0) ptx::named_barrier_sync(kFirstToken, kTokenThreads);  // the token nobody waits for any more
-    if (TileScout<Tile>::needed(params_) && TileScout<Tile>::found(shared_)) repair();
+    if constexpr (kLooks) {
+      __syncwarp();
+      if (*suspects() != 0) repair();
+    }
   }
 
  private:
+  static constexpr bool kLooks = kOutputsAre == Outputs::kLookedAt;
   static constexpr int kOutputs = Tile::kD / 2;  // accumulator registers
   // The token that lets warpgroups issue their multiplies in turns travels over one hardware barrier per warpgroup.
   static constexpr int kFirstToken = 1, kTokenThreads = 256;
@@ -250,6 +259,7 @@ class TileConsumer {
     const int batch = f.flat_head / args.heads_q, head = f.flat_head - batch * args.heads_q;
     uint16_t* o = static_cast<uint16_t*>(args.o) + batch * args.o_stride.batch + head * args.o_stride.head +
                   f.row * args.o_stride.row;
+    uint32_t zeros = 0;  // times everything that is written, where scores share scales
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       float sum = f.sum[h];  // this thread's share
@@ -260,11 +270,12 @@ class TileConsumer {
         args.lse[static_cast<int64_t>(f.flat_head) * args.lq + row] =
             sum == 0.f ? -kInfinity : kLn2 * (f.reference[h] + __log2f(sum) + scores_.lse_correction(f.flat_head, row));
       }
-      store_row(o + 8 * h * args.o_stride.row, row < args.lq, h, sum == 0.f ? 0.f : __fdividef(1.f, sum));
+      store_row(o + 8 * h * args.o_stride.row, row < args.lq, h, sum == 0.f ? 0.f : __fdividef(1.f, sum), zeros);
     }
+    if constexpr (kLooks) note_suspects(zeros);
   }
 
-  __device__ __forceinline__ void store_row(uint16_t* target, bool valid, int h, float factor) const {
+  __device__ __forceinline__ void store_row(uint16_t* target, bool valid, int h, float factor, uint32_t& zeros) const {
 #pragma unroll
     for (int c = 0; c < Tile::kD / 8; c += 4) {
       uint32_t words[4];
@@ -272,6 +283,7 @@ class TileConsumer {
       for (int i = 0; i < 4; i++) {
         const float* x = output_ + 4 * (c + i) + 2 * h;
         words[i] = Element<Tile::kType>::pack(x[0] * factor, x[1] * factor);
+        if constexpr (Tile::kSharesScales) zeros = Element<Tile::kType>::fma2_zero(words[i], zeros);
       }
       transpose_quad(words);
       const int channel = 8 * (c + lane_ % 4);
@@ -296,7 +308,25 @@ class TileConsumer {
     }
   }
 
-  // This warp's rows of all blocks that aren't finite, again (nonfinite.cuh).
+  // -------------------------------------------------------------------------------- what isn't finite (nonfinite.cuh)
+
+  // Of this warp: whether one of its rows was not finite.
+  __device__ __forceinline__ uint32_t* suspects() const {
+    return shared_.template pointer<uint32_t>(shared_.suspects() + 4 * (threadIdx.x / 32 - 4));
+  }
+
+  __device__ __forceinline__ void note_suspects(uint32_t zeros) const {
+    bool finite = (zeros & 0x7fff7fffu) == 0;
+    if constexpr (!Tile::kSharesScales) {
+      float part[2] = {0.f, 0.f};  // two chains of additions
+#pragma unroll
+      for (int i = 0; i < kOutputs; i++) part[i % 2] += output_[i];
+      finite = fabsf(part[0] + part[1]) < kInfinity;
+    }
+    if (!__all_sync(kFullWarp, finite) && lane_ == 0) *suspects() = 1;
+  }
+
+  // This warp's rows of all blocks that aren't finite, again.
   __device__ __forceinline__ void repair() const {
 #pragma unroll 1
     for (WorkCursor cursor(params_.plan); cursor.valid(); cursor.advance()) {

@@ -11,7 +11,7 @@
 
 namespace attn4j {
 
-template <class Tile>
+template <class Tile, Outputs kOutputsAre>
 __global__ void __launch_bounds__(Tile::kThreads, 1) exact_wgmma_kernel(const __grid_constant__ ExactParams params) {
   extern __shared__ __align__(1024) unsigned char exact_smem[];
   const TileShared<Tile> shared(exact_smem);
@@ -19,31 +19,37 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) exact_wgmma_kernel(const __
     Tile::Source::prefetch_maps(params);
     ptx::tma_prefetch_map(params.v_map);
     shared.init_barriers();
-    *shared.template pointer<uint32_t>(shared.suspect()) = 0;
   }
   __syncthreads();
   if (threadIdx.x < 128) {
     ptx::setmaxnreg_dec<Tile::kProducerRegisters>();
-    if (threadIdx.x < 32) {
-      TileProducer<Tile>(params, shared).run();
-    } else if (TileScout<Tile>::needed(params)) {
-      TileScout<Tile>(params, shared).run();
-    }
+    if (threadIdx.x < 32) TileProducer<Tile>(params, shared).run();
   } else {
     ptx::setmaxnreg_inc<Tile::kConsumerRegisters>();
-    TileConsumer<Tile>(params, shared).run();
+    TileConsumer<Tile, kOutputsAre>(params, shared).run();
   }
 }
 
-// `params` has its arguments and tensor maps.
+template <class Tile, Outputs kOutputsAre>
+cudaError_t launch_kernel(const ExactParams& params, int sms, cudaStream_t stream) {
+  constexpr int kBytes = TileShared<Tile>::kBytes;
+  const cudaError_t error = allow_shared_memory<exact_wgmma_kernel<Tile, kOutputsAre>>(kBytes);
+  if (error != cudaSuccess) return error;
+  const int ctas = std::min(params.plan.units, sms);
+  exact_wgmma_kernel<Tile, kOutputsAre><<<ctas, Tile::kThreads, kBytes, stream>>>(params);
+  return cudaGetLastError();
+}
+
+// `params` has its arguments and tensor maps. Keys that share a scale share what spoils it. A value of V that some rows
+// of a tile see reaches all of them, behind a causal mask alone: the producer clears what lies behind kv_length.
 template <class Tile>
 cudaError_t launch_tiles(ExactParams* params, int sms, cudaStream_t stream) {
-  constexpr int kBytes = TileShared<Tile>::kBytes;
-  const cudaError_t error = allow_shared_memory<exact_wgmma_kernel<Tile>>(kBytes);
-  if (error != cudaSuccess) return error;
   params->plan = plan_work(params->args, Tile::kRows, sms);
-  exact_wgmma_kernel<Tile><<<std::min(params->plan.units, sms), Tile::kThreads, kBytes, stream>>>(*params);
-  return cudaGetLastError();
+  if (Tile::kSharesScales || params->args.causal_offset != kNotCausal) {
+    return launch_kernel<Tile, Outputs::kLookedAt>(*params, sms, stream);
+  }
+  if constexpr (!Tile::kSharesScales) return launch_kernel<Tile, Outputs::kTaken>(*params, sms, stream);
+  return cudaErrorInvalidValue;
 }
 
 }  // namespace attn4j

@@ -69,8 +69,8 @@ struct ExactTile : TileShape<kD_, kType_, kWarpgroups_, kKeys_, kStages_, kQuery
   static constexpr bool kHoldSoftmax = kSoftmax == Softmax::kHeld;
   static constexpr bool kQueriesInRegisters = kSource == QuerySource::kRegisters;
   static constexpr int kQBytes = 64 * kWarpgroups_ * kD_ * 2, kKBytes = kKeys_ * kD_ * 2;
-  static constexpr int kScaleBytes = 0;  // of a K tile
-  static constexpr bool kSharesScales = false;
+  static constexpr int kScaleBytes = 0;         // of a K tile
+  static constexpr bool kSharesScales = false;  // a key that isn't finite makes the scores of others NaN
 };
 
 // A ring position and the parity of its current phase.
@@ -83,7 +83,7 @@ struct RingIndex {
   }
 };
 
-// Addresses of everything in shared memory: Q buffers, K stages, V stages, scales of K, barriers, a word.
+// Addresses of everything in shared memory: Q buffers, K stages, V stages, scales of K, barriers, words of warps.
 template <class Tile>
 class TileShared {
  public:
@@ -108,8 +108,8 @@ class TileShared {
   // A V tile that the producer cleans before it hands it on.
   __device__ __forceinline__ uint32_t v_raw() const { return barrier(4 * Tile::kStages + 2 * Tile::kQueryBuffers); }
 
-  // A word: whether a scout has found something that isn't finite.
-  __device__ __forceinline__ uint32_t suspect() const { return barrier(kBarriers); }
+  // A word of each consumer warp.
+  __device__ __forceinline__ uint32_t suspects() const { return barrier(kBarriers); }
 
   // For ordinary accesses.
   template <class T>
@@ -136,7 +136,8 @@ class TileShared {
 
   static constexpr int kBarriers = 4 * Tile::kStages + 2 * Tile::kQueryBuffers + 1;
   static constexpr int kBytes = Tile::kQueryBuffers * Tile::kQBytes +
-                                Tile::kStages * (Tile::kKBytes + Tile::kVBytes + Tile::kScaleBytes) + 8 * kBarriers + 8;
+                                Tile::kStages * (Tile::kKBytes + Tile::kVBytes + Tile::kScaleBytes) + 8 * kBarriers +
+                                16 * Tile::kWarpgroups;
   static_assert(kBytes <= 227 * 1024);
 
  private:

@@ -2,9 +2,9 @@
 //
 // The fast kernels let such values spread: 0 times inf is NaN, so a value of V that a causal mask hides from one row of
 // a tile and shows to another reaches both, and keys that share an INT8 scale share what spoils it. They never lose
-// one, though: whatever a row sees ends in a row sum or an output that is not finite. So a kernel notes where that
-// happens, which costs nothing elsewhere, and at its end computes those rows again, here: slowly, in fp32, from Q, K
-// and V as they were given. What a mask hides is then not read at all.
+// one, though: whatever a row sees ends in a row sum or an output that is not finite. So a kernel that has met one
+// looks at its outputs at its end and computes those that are not finite again, here: slowly, in fp32, from Q, K and V
+// as they were given. What a mask hides is then not read at all.
 //
 // What pre-passes must do for it: means and whatever else all keys share are made of finite values alone, and the scale
 // of a group that holds another value is not finite, so that every score of the group is NaN. Where values that add
