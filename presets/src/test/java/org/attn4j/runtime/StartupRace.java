@@ -16,7 +16,7 @@ import org.bytedeco.javacpp.Loader;
  */
 public final class StartupRace {
   private static final long LINE_UP_MILLIS = 500;
-  private static final long DEADLOCK_MILLIS = 20_000;
+  private static final long DEADLOCK_MILLIS = 60_000;
 
   private StartupRace() {}
 
