@@ -10,6 +10,14 @@ namespace attn4j::arch {
 
 constexpr int kSm = ATTN4J_SM;
 
+// Whether the build has Hopper's own kernels (wgmma). Those on mma.sync then have no costs: they run where Hopper's
+// don't serve. Nobody has measured that they are faster anywhere on Hopper, and they don't contain NaN (nonfinite.cuh).
+#ifdef ATTN4J_HOPPER_KERNELS
+constexpr bool kHopperKernels = true;
+#else
+constexpr bool kHopperKernels = false;
+#endif
+
 // Shared memory one CTA may use, in bytes (CUDA programming guide, technical specifications per compute capability).
 constexpr int smem_per_cta() {
   if (kSm == 80 || kSm == 87) return 163 * 1024;

@@ -10,6 +10,7 @@
 // 1.5 * 2^23 plus the score, exactly (127 * 127 * 128 < 2^22). The constant cancels in the addend of the exponent.
 #pragma once
 
+#include "arch/arch.h"
 #include "attention/mma_core.cuh"
 #include "device/ptx/shared_access.cuh"
 #include "host/head_dim.h"
@@ -186,7 +187,7 @@ struct MmaInt8F16 {
     e.accumulator = PvAccumDType::kFp32;
     e.serves_sageattn = true;
     e.preparation = &kInt8Image;
-    e.cost = int8_mma_cost<kD>();
+    if constexpr (!arch::kHopperKernels) e.cost = int8_mma_cost<kD>();
     e.streams = Policy::kMinCtas;
     return e;
   }

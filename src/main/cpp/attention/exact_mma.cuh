@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "arch/arch.h"
 #include "attention/mma_core.cuh"
 #include "host/head_dim.h"
 #include "host/preparation.h"
@@ -169,7 +170,7 @@ struct ExactMma {
     e.function = Function::kExact;
     e.preparation = &kAlignedInputs;
     e.serves_sageattn = kD <= 128;
-    e.cost = exact_mma_cost<kD>();
+    if constexpr (!arch::kHopperKernels) e.cost = exact_mma_cost<kD>();
     e.streams = Policy::kMinCtas;
     return e;
   }
