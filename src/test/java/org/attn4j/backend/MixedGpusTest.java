@@ -43,6 +43,12 @@ public class MixedGpusTest {
     if (!Files.exists(NATIVES.resolve("link/libattn4j.so"))) {
       throw new SkipException("no native library was built on this machine");
     }
+    for (String arch : List.of("sm80", "sm90")) {
+      if (!Files.exists(
+          NATIVES.resolve(arch + "/org/attn4j/natives/linux-x86_64-" + arch + "/libattn4j.so"))) {
+        throw new SkipException(arch + " was not built; the machines here have GPUs for it");
+      }
+    }
     scratch = Files.createTempDirectory("attn4j-mixed-gpus");
     Process gcc =
         new ProcessBuilder(
