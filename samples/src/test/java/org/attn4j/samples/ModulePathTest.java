@@ -82,7 +82,7 @@ public class ModulePathTest {
         Jdk.java(
             Jdk.home(),
             List.of(
-                "--enable-native-access=org.bytedeco.javacpp",
+                "--enable-native-access=org.bytedeco.javacpp,org.attn4j.natives",
                 "-p",
                 folder.resolve("out") + ":" + MODULES,
                 "-m",
@@ -106,7 +106,7 @@ public class ModulePathTest {
     assertServed(
         Jdk.java(
             image,
-            List.of("--enable-native-access=org.bytedeco.javacpp", "-m", "my.app/my.app.Main")));
+            List.of("--enable-native-access=org.bytedeco.javacpp,org.attn4j.natives", "-m", "my.app/my.app.Main")));
   }
 
   @Test
