@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "attention/exact_wgmma.cuh"
+#include "attention/f16_wgmma/exact.cuh"
 
 struct Variant {
   const char* name;

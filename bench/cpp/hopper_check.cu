@@ -21,7 +21,7 @@
 #include <string>
 #include <thread>
 
-#include "attention/sparse_wgmma.cuh"
+#include "attention/fp8_wgmma/fp8_sparse.cuh"
 #include "hopper_support.cuh"
 
 namespace hopper {

@@ -1,4 +1,4 @@
-// Checks the kernels for few queries (attention/exact_split.cuh) by themselves, every tile with keys split in several
+// Checks the kernels for few queries (attention/split/exact.cuh) by themselves, every tile with keys split in several
 // ways, without Java and without the rest of the library. bench/decode_results.py times them through the library.
 //
 //   nvcc -std=c++17 -O3 -gencode=arch=compute_90a,code=sm_90a -DATTN4J_SM=90 -Isrc/main/cpp -Isrc/main/cpp/include \
@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "attention/exact_split.cuh"
+#include "attention/split/exact.cuh"
 #include "exact_reference.cuh"
 
 namespace {

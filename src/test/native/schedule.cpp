@@ -1,6 +1,6 @@
 // quant/fp8_schedule.h decides on the GPU who does what, and a unit waits for others: a mistake there would be a kernel
 // that never ends. What makes waiting safe is checked here over random shapes; and that the parts of divided items
-// (attention/attend_wgmma_split.h) cover each key once.
+// (attention/fp8_wgmma/split.h) cover each key once.
 #include "schedule.h"
 
 #include <algorithm>

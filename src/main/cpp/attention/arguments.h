@@ -4,14 +4,14 @@
 
 #include <cstdint>
 
-#include "attention/attend_wgmma_split.h"
+#include "attention/fp8_wgmma/split.h"
 #include "quant/prepared.h"
 #include "sparse/block_lists.h"
 
 namespace attn4j {
 
 struct AttentionArgs : PreparedCall {
-  // Items whose keys are divided between CTAs (attention/attend_wgmma_split.h); the sums of each part; and for each
+  // Items whose keys are divided between CTAs (attention/fp8_wgmma/split.h); the sums of each part; and for each
   // warp of such an item how many parts are there, zeroed by the pre-pass.
   WgmmaSplit split;
   float* partials = nullptr;

@@ -45,7 +45,7 @@ if grep -qE 'C75[0-9][0-9]|Potential Performance Loss' "$object.ptxas"; then
   exit 1
 fi
 if (( ${hidden_waits:-0} > 0 )); then
-  # 16: the exponentials of the packed registers that are made before the wait (attend_wgmma_policy.cuh).
+  # 16: the exponentials of the packed registers that are made before the wait (fp8_wgmma/policy.cuh).
   rule=("$hidden_waits" "${amid:-16}")
   [[ -z $amid ]] || rule+=(amid)
   for cubin in "$object.keep"/*.cubin; do

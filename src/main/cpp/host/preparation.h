@@ -23,8 +23,8 @@ struct Preparation {
 };
 
 extern const Preparation kAlignedInputs;  // q, k and v in 16-byte pieces
-extern const Preparation kInt8Image;      // K as the INT8 image that attend_mma.cuh reads; v in 16-byte pieces
-extern const Preparation kInt8Pair;       // Q and K as the images that int8_wgmma.cuh reads; v and o in 16-byte pieces
-extern const Preparation kFp8Images;      // Q, K and V as the images that attend_wgmma.cuh reads
+extern const Preparation kInt8Image;      // K as the INT8 image that mma/int8.cuh reads; v in 16-byte pieces
+extern const Preparation kInt8Pair;       // Q and K as f16_wgmma/int8.cuh reads them; v and o in 16-byte pieces
+extern const Preparation kFp8Images;      // Q, K and V as the images that fp8_wgmma/fp8.cuh reads
 
 }  // namespace attn4j

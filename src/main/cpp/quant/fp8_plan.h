@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "../attention/attend_wgmma_split.h"
+#include "../attention/fp8_wgmma/split.h"
 #include "fp8_schedule.h"
 
 namespace attn4j {

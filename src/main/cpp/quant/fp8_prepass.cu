@@ -2,8 +2,8 @@
 #include <cmath>
 
 #include "arch/arch.h"
-#include "attention/attend_wgmma_sections.h"
-#include "attention/attend_wgmma_split.h"
+#include "attention/fp8_wgmma/sections.h"
+#include "attention/fp8_wgmma/split.h"
 #include "attention/launch.cuh"
 #include "host/head_dim.h"
 #include "quant/fp8_plan.h"

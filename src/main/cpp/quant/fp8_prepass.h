@@ -1,4 +1,4 @@
-// The Hopper path's quantisation: turns Q, K and V into the images that attend_wgmma.cuh reads, head by head, ahead of
+// The Hopper path's quantisation: turns Q, K and V into the images that fp8_wgmma/fp8.cuh reads, head by head, ahead of
 // attention and beside it (quant/fp8_schedule.h).
 #pragma once
 

@@ -28,7 +28,7 @@ __device__ __forceinline__ bool starts_scale_slot(int r) { return r % 32 < 8 && 
 
 // A writer says where the mean comes from and where values and scales go. `head` = b * heads + h of its tensor.
 
-// Writes into an image of attend_mma.cuh.
+// Writes into an image of mma/int8.cuh.
 template <int kD>
 struct ImageWriter {
   static constexpr int kLanes = kLanesPerRow<kD>;

@@ -16,7 +16,7 @@ constexpr float kTinyMax = 1e-12f;  // the maximum of an all-zero group
 template <int kD>
 constexpr int kLanesPerRow = kD <= 64 ? 8 : 16;
 
-// The image of K that attend_mma.cuh reads: tiles of 64 keys, each the INT8 values in core-matrix order followed by its
+// The image of K that mma/int8.cuh reads: tiles of 64 keys, each the INT8 values in core-matrix order followed by its
 // scales, float [2][4]: scale[g][t] belongs to the 8 keys {32g + 8i + 2t + e : i < 4, e < 2} of the tile. Unused bytes
 // fill the last line: cp.async writes a line of memory at a time, and a tile that begins inside one costs a quarter
 // more.

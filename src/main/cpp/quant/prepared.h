@@ -15,7 +15,7 @@ constexpr float kNoError = 12582912.f;  // 1.5 * 2^23
 struct PreparedCall : CallTensors {
   int32_t q_group = 1;               // queries that share one INT8 scale: 1, 32 or 128
   const int8_t* k_image = nullptr;   // [b, hkv][lk_padded * D] in core-matrix order (device/tile.cuh)
-  const float* k_scale = nullptr;    // [b, hkv][lk_padded / 32][4]: scale of keys {32g + 8i + 2t + e}; attend_mma.cuh
+  const float* k_scale = nullptr;    // [b, hkv][lk_padded / 32][4]: scale of keys {32g + 8i + 2t + e}; mma/int8.cuh
                                      // has its scales inside the image (quant/int8.cuh)
   const float* k_mean = nullptr;     // [b, hkv][head_dim] or null
   const uint8_t* v_image = nullptr;  // [b, hkv][...] e4m3, transposed (quant/fp8_image.cuh)

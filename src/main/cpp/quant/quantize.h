@@ -49,7 +49,7 @@ struct Int8Rows {
 };
 cudaError_t enqueue_int8_rows(const RowsView& x, const Int8Rows& out, cudaStream_t stream);
 
-// K -> the image that attend_mma.cuh reads. `sums` (of enqueue_mean_sums) may be null: no shift. `mean`, if not null,
+// K -> the image that mma/int8.cuh reads. `sums` (of enqueue_mean_sums) may be null: no shift. `mean`, if not null,
 // is written for the LSE correction. compiled_d is the attention variant's head_dim.
 struct Int8Image {
   int8_t* image = nullptr;
@@ -61,7 +61,7 @@ struct Int8Image {
 cudaError_t enqueue_int8_image(const RowsView& k, const Int8Image& out, cudaStream_t stream);
 int64_t int8_image_bytes(int64_t rows_padded, int32_t compiled_d);
 
-// K and Q -> the images that int8_wgmma.cuh reads, in one launch: values of a head in one run of core matrices, scales
+// K and Q -> the images of f16_wgmma/int8.cuh, in one launch: values of a head in one run of core matrices, scales
 // apart from them (PreparedCall::k_image, k_scale, q_image, q_scale). Of `args`, these four, lk_padded, lq_padded,
 // scale_log2 and q_sign are read; an LSE correction is written if args.lse is set and `sums` is not null.
 struct Int8Pair {

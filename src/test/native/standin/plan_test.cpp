@@ -7,7 +7,7 @@
 #include <random>
 #include <string>
 
-#include "attention/exact_split_plan.h"
+#include "attention/split/plan.h"
 #include "standin.h"
 
 using namespace attn4j;

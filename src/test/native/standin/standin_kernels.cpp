@@ -1,7 +1,7 @@
 // Kernels of the stand-in library: the recipes of Hopper's, and launches that count.
 #include <cuda_runtime_api.h>
 
-#include "attention/exact_split_recipe.h"
+#include "attention/split/recipe.h"
 #include "host/head_dim.h"
 #include "host/machine.h"
 #include "host/preparation.h"

@@ -1,7 +1,7 @@
-// What the host must know of attention/exact_split.cuh.
+// What the host must know of attention/split/exact.cuh.
 #pragma once
 
-#include "attention/exact_split_plan.h"
+#include "attention/split/plan.h"
 #include "host/plan.h"
 #include "host/recipe.h"
 

@@ -1,9 +1,9 @@
-// Adds up what the CTAs of attention/exact_split.cuh found in their parts of the keys.
+// Adds up what the CTAs of attention/split/exact.cuh found in their parts of the keys.
 #pragma once
 
 #include "arch/arch.h"
 #include "attention/arguments.h"
-#include "attention/exact_split_plan.h"
+#include "attention/split/plan.h"
 #include "device/numeric.cuh"
 #include "device/ptx/bulk_copy.cuh"
 

@@ -45,13 +45,13 @@ struct WgmmaPolicy : WgmmaTuning<D> {
   static constexpr int kHalf = WgmmaTuning<D>::kHalfKeys, kKeys = 2 * kHalf;  // keys per half and per stage
   static constexpr int kConsumers = 2, kRows = 64 * kConsumers;               // warpgroups, query rows per CTA
   static constexpr int kStreams = 1, kThreads = 128 * (kConsumers + 1);
-  static constexpr bool kSlab = false;         // the consumer of attend_wgmma_consumer.cuh
+  static constexpr bool kSlab = false;         // the consumer of fp8_wgmma/consumer.cuh
   static constexpr bool kWholeStages = false;  // K and V of a stage come and go separately
   static constexpr int kStages = 4;
   static constexpr int kVRows = D + 8;  // channels of V's image: the last group holds the row of ones
   static constexpr int kConsumerRegs = 232, kProducerRegs = 40;
   static constexpr bool kRandomDelay = false;  // the checks set it: producer and consumers pause at random
-  // Keys come in the order of a list of blocks (sparse_wgmma.cuh) instead of all of them.
+  // Keys come in the order of a list of blocks (fp8_wgmma/fp8_sparse.cuh) instead of all of them.
   static constexpr bool kListed = false;
   // Exponentials of a half are left out where they would add next to nothing (SpargeAttn's pvthreshd).
   static constexpr bool kSkips = false;
@@ -80,7 +80,7 @@ struct WgmmaPolicy : WgmmaTuning<D> {
   static_assert((kConsumerRegs * kConsumers + kProducerRegs) * 128 <= 65536 && kSmemBytes <= 227 * 1024);
 };
 
-// Sizes of the form whose O lies in shared memory (attend_wgmma_slab.cuh): many warpgroups with few registers.
+// Sizes of the form whose O lies in shared memory (fp8_wgmma/slab.cuh): many warpgroups with few registers.
 template <int D>
 struct SlabPolicy {
   static constexpr int kHeadDim = D;

@@ -2,10 +2,10 @@
 // place.
 //
 // Accumulator register 4n + 2h + e belongs to the thread's row h (lane / 4 or 8 further) and column 8n + 2 * (lane % 4)
-// + e of the tile. A scores policy has the members that are public here; int8_wgmma_scores.cuh is the other one.
+// + e of the tile. A scores policy has the members that are public here; f16_wgmma/int8_scores.cuh is the other one.
 #pragma once
 
-#include "attention/exact_wgmma_tile.cuh"
+#include "attention/f16_wgmma/tile.cuh"
 
 namespace attn4j {
 

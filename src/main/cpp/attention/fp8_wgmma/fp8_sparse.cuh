@@ -1,10 +1,10 @@
-// SpargeAttn on Hopper (arXiv:2502.18137): the kernel of attend_wgmma.cuh over the blocks of keys of a list.
+// SpargeAttn on Hopper (arXiv:2502.18137): the kernel of fp8_wgmma/fp8.cuh over the blocks of keys of a list.
 //
 // A stage of the dense kernel is one run of keys. Here it holds blocks of 64 keys from anywhere, copied one by one, so
 // that the consumers go on multiplying whole stages. Where the keys come from matters to causal masks alone.
 #pragma once
 
-#include "attention/attend_wgmma.cuh"
+#include "attention/fp8_wgmma/fp8.cuh"
 
 namespace attn4j {
 

@@ -3,13 +3,13 @@
 // An item is a block of queries against all keys. With n items for s streams of work the last round has n mod s items,
 // and the other streams wait for it. Cut into parts by keys it has several times as many pieces, each that much
 // shorter. The sums of a part go to the workspace, and who comes last adds the item's parts up
-// (attend_wgmma_combine.cuh). quant/fp8_plan.h decides which items are split.
+// (fp8_wgmma/combine.cuh). quant/fp8_plan.h decides which items are split.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
-#include "../device/host_device.h"
+#include "../../device/host_device.h"
 
 namespace attn4j {
 

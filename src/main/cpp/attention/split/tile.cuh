@@ -1,7 +1,7 @@
-// The registers and the arithmetic of one warp of attention/exact_split.cuh: scores, softmax, P V.
+// The registers and the arithmetic of one warp of attention/split/exact.cuh: scores, softmax, P V.
 #pragma once
 
-#include "attention/exact_split_plan.h"
+#include "attention/split/plan.h"
 #include "device/numeric.cuh"
 #include "device/ptx/cp_async.cuh"
 #include "device/ptx/ldmatrix.cuh"

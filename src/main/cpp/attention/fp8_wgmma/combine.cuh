@@ -1,8 +1,8 @@
-// Items of the Hopper kernel whose keys were divided (attend_wgmma_split.h): parts leave their sums in the workspace,
+// Items of the Hopper kernel whose keys were divided (fp8_wgmma/split.h): parts leave their sums in the workspace,
 // and the warp that comes last adds them up.
 #pragma once
 
-#include "attention/attend_wgmma_item.cuh"
+#include "attention/fp8_wgmma/item.cuh"
 #include "device/numeric.cuh"
 #include "device/ptx/global_sync.cuh"
 #include "device/ptx/math.cuh"

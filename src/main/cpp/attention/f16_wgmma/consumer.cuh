@@ -2,7 +2,7 @@
 // a policy, Tile::Scores.
 #pragma once
 
-#include "attention/exact_wgmma_scores.cuh"
+#include "attention/f16_wgmma/exact_scores.cuh"
 #include "attention/nonfinite.cuh"
 
 namespace attn4j {

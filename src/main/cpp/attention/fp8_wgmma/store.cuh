@@ -1,7 +1,7 @@
 // The end of an item in the Hopper kernel.
 #pragma once
 
-#include "attention/attend_wgmma_item.cuh"
+#include "attention/fp8_wgmma/item.cuh"
 #include "attention/nonfinite.cuh"
 #include "device/numeric.cuh"
 #include "device/ptx/global_access.cuh"

@@ -11,7 +11,7 @@
 #pragma once
 
 #include "arch/arch.h"
-#include "attention/mma_core.cuh"
+#include "attention/mma/core.cuh"
 #include "device/ptx/shared_access.cuh"
 #include "host/head_dim.h"
 #include "host/preparation.h"

@@ -1,4 +1,4 @@
-// How attention of few queries is divided between CTAs (attention/exact_split.cuh): tile shapes, the plan, and what it
+// How attention of few queries is divided between CTAs (attention/split/exact.cuh): tile shapes, the plan, and what it
 // takes. For the host, and for kernels.
 //
 // All query heads of a KV head and all queries are rows of one tile, so that K and V are read once. A tile's keys are

@@ -1,13 +1,13 @@
 // Scores of INT8 Q and K for a consumer warpgroup of the Hopper kernels with 16-bit V, from images that the pre-pass
 // wrote (quant/int8.cu): values in core-matrix order, a scale per query and one per (32 keys, thread of a quad).
 //
-// Register layout as in exact_wgmma_scores.cuh: the 8 keys of a thread in a group of 32, {32g + 8i + 2t + e}, share a
+// Register layout as in exact_scores.cuh: the 8 keys of a thread in a group of 32, {32g + 8i + 2t + e}, share a
 // scale, so the maximum of a group is taken on integers and the exponent is one conversion and one multiply-add.
 #pragma once
 
 #include <climits>
 
-#include "attention/exact_wgmma_tile.cuh"
+#include "attention/f16_wgmma/tile.cuh"
 #include "device/ptx/bulk_copy.cuh"
 #include "device/ptx/wgmma_s8.cuh"
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "attention/arguments.h"
-#include "attention/attend_wgmma_policy.cuh"
-#include "attention/attend_wgmma_softmax.cuh"
+#include "attention/fp8_wgmma/policy.cuh"
+#include "attention/fp8_wgmma/softmax.cuh"
 #include "device/ptx/mbarrier.cuh"
 #include "device/ptx/shared_access.cuh"
 

@@ -1,18 +1,18 @@
 // Flash attention on mma.sync, for every architecture from sm_80 up: the loop and the epilogue that the INT8 kernel
-// (attend_mma.cuh) and the exact kernel (exact_mma.cuh) share. They differ in a policy: how scores are made. Dense and
-// block-sparse attention (sparse_mma.cuh) differ in a walk: which tiles of keys a CTA visits.
+// (mma/int8.cuh) and the exact kernel (mma/exact.cuh) share. They differ in a policy: how scores are made. Dense and
+// block-sparse attention (mma/int8_sparse.cuh) differ in a walk: which tiles of keys a CTA visits.
 //
 // A CTA owns kRows queries of one head, a warp owns kWarpRows of them, and all walk over the keys in tiles of
 // kStageKeys. K and V tiles arrive by cp.async in a ring of two slots; one __syncthreads per tile both publishes tile j
-// and frees the slot of tile j - 1. A step of kKeys keys is scores, softmax (mma_softmax.cuh), P V, one after the
+// and frees the slot of tile j - 1. A step of kKeys keys is scores, softmax (mma/softmax.cuh), P V, one after the
 // other: the other warp of the scheduler fills the gaps, and interleaving inside a warp was slower. Scores,
 // probabilities and the output accumulator stay in registers.
 #pragma once
 
 #include "attention/arguments.h"
 #include "attention/launch.cuh"
-#include "attention/mma_softmax.cuh"
-#include "attention/mma_tile.cuh"
+#include "attention/mma/softmax.cuh"
+#include "attention/mma/tile.cuh"
 #include "device/ptx/cp_async.cuh"
 #include "device/ptx/ldmatrix.cuh"
 #include "device/ptx/shared_access.cuh"

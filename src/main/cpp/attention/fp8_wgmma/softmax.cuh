@@ -10,7 +10,7 @@
 #include <climits>
 #include <cstdint>
 
-#include "attention/attend_wgmma_policy.cuh"
+#include "attention/fp8_wgmma/policy.cuh"
 #include "device/numeric.cuh"
 #include "device/ptx/fp8.cuh"
 #include "device/ptx/math.cuh"

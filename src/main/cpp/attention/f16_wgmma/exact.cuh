@@ -1,8 +1,8 @@
 // Exact attention on Hopper's warpgroup instructions: which tile, and its launch. docs/exact.md.
 #pragma once
 
-#include "attention/exact_wgmma_kernel.cuh"
-#include "attention/exact_wgmma_maps.h"
+#include "attention/f16_wgmma/kernel.cuh"
+#include "attention/f16_wgmma/maps.h"
 #include "host/head_dim.h"
 #include "host/preparation.h"
 

@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "attention/attend_wgmma_consumer.cuh"
-#include "attention/attend_wgmma_producer.cuh"
-#include "attention/attend_wgmma_sections.h"
-#include "attention/attend_wgmma_slab.cuh"
+#include "attention/fp8_wgmma/consumer.cuh"
+#include "attention/fp8_wgmma/producer.cuh"
+#include "attention/fp8_wgmma/sections.h"
+#include "attention/fp8_wgmma/slab.cuh"
 #include "attention/launch.cuh"
 #include "host/head_dim.h"
 #include "host/preparation.h"
@@ -103,7 +103,7 @@ struct WgmmaDensePolicy : WgmmaBestPolicy<kD> {
 template <int kD, DType T>
 struct WgmmaInt8Fp8 {
   static_assert(kD == 64 || kD == 96 || kD == 128,
-                "attend_wgmma_policy.cuh has no sizes for this head_dim: choose them, and measure (docs/hopper.md)");
+                "fp8_wgmma/policy.cuh has no sizes for this head_dim: choose them, and measure (docs/hopper.md)");
   using Policy = WgmmaDensePolicy<kD>;
   static cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
     return wgmma_launch<Policy, T>(args, stream);

@@ -1,12 +1,12 @@
-// The Hopper kernel with 16-bit V and its launch, for any tile: exact_wgmma.cuh and int8_wgmma.cuh choose tiles.
+// The Hopper kernel with 16-bit V and its launch, for any tile: exact.cuh and int8.cuh choose tiles.
 //
 // A persistent CTA has one producer warp, which feeds Q, K and V through the copy engine, and two or three consumer
 // warpgroups with 64 query rows each. A consumer keeps one Q*K^T in flight beside the P*V of the tile before
 // (FlashAttention-3, arXiv:2407.08608). docs/exact.md explains it.
 #pragma once
 
-#include "attention/exact_wgmma_consumer.cuh"
-#include "attention/exact_wgmma_producer.cuh"
+#include "attention/f16_wgmma/consumer.cuh"
+#include "attention/f16_wgmma/producer.cuh"
 #include "attention/launch.cuh"
 
 namespace attn4j {

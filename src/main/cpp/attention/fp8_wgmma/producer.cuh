@@ -1,7 +1,7 @@
 // The producer thread of the Hopper kernel: hands out items and copies their images.
 #pragma once
 
-#include "attention/attend_wgmma_item.cuh"
+#include "attention/fp8_wgmma/item.cuh"
 #include "device/ptx/bulk_copy.cuh"
 #include "device/ptx/global_sync.cuh"
 

@@ -1,10 +1,10 @@
-// SageAttention with INT8 scores and 16-bit P*V on Hopper's warpgroup instructions: the exact kernel (exact_wgmma.cuh)
+// SageAttention with INT8 scores and 16-bit P*V on Hopper's warpgroup instructions: the exact kernel (exact.cuh)
 // with scores from INT8 images. docs/exact.md.
 #pragma once
 
-#include "attention/exact_wgmma_kernel.cuh"
-#include "attention/exact_wgmma_maps.h"
-#include "attention/int8_wgmma_scores.cuh"
+#include "attention/f16_wgmma/int8_scores.cuh"
+#include "attention/f16_wgmma/kernel.cuh"
+#include "attention/f16_wgmma/maps.h"
 #include "host/head_dim.h"
 #include "host/preparation.h"
 

@@ -1,7 +1,7 @@
-// SpargeAttn on mma.sync (arXiv:2502.18137): the INT8 kernel of attend_mma.cuh, walking over the key tiles of a list.
+// SpargeAttn on mma.sync (arXiv:2502.18137): the INT8 kernel of mma/int8.cuh, walking over the key tiles of a list.
 #pragma once
 
-#include "attention/attend_mma.cuh"
+#include "attention/mma/int8.cuh"
 
 namespace attn4j {
 

@@ -4,7 +4,7 @@
 #include <type_traits>
 
 #include "arch/arch.h"
-#include "attention/mma_core.cuh"
+#include "attention/mma/core.cuh"
 #include "host/head_dim.h"
 #include "host/preparation.h"
 #include "host/recipe.h"

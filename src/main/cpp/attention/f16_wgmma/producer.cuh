@@ -1,7 +1,7 @@
 // The producer warp of the Hopper kernels with 16-bit V: keeps the rings of K and V tiles and the Q buffers filled.
 #pragma once
 
-#include "attention/exact_wgmma_tile.cuh"
+#include "attention/f16_wgmma/tile.cuh"
 
 namespace attn4j {
 

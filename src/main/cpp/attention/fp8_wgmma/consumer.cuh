@@ -1,10 +1,10 @@
 // One consumer warpgroup of the Hopper kernel: 64 query rows against all keys of a work item.
 #pragma once
 
-#include "attention/attend_wgmma_combine.cuh"
-#include "attention/attend_wgmma_item.cuh"
-#include "attention/attend_wgmma_softmax.cuh"
-#include "attention/attend_wgmma_store.cuh"
+#include "attention/fp8_wgmma/combine.cuh"
+#include "attention/fp8_wgmma/item.cuh"
+#include "attention/fp8_wgmma/softmax.cuh"
+#include "attention/fp8_wgmma/store.cuh"
 #include "device/ptx/mbarrier.cuh"
 #include "device/ptx/shared_access.cuh"
 #include "device/ptx/wgmma.cuh"

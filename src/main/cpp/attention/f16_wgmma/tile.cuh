@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "attention/exact_wgmma_schedule.cuh"
+#include "attention/f16_wgmma/schedule.cuh"
 #include "device/numeric.cuh"
 #include "device/ptx/ldmatrix.cuh"
 #include "device/ptx/mbarrier.cuh"

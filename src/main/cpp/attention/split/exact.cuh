@@ -5,14 +5,14 @@
 // Few rows make the kernel a stream of K and V: what counts is how many bytes are in flight. A CTA has several teams of
 // warps, each with a ring of its own that nobody else waits for; with 16 rows a team is one warp. Teams take the stages
 // of the CTA's range of keys in turn and add up at the end. Where keys are split, each CTA leaves its sums in the
-// workspace and attention/exact_split_combine.cuh adds them in a fixed order: results are the same in every run.
+// workspace and attention/split/combine.cuh adds them in a fixed order: results are the same in every run.
 #pragma once
 
 #include "attention/arguments.h"
-#include "attention/exact_split_combine.cuh"
-#include "attention/exact_split_recipe.h"
-#include "attention/exact_split_tile.cuh"
 #include "attention/launch.cuh"
+#include "attention/split/combine.cuh"
+#include "attention/split/recipe.h"
+#include "attention/split/tile.cuh"
 
 namespace attn4j {
 
