@@ -18,6 +18,7 @@ public final class AttentionRequest {
   private final AttentionTensor o;
   private final AttentionTensor lse;
   private final AttentionTensor kvLengths;
+  private final AttentionMask mask;
   private final SparsityTensors sparsityTensors;
   private final AttentionOptions options;
   private final CudaStream stream;
@@ -35,6 +36,7 @@ public final class AttentionRequest {
     o = builder.o;
     lse = builder.lse;
     kvLengths = builder.kvLengths;
+    mask = builder.mask;
     sparsityTensors = builder.sparsityTensors;
     options = builder.options;
     workspace = builder.workspace;
@@ -52,6 +54,7 @@ public final class AttentionRequest {
     o = other.o;
     lse = other.lse;
     kvLengths = other.kvLengths;
+    mask = other.mask;
     sparsityTensors = other.sparsityTensors;
     options = other.options;
     dims = other.dims;
@@ -106,6 +109,11 @@ public final class AttentionRequest {
     return kvLengths;
   }
 
+  /** Which keys each query sees and what is added to its scores; or null: all, and nothing. */
+  public AttentionMask mask() {
+    return mask;
+  }
+
   /** The tensors of a sparse request; {@link SparsityTensors#NONE} if it has none. */
   public SparsityTensors sparsityTensors() {
     return sparsityTensors;
@@ -154,6 +162,11 @@ public final class AttentionRequest {
     if (kvLengths != null) {
       requireOpen(kvLengths, "kvLengths");
     }
+    if (mask != null) {
+      for (AttentionTensor tensor : mask.tensors()) {
+        requireOpen(tensor, "mask");
+      }
+    }
     sparsityTensors.requireOpen();
     if (workspace != null && workspace.isClosed()) {
       throw new ClosedTensorException("workspace is closed; it must be open during the call");
@@ -177,6 +190,7 @@ public final class AttentionRequest {
     AttentionTensor o;
     AttentionTensor lse;
     AttentionTensor kvLengths;
+    AttentionMask mask;
     SparsityTensors sparsityTensors = SparsityTensors.NONE;
     AttentionOptions options = AttentionOptions.DEFAULTS;
     CudaStream stream;
@@ -224,6 +238,16 @@ public final class AttentionRequest {
      */
     public Builder kvLengths(AttentionTensor value) {
       kvLengths = value;
+      return this;
+    }
+
+    /**
+     * Which keys each query sees, and what is added to its scores; null: all, and nothing. Its
+     * tensors are in the same kind of memory as q. The options' causal mask and kvLengths hold
+     * besides. docs/masks.md says which backends serve which masks.
+     */
+    public Builder mask(AttentionMask value) {
+      mask = value;
       return this;
     }
 

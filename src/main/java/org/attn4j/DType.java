@@ -12,7 +12,7 @@ public enum DType {
   FLOAT32(4),
   /** 32-bit signed integer: key lengths. */
   INT32(4),
-  /** 8-bit signed integer: quantised values. */
+  /** 8-bit signed integer: quantised values, and masks, where 0 is hidden and others are seen. */
   INT8(1);
 
   private final int byteSize;

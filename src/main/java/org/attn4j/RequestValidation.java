@@ -24,6 +24,7 @@ final class RequestValidation {
     checkOutput(request);
     checkLse(request, dims);
     checkKvLengths(request, dims);
+    checkMask(request, dims);
     checkSparsity(request, dims);
     checkStream(request);
     return dims;
@@ -209,6 +210,22 @@ final class RequestValidation {
               + dims.batch()
               + "] is accepted");
     }
+  }
+
+  private static void checkMask(AttentionRequest.Builder request, AttentionDims dims) {
+    if (request.mask == null) {
+      return;
+    }
+    for (AttentionTensor tensor : request.mask.tensors()) {
+      checkPlace(tensor, "mask", request.q);
+      boolean overlaps =
+          Overlap.possible(tensor, request.o)
+              || request.lse != null && Overlap.possible(tensor, request.lse);
+      if (overlaps) {
+        throw invalid("mask overlaps o or lse; the outputs need memory of their own");
+      }
+    }
+    request.mask.check(dims);
   }
 
   private static void checkSparsity(AttentionRequest.Builder request, AttentionDims dims) {

@@ -2,6 +2,7 @@ package org.attn4j.backend;
 
 import java.util.stream.LongStream;
 import org.attn4j.AttentionDims;
+import org.attn4j.AttentionMask;
 import org.attn4j.AttentionRequest;
 import org.attn4j.CausalMask;
 import org.attn4j.HostTensor;
@@ -102,14 +103,50 @@ public final class CpuAttention {
       this.keys = attention.keyLength(batch);
     }
 
-    /** The row sees the keys 0 (included) to this (excluded). */
+    /** The row sees no key from this on. */
     long visibleKeys(int row) {
-      return Math.max(0, Math.min(keys, attention.causalLimit(firstQuery + row)));
+      long visible = Math.max(0, Math.min(keys, attention.causalLimit(firstQuery + row)));
+      AttentionMask mask = attention.request.mask();
+      return mask == null
+          ? visible
+          : Math.min(visible, mask.endKey(attention.dims, firstQuery + row));
     }
 
-    /** The keys that some row of the block sees: the last row sees the most. */
+    /** No row of the block sees a key from this on. */
     long maxVisibleKeys() {
-      return visibleKeys(rows - 1);
+      if (!hasMask()) {
+        return visibleKeys(rows - 1); // the last row sees the most
+      }
+      long most = 0;
+      for (int row = 0; row < rows; row++) {
+        most = Math.max(most, visibleKeys(row));
+      }
+      return most;
+    }
+
+    /** No row of the block sees a key before this. */
+    long firstVisibleKey() {
+      if (!hasMask()) {
+        return 0;
+      }
+      long first = Long.MAX_VALUE;
+      for (int row = 0; row < rows; row++) {
+        first =
+            Math.min(first, attention.request.mask().firstKey(attention.dims, firstQuery + row));
+      }
+      return first;
+    }
+
+    boolean hasMask() {
+      return attention.request.mask() != null;
+    }
+
+    /** What the mask adds to the row's scores of {@code count} keys; -infinity for hidden ones. */
+    void readMask(int row, long firstKey, int count, double[] addends) {
+      attention
+          .request
+          .mask()
+          .read(attention.dims, batch, head, firstQuery + row, firstKey, count, addends);
     }
 
     void readQuery(int row, float[] target) {

@@ -13,11 +13,18 @@ abstract class CpuBlock {
   final CpuAttention.Block block;
   final int headDim;
   final float[] buffer; // one row on its way in or out
+  final int[] seen = new int[TILE]; // the keys of the tile that a row sees, by index in the tile
+  final double[] addends = new double[TILE]; // what is added to the scores of these, in this order
+  private final boolean[] rowSees; // whether the row has seen a key
 
   CpuBlock(CpuAttention.Block block) {
     this.block = block;
     this.headDim = block.headDim;
     buffer = new float[headDim];
+    rowSees = new boolean[block.rows];
+    for (int j = 0; j < TILE; j++) {
+      seen[j] = j; // all of them, unless a mask says otherwise
+    }
   }
 
   /** Keeps the query in {@link #buffer}. */
@@ -29,8 +36,11 @@ abstract class CpuBlock {
   /** Keeps the value in {@link #buffer}, the {@code j}-th of the tile. */
   abstract void keepValue(int j);
 
-  /** Adds the first {@code count} keys of the tile to a row. */
-  abstract void attend(int row, int count);
+  /**
+   * Adds the keys that {@link #seen} has up to {@code visible} to a row, all of them among the
+   * first {@code count} of the tile.
+   */
+  abstract void attend(int row, int count, int visible);
 
   /** Leaves the row's output in {@link #buffer}; its log-sum-exp. The row has seen a key. */
   abstract double finish(int row);
@@ -41,7 +51,7 @@ abstract class CpuBlock {
       keepQuery(row);
     }
     long end = block.maxVisibleKeys();
-    for (long first = 0; first < end; first += TILE) {
+    for (long first = block.firstVisibleKey(); first < end; first += TILE) {
       int count = (int) Math.min(TILE, end - first);
       for (int j = 0; j < count; j++) {
         block.readKey(first + j, buffer);
@@ -50,21 +60,36 @@ abstract class CpuBlock {
         keepValue(j);
       }
       for (int row = 0; row < block.rows; row++) {
-        int visible = (int) Math.min(count, block.visibleKeys(row) - first);
+        int within = (int) Math.min(count, block.visibleKeys(row) - first);
+        int visible = within > 0 && block.hasMask() ? applyMask(row, first, within) : within;
         if (visible > 0) {
-          attend(row, visible);
+          rowSees[row] = true;
+          attend(row, within, visible);
         }
       }
     }
     for (int row = 0; row < block.rows; row++) {
       double lse = Double.NEGATIVE_INFINITY;
-      if (block.visibleKeys(row) == 0) {
-        Arrays.fill(buffer, 0);
-      } else {
+      if (rowSees[row]) {
         lse = finish(row);
+      } else {
+        Arrays.fill(buffer, 0);
       }
       block.writeOutput(row, buffer);
       block.writeLse(row, lse);
     }
+  }
+
+  /** Finds the keys that the row sees among {@code count}, and what is added to their scores. */
+  private int applyMask(int row, long first, int count) {
+    block.readMask(row, first, count, addends);
+    int visible = 0;
+    for (int j = 0; j < count; j++) {
+      if (addends[j] != Double.NEGATIVE_INFINITY) {
+        seen[visible] = j;
+        addends[visible++] = addends[j];
+      }
+    }
+    return visible;
   }
 }

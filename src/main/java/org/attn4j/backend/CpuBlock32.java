@@ -48,17 +48,17 @@ final class CpuBlock32 extends CpuBlock {
   }
 
   @Override
-  void attend(int row, int count) {
+  void attend(int row, int count, int visible) {
     score(row, count);
+    scale(visible);
     float tileMax = Float.NEGATIVE_INFINITY;
-    for (int j = 0; j < count; j++) {
-      scores[j] *= scale;
+    for (int j = 0; j < visible; j++) {
       tileMax = Math.max(tileMax, scores[j]);
     }
     float max = Math.max(maxima[row], tileMax);
     float rescale = (float) Math.exp(maxima[row] - max);
     float sum = 0;
-    for (int j = 0; j < count; j++) {
+    for (int j = 0; j < visible; j++) {
       scores[j] = (float) Math.exp(scores[j] - max);
       sum += scores[j];
     }
@@ -69,7 +69,20 @@ final class CpuBlock32 extends CpuBlock {
         accumulators[row][c] *= rescale;
       }
     }
-    accumulate(accumulators[row], count);
+    accumulate(accumulators[row], visible);
+  }
+
+  /** Scales the scores; with a mask leaves those of the keys that the row sees, at the front. */
+  private void scale(int visible) {
+    if (!block.hasMask()) {
+      for (int j = 0; j < visible; j++) {
+        scores[j] *= scale;
+      }
+      return;
+    }
+    for (int j = 0; j < visible; j++) {
+      scores[j] = scores[seen[j]] * scale + (float) addends[j]; // seen[j] is j or larger
+    }
   }
 
   // Four channels at a time: one load and store of the score for four products.
@@ -107,17 +120,17 @@ final class CpuBlock32 extends CpuBlock {
       float p1 = scores[j + 1];
       float p2 = scores[j + 2];
       float p3 = scores[j + 3];
-      float[] v0 = values[j];
-      float[] v1 = values[j + 1];
-      float[] v2 = values[j + 2];
-      float[] v3 = values[j + 3];
+      float[] v0 = values[seen[j]];
+      float[] v1 = values[seen[j + 1]];
+      float[] v2 = values[seen[j + 2]];
+      float[] v3 = values[seen[j + 3]];
       for (int c = 0; c < headDim; c++) {
         accumulator[c] += p0 * v0[c] + p1 * v1[c] + p2 * v2[c] + p3 * v3[c];
       }
     }
     for (; j < count; j++) {
       float p = scores[j];
-      float[] v = values[j];
+      float[] v = values[seen[j]];
       for (int c = 0; c < headDim; c++) {
         accumulator[c] += p * v[c];
       }

@@ -48,17 +48,17 @@ final class CpuBlock64 extends CpuBlock {
   }
 
   @Override
-  void attend(int row, int count) {
+  void attend(int row, int count, int visible) {
     score(row, count);
+    scale(visible);
     double tileMax = Double.NEGATIVE_INFINITY;
-    for (int j = 0; j < count; j++) {
-      scores[j] *= block.scale;
+    for (int j = 0; j < visible; j++) {
       tileMax = Math.max(tileMax, scores[j]);
     }
     double max = Math.max(maxima[row], tileMax);
     double rescale = Math.exp(maxima[row] - max);
     double sum = 0;
-    for (int j = 0; j < count; j++) {
+    for (int j = 0; j < visible; j++) {
       scores[j] = Math.exp(scores[j] - max);
       sum += scores[j];
     }
@@ -70,7 +70,20 @@ final class CpuBlock64 extends CpuBlock {
         accumulators[base + c] *= rescale;
       }
     }
-    accumulate(base, count);
+    accumulate(base, visible);
+  }
+
+  /** Scales the scores; with a mask leaves those of the keys that the row sees, at the front. */
+  private void scale(int visible) {
+    if (!block.hasMask()) {
+      for (int j = 0; j < visible; j++) {
+        scores[j] *= block.scale;
+      }
+      return;
+    }
+    for (int j = 0; j < visible; j++) {
+      scores[j] = scores[seen[j]] * block.scale + addends[j]; // seen[j] is j or larger
+    }
   }
 
   // Four channels at a time: one load and store of the score for four products.
@@ -108,19 +121,20 @@ final class CpuBlock64 extends CpuBlock {
       double p1 = scores[j + 1];
       double p2 = scores[j + 2];
       double p3 = scores[j + 3];
-      int v = j * headDim;
+      int v0 = seen[j] * headDim;
+      int v1 = seen[j + 1] * headDim;
+      int v2 = seen[j + 2] * headDim;
+      int v3 = seen[j + 3] * headDim;
       for (int c = 0; c < headDim; c++) {
         accumulators[base + c] +=
-            p0 * values[v + c]
-                + p1 * values[v + headDim + c]
-                + p2 * values[v + 2 * headDim + c]
-                + p3 * values[v + 3 * headDim + c];
+            p0 * values[v0 + c] + p1 * values[v1 + c] + p2 * values[v2 + c] + p3 * values[v3 + c];
       }
     }
     for (; j < count; j++) {
       double p = scores[j];
+      int v = seen[j] * headDim;
       for (int c = 0; c < headDim; c++) {
-        accumulators[base + c] += p * values[j * headDim + c];
+        accumulators[base + c] += p * values[v + c];
       }
     }
   }

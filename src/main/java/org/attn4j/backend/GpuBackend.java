@@ -57,6 +57,12 @@ abstract class GpuBackend implements AttentionBackend {
     if (obstacle.isPresent()) {
       return Support.refused(obstacle.get());
     }
+    if (request.mask() != null) {
+      return Support.refused(
+          "the request has a mask ("
+              + request.mask()
+              + "); no GPU kernel of this version takes one");
+    }
     String refusal = refusal(request);
     if (refusal != null) {
       return Support.refused(refusal);

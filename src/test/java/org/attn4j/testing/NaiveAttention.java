@@ -1,7 +1,6 @@
 package org.attn4j.testing;
 
 import org.attn4j.AttentionOptions;
-import org.attn4j.CausalMask;
 import org.attn4j.HostTensor;
 import org.attn4j.TensorLayout;
 
@@ -15,18 +14,36 @@ public final class NaiveAttention {
   private final HostTensor v;
   private final AttentionOptions options;
   private final int[] kvLengths;
+  private final Addend mask;
   private final int headAxis;
   private final int rowAxis;
   private final int headDim;
 
+  /** What a mask adds to the score of a pair; -infinity: hidden. */
+  public interface Addend {
+    double of(int b, int h, int i, int j);
+  }
+
   /** Inputs in the options' layout; {@code kvLengths} may be null. */
   public NaiveAttention(
       HostTensor q, HostTensor k, HostTensor v, AttentionOptions options, int[] kvLengths) {
+    this(q, k, v, options, kvLengths, (b, h, i, j) -> 0);
+  }
+
+  /** With a mask besides. */
+  public NaiveAttention(
+      HostTensor q,
+      HostTensor k,
+      HostTensor v,
+      AttentionOptions options,
+      int[] kvLengths,
+      Addend mask) {
     this.q = q;
     this.k = k;
     this.v = v;
     this.options = options;
     this.kvLengths = kvLengths;
+    this.mask = mask;
     headAxis = options.layout() == TensorLayout.HND ? 1 : 2;
     rowAxis = 3 - headAxis;
     headDim = (int) q.size(3);
@@ -45,13 +62,8 @@ public final class NaiveAttention {
     float[] query = read(q, b, h, i);
     double max = Double.NEGATIVE_INFINITY;
     for (int j = 0; j < lk; j++) {
-      boolean visible = kvLengths == null || j < kvLengths[b];
-      if (options.causalMask() == CausalMask.TOP_LEFT) {
-        visible &= j <= i;
-      } else if (options.causalMask() == CausalMask.BOTTOM_RIGHT) {
-        visible &= j <= i + (lk - lq);
-      }
-      if (!visible) {
+      double addend = mask.of(b, h, i, j);
+      if (!sees(b, i, j, lk - lq) || addend == Double.NEGATIVE_INFINITY) {
         scores[j] = Double.NEGATIVE_INFINITY;
         continue;
       }
@@ -60,7 +72,7 @@ public final class NaiveAttention {
       for (int c = 0; c < headDim; c++) {
         dot += (double) query[c] * key[c];
       }
-      scores[j] = scale * dot;
+      scores[j] = scale * dot + addend;
       max = Math.max(max, scores[j]);
     }
     double[] output = new double[headDim];
@@ -83,6 +95,15 @@ public final class NaiveAttention {
       output[c] /= sum;
     }
     return new Row(output, max + Math.log(sum));
+  }
+
+  private boolean sees(int b, int i, int j, long more) {
+    boolean counts = kvLengths == null || j < kvLengths[b];
+    return switch (options.causalMask()) {
+      case NONE -> counts;
+      case TOP_LEFT -> counts && j <= i;
+      case BOTTOM_RIGHT -> counts && j <= i + more;
+    };
   }
 
   private float[] read(HostTensor tensor, long b, long h, long row) {

@@ -120,7 +120,7 @@ final class Dispatch {
     }
     try (MaskFinding mask = Masks.find(call, now.inspectDeviceMasks())) {
       return mask.obstacle() == null
-          ? runRequest(call, mask.keyLengths(), now)
+          ? runRequest(call, mask, now)
           : leaveToPyTorch(call, mask.obstacle());
     }
   }
@@ -145,7 +145,7 @@ final class Dispatch {
     return result;
   }
 
-  private static Tensor runRequest(SdpaCall call, Tensor keyLengths, Settings now) {
+  private static Tensor runRequest(SdpaCall call, MaskFinding mask, Settings now) {
     Geometry shapes = Geometry.of(call);
     String better = reasonForPyTorch(call, shapes, now);
     if (better != null) {
@@ -154,7 +154,7 @@ final class Dispatch {
     SdpaCall started = startingAt(call, shapes, now);
     Kernels kernels;
     try {
-      kernels = Kernels.prepare(started, shapes, keyLengths);
+      kernels = Kernels.prepare(started, shapes, mask);
     } catch (InvalidAttentionArgumentException e) {
       return leaveToPyTorch(call, unlessOfSparsity(call, e));
     }
@@ -232,13 +232,13 @@ final class Dispatch {
     }
     try (MaskFinding mask = Masks.find(call, now.inspectDeviceMasks())) {
       return mask.obstacle() == null
-          ? explainRequest(call, mask.keyLengths(), now)
+          ? explainRequest(call, mask, now)
           : chain().explain(call.options(), mask.obstacle(), pyTorchsObstacle(call));
     }
   }
 
   private static List<BackendVerdict> explainRequest(
-      SdpaCall call, Tensor keyLengths, Settings now) {
+      SdpaCall call, MaskFinding mask, Settings now) {
     Geometry shapes = Geometry.of(call);
     String better = reasonForPyTorch(call, shapes, now);
     if (better != null) {
@@ -246,7 +246,7 @@ final class Dispatch {
     }
     Kernels kernels;
     try {
-      kernels = Kernels.prepare(startingAt(call, shapes, now), shapes, keyLengths);
+      kernels = Kernels.prepare(startingAt(call, shapes, now), shapes, mask);
     } catch (InvalidAttentionArgumentException e) {
       return chain().explain(call.options(), unlessOfSparsity(call, e), pyTorchsObstacle(call));
     }
@@ -269,7 +269,7 @@ final class Dispatch {
       throw new UnsupportedAttentionException(
           "SpargeAttn can't serve the call: " + obstacle, List.of());
     }
-    Kernels kernels = Kernels.prepare(call, Geometry.of(call), null);
+    Kernels kernels = Kernels.prepare(call, Geometry.of(call), MaskFinding.NOTHING_MASKED);
     try {
       return chain().blockGrid(kernels.request());
     } finally {

@@ -1,5 +1,6 @@
 package org.attn4j.pytorch;
 
+import org.attn4j.AttentionMask;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
 import org.attn4j.CudaStream;
@@ -52,7 +53,7 @@ final class Kernels {
   }
 
   /** Allocates the output and builds the request of a call that has no obstacle. */
-  static Kernels prepare(SdpaCall call, Geometry shapes, Tensor keyLengths) {
+  static Kernels prepare(SdpaCall call, Geometry shapes, MaskFinding mask) {
     Sizes sizes = shapes.sizes();
     Tensor output = allocate(call, shapes);
     try {
@@ -66,8 +67,11 @@ final class Kernels {
               .o(wrapper.wrap(o, sizes.batch(), sizes.heads()))
               .options(hnd(call.options()))
               .stream(wrapper.stream());
-      if (keyLengths != null) {
-        request.kvLengths(wrapper.wrapLengths(keyLengths));
+      if (mask.keyLengths() != null) {
+        request.kvLengths(wrapper.wrapLengths(mask.keyLengths()));
+      }
+      if (mask.dense() != null) {
+        request.mask(wrapper.wrapMask(mask.dense(), Masks.shape(call, mask.dense())));
       }
       if (call.sparsity() != null && wrapper.cuda()) { // elsewhere nobody prunes
         request.sparsityTensors(wrapper.wrap(call.sparsity()));
@@ -145,8 +149,8 @@ final class Kernels {
       return new Wrapper(cuda, device, dtype(query), stream);
     }
 
-    private static DType dtype(Tensor query) {
-      byte type = query.scalar_type().value;
+    private static DType dtype(Tensor tensor) {
+      byte type = tensor.scalar_type().value;
       if (type == ScalarType.Half.value) {
         return DType.FLOAT16;
       }
@@ -159,6 +163,12 @@ final class Kernels {
 
     org.attn4j.AttentionTensor wrapLengths(Tensor lengths) {
       return wrap(lengths, DType.INT32, TensorShape.contiguous(lengths.size(0)));
+    }
+
+    AttentionMask wrapMask(Tensor mask, TensorShape shape) {
+      return mask.scalar_type().value == ScalarType.Bool.value
+          ? AttentionMask.pairs(wrap(mask, DType.INT8, shape))
+          : AttentionMask.bias(wrap(mask, dtype(mask), shape));
     }
 
     SparsityTensors wrap(TorchSparsity sparsity) {

@@ -1,5 +1,6 @@
 package org.attn4j.pytorch;
 
+import org.attn4j.TensorShape;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -9,7 +10,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Recognises the masks that our kernels can do without: those that mask nothing, and those that
- * hide the end of each batch entry's keys. Exact: what isn't one of them is left to PyTorch.
+ * hide the end of each batch entry's keys. Exact: of CUDA masks, what isn't one of them is left to
+ * PyTorch; the CPU backend takes any mask on the host as it is.
  */
 final class Masks {
   private Masks() {}
@@ -40,7 +42,8 @@ final class Masks {
     if (!fits(call, mask)) {
       return MaskFinding.refused("attn_mask makes the output larger than query");
     }
-    return inspect(call, mask);
+    MaskFinding finding = inspect(call, mask);
+    return finding.obstacle() == null || onDevice ? finding : dense(call, mask);
   }
 
   /** Whether the mask's batch and heads are those of query or 1: else the output would grow. */
@@ -74,7 +77,34 @@ final class Masks {
       }
       lengths.retainReference(); // outlives the scope; the receiver's close() frees it
     }
-    return new MaskFinding(lengths, null);
+    return new MaskFinding(lengths, null, null);
+  }
+
+  /** A mask on the host, for the CPU backend. */
+  private static MaskFinding dense(SdpaCall call, Tensor mask) {
+    if (call.isCausal()) {
+      return MaskFinding.refused("attn_mask and is_causal are both set, which PyTorch refuses");
+    }
+    return Obstacles.isReadable(mask)
+        ? MaskFinding.dense(mask)
+        : MaskFinding.refused("attn_mask has no memory that a ByteBuffer reaches");
+  }
+
+  /** The mask as (batch, heads, queries, keys), 1 where it is the same for all. */
+  static TensorShape shape(SdpaCall call, Tensor mask) {
+    long[] sizes = {1, 1, mask.size(-2), mask.size(-1)};
+    long[] strides = {0, 0, mask.stride(-2), mask.stride(-1)};
+    int rank = (int) mask.dim();
+    int third = call.packing() == Packing.SINGLE_HEAD ? 0 : 1; // what the third from the end is
+    if (rank > 2) {
+      sizes[third] = mask.size(-3);
+      strides[third] = mask.stride(-3);
+    }
+    if (rank > 3) {
+      sizes[0] = mask.size(-4);
+      strides[0] = mask.stride(-4);
+    }
+    return TensorShape.strided(sizes, strides);
   }
 
   /** Which keys count, as booleans; null for an additive mask that does more than that. */

@@ -133,6 +133,11 @@ final class Obstacles {
     return null;
   }
 
+  /** Whether a tensor on the host can be read through a ByteBuffer. */
+  static boolean isReadable(Tensor tensor) {
+    return isPlain(tensor) && reach(tensor) <= Integer.MAX_VALUE;
+  }
+
   private static boolean isPlain(Tensor tensor) {
     return tensor.has_storage()
         && !tensor.is_nested()

@@ -319,7 +319,11 @@ public class SdpaApiTest {
     try (AttentionScope scope = Attn4j.use(SdpaBackend.CPU)) {
       assertEquals(
           Attn4j.explain(q, k, v, dense, scope.options()).get(3).toString(),
-          "cpu REFUSES: attn_mask adds numbers other than 0 and -inf");
+          "cpu SERVES: fp32 reference");
+      TensorOptional mask = new TensorOptional(dense);
+      assertEquals(
+          Attn4j.explain(q, k, v, mask, 0, true, null, false).get(3).toString(),
+          "cpu REFUSES: attn_mask and is_causal are both set, which PyTorch refuses");
     }
   }
 

@@ -1,6 +1,5 @@
 package org.attn4j.pytorch;
 
-import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
 import java.util.EnumMap;
@@ -85,18 +84,13 @@ public class SdpaCpuTest {
 
   @Test
   @SuppressWarnings("try")
-  public void masksThatMaskNothingOrPaddingAreServed() {
+  public void masksOfEveryKindAreServed() {
     int[] seen = new int[TorchCase.MaskKind.values().length];
     for (int seed = 0; seed < CASES; seed++) {
       try (PointerScope scope = new PointerScope();
           AttentionScope cpu = Attn4j.use(SdpaBackend.CPU)) {
         TorchCase c = TorchCase.random(new Random(2000 + seed), LIMITS);
-        boolean dense =
-            c.maskKind == TorchCase.MaskKind.DENSE || c.maskKind == TorchCase.MaskKind.ADDITIVE;
-        if (dense && c.query.dim() == 4 && c.mask.size(-1) * c.mask.size(-2) > 64) {
-          assertEquals(whoServes(c), SdpaBackend.PYTORCH, "case " + seed + ": " + c);
-          seen[c.maskKind.ordinal()]++;
-        } else if (whoServes(c) == SdpaBackend.CPU) {
+        if (whoServes(c) == SdpaBackend.CPU) {
           seen[c.maskKind.ordinal()]++;
         }
       }
