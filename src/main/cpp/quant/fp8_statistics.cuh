@@ -95,6 +95,9 @@ struct Samples {
     rows = rows_of<T>(x, stride, unit.batch(p), unit.head) + 8 * piece;
   }
 
+  __device__ __forceinline__ uint4 words(int key) const {
+    return load8_words(reinterpret_cast<const uint16_t*>(rows + key * pitch), exists ? 8 : 0, true);
+  }
   __device__ __forceinline__ void load(float (&x)[8], int key) const { load8<T>(x, rows + key * pitch, 8, true); }
 
   // The sum of channel team.thread() over the samples, of what is finite; for threads below D.
@@ -182,22 +185,30 @@ __device__ __forceinline__ void mean_of_values(const Fp8Team& team, const Prepas
   team.sync();
   bool contradicts = false;
   const int first_keys = min(kFirstKeys, samples.keys);
+  constexpr int kAtOnce = 4;  // rows of a thread whose loads overlap
 #pragma unroll 1
-  for (int base = 0; base < samples.count + first_keys; base += Samples<D, T>::kRows) {
-    const int i = base + samples.row;
-    float closer = 0.f;  // |v|^2 - |v - mean|^2
-    if (samples.exists && i < samples.count + first_keys) {
-      float x[8];
-      samples.load(x, i < samples.count ? sampled_key(i, samples.step, samples.keys) : i - samples.count);
+  for (int base = 0; base < samples.count + first_keys; base += kAtOnce * Samples<D, T>::kRows) {
+    uint4 words[kAtOnce];
+#pragma unroll
+    for (int n = 0; n < kAtOnce; n++) {
+      // What lies beyond the last is the last once more.
+      const int i = min(base + samples.row + n * Samples<D, T>::kRows, samples.count + first_keys - 1);
+      const int key = i < samples.count ? sampled_key(i, samples.step, samples.keys) : i - samples.count;
+      words[n] = samples.words(key);
+    }
+#pragma unroll
+    for (int n = 0; n < kAtOnce; n++) {
+      float closer = 0.f, x[8];  // |v|^2 - |v - mean|^2
+      unpack8<T>(x, words[n]);
 #pragma unroll
       for (int e = 0; e < 8; e++) {
         const float m = means[8 * samples.piece + e];
         closer = fmaf(m, 2.f * x[e] - m, closer);
       }
-    }
 #pragma unroll
-    for (int o = 1; o < kLanes; o <<= 1) closer += __shfl_xor_sync(kFullWarp, closer, o);
-    contradicts |= closer < 0.f;
+      for (int o = 1; o < kLanes; o <<= 1) closer += __shfl_xor_sync(kFullWarp, closer, o);
+      contradicts |= closer < 0.f;
+    }
   }
   const bool none = team.any(contradicts);
   if (channel < D) statistics_of<D>(p, unit.kv_head).v_mean()[channel] = none ? 0.f : mean;

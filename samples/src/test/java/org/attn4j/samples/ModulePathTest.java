@@ -106,7 +106,10 @@ public class ModulePathTest {
     assertServed(
         Jdk.java(
             image,
-            List.of("--enable-native-access=org.bytedeco.javacpp,org.attn4j.natives", "-m", "my.app/my.app.Main")));
+            List.of(
+                "--enable-native-access=org.bytedeco.javacpp,org.attn4j.natives",
+                "-m",
+                "my.app/my.app.Main")));
   }
 
   @Test

@@ -8,7 +8,9 @@ import static org.attn4j.torch.Hooked.sdpa;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.stream.LongStream;
 import java.util.stream.Stream;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.AutoGradMode;
@@ -80,8 +82,9 @@ public class HookThreadsTest {
   }
 
   /**
-   * 250,000 served and 250,000 declined calls, in windows. After the first window, which fills
-   * caches, a leak of one machine word per call would add 3200 KiB to the other four.
+   * 250,000 served and 250,000 declined calls, in windows. A leak of one machine word per call adds
+   * 800 KiB to every window; caches that fill, compilers at work beside and pages of an arena add
+   * to some. So what counts, after the first, is the window that grew least.
    */
   @Test
   @SuppressWarnings("try") // the guard is there to be closed
@@ -89,12 +92,15 @@ public class HookThreadsTest {
     TensorOptional mask = new TensorOptional(torch.ones(4, 4).to(ScalarType.Bool));
     try (AutoGradMode guard = new AutoGradMode(false)) {
       callBothWays(mask);
-      long start = anonymousKib();
-      for (int window = 0; window < 4; window++) {
+      long[] grown = new long[4];
+      for (int window = 0; window < grown.length; window++) {
+        long before = anonymousKib();
         callBothWays(mask);
+        grown[window] = anonymousKib() - before;
       }
-      long grown = anonymousKib() - start;
-      Assert.assertTrue(grown < 1024, "grown by " + grown + " KiB in 400,000 calls");
+      Assert.assertTrue(
+          LongStream.of(grown).min().getAsLong() < 200,
+          "each 100,000 calls grew memory, by KiB: " + Arrays.toString(grown));
     }
   }
 
