@@ -1,0 +1,193 @@
+#!/usr/bin/env bash
+# Builds the library and the programs of bench/cpp on a machine with a GPU, nvcc and many cores, and runs them there. No JDK
+# is needed. From the repository's root:
+#
+#   bench/gpu.sh build [NAME=FAMILY,CODE[,DEFINE...]] ...   libraries, into $DIR/NAME; "hopper=90,90a mma=80,90" by default,
+#                     mma being the kernels for all other GPUs compiled for this one. With VARIANTS a reduced variants.list,
+#                     with SOURCE the root of another checkout.
+#   bench/gpu.sh programs                                   what tests and times them
+#   bench/gpu.sh checks | hard | sanitizers | repeats       whether they are right; each step has its log in $OUT
+#   bench/gpu.sh speed OLD NEW                              two built libraries in turn (compare_gpu), and the mma kernels
+#   bench/gpu.sh java PACK                                  the Java suites, from a folder that shared/gpu/pack.sh has packed
+#
+# DIR: target/gpu by default. OUT: where logs go, DIR/out by default; $OUT/summary.txt has a line for each step, with its
+# status and seconds. The exit status is that of the worst step. JOBS steps run at once (2): more starve each other's checks.
+set -uo pipefail
+SELF="$(realpath "${BASH_SOURCE[0]}")"
+cd "$(dirname "$SELF")/.." || exit
+DIR="$(realpath -m "${DIR:-target/gpu}")"
+OUT="$(realpath -m "${OUT:-$DIR/out}")"
+JOBS="${JOBS:-2}"
+LIMIT="${LIMIT:-240}" # seconds of a step
+mkdir -p "$DIR" "$OUT"
+failed="$DIR/failed"
+
+[[ ${1:-} == build-library ]] || rm -f "$failed"
+
+# step NAME COMMAND...: in the background, at most JOBS at once.
+step() {
+  local name="$1"
+  shift
+  while (($(jobs -rp | wc -l) >= JOBS)); do wait -n || true; done
+  {
+    local started=$SECONDS status=0
+    timeout "$LIMIT" "$@" >"$OUT/$name.log" 2>&1 || status=$?
+    if ((status != 0)); then touch "$failed"; fi
+    printf '%-44s %3d  %4d s  %s\n' "$name" "$status" $((SECONDS - started)) \
+      "$(grep -v '^ *$' "$OUT/$name.log" | tail -n 1 | cut -c1-120)" | tee -a "$OUT/summary.txt"
+  } &
+}
+finish() {
+  wait
+  [[ ! -e $failed ]]
+}
+
+# ---------------------------------------------------------------------------------------------------- building
+
+build_library() {
+  local name="${1%%=*}" fields family code defines source="${SOURCE:-.}" tree
+  IFS=, read -ra fields <<<"${1#*=}"
+  family="${fields[0]}" code="${fields[1]}" defines=""
+  for define in "${fields[@]:2}"; do defines+=" -D$define"; done
+  tree="$DIR/$name.source"
+  rm -rf "$tree"
+  mkdir -p "$tree"
+  cp -r "$source/src/main/cpp/." "$tree/"
+  if [[ -n ${VARIANTS:-} ]]; then cp "$VARIANTS" "$tree/variants.list"; fi
+  # Sources from before the option ATTN4J_WATCH.
+  sed -i '/^set(CMAKE_CUDA_COMPILER_LAUNCHER/d' "$tree/CMakeLists.txt"
+  cmake -S "$tree" -B "$DIR/$name.build" -G Ninja -DATTN4J_WATCH=OFF "-DATTN4J_BUILDS=sm90,$family,$code" \
+    "-DCMAKE_CUDA_FLAGS=$defines" "-DCMAKE_CXX_FLAGS=$defines" >/dev/null &&
+    ninja -C "$DIR/$name.build" && mkdir -p "$DIR/$name" && cp "$DIR/$name.build/sm90/libattn4j.so" "$DIR/$name/"
+}
+
+build() {
+  local library
+  if (($# == 0)); then set -- hopper=90,90a mma=80,90; fi
+  for library in "$@"; do LIMIT=500 step "build-${library%%=*}" "$SELF" build-library "$library"; done
+  finish
+}
+
+program() { # NAME SOURCE ARGUMENT...
+  local name="$1" source="$2"
+  shift 2
+  JOBS="${PROGRAM_JOBS:-16}" step "program-$name" nvcc -std=c++17 -O3 -gencode=arch=compute_90a,code=sm_90a -DATTN4J_SM=90 -Isrc/main/cpp/include "$@" \
+    "bench/cpp/$source" -o "$DIR/$name"
+}
+
+programs() {
+  local name lanes
+  for name in attn_gpu edge_gpu sparse_gpu; do program "$name" "$name.cu" -L"$DIR/hopper" -lattn4j; done
+  for name in turn_times compare_gpu; do program "$name" "$name.cu" -ldl; done
+  program exact_check exact_check.cu -Isrc/main/cpp
+  program split_check split_check.cu -Isrc/main/cpp src/main/cpp/host/machine.cpp
+  for lanes in 1 32; do
+    program "hopper_check$lanes" hopper_check.cu -Isrc/main/cpp -Ibench/cpp "-DATTN4J_ARRIVING_LANES=$lanes" \
+      src/main/cpp/quant/fp8_prepass.cu
+  done
+  JOBS="${PROGRAM_JOBS:-16}" step program-host_cost g++ -std=c++17 -O2 -Isrc/main/cpp/include bench/cpp/host_cost.cpp -o "$DIR/host_cost" \
+    -L"$DIR/hopper" -lattn4j
+  finish
+}
+
+# ---------------------------------------------------------------------------------------------------- correctness
+
+on() { echo "LD_LIBRARY_PATH=$DIR/$1"; } # as env takes it
+
+checks() {
+  step edge-nonfinite-hopper env "$(on hopper)" "$DIR/edge_gpu" nonfinite exact int8_f16 fp8_sm90 sage sparse
+  step edge-nonfinite-mma env "$(on mma)" "$DIR/edge_gpu" nonfinite exact int8_f16 sparse
+  step attn-check-hopper env "$(on hopper)" "$DIR/attn_gpu" check exact int8_f16 fp8_sm90 sage
+  step attn-check-mma env "$(on mma)" "$DIR/attn_gpu" check exact int8_f16 sage
+  step sparse-check-hopper env "$(on hopper)" "$DIR/sparse_gpu" check
+  step sparse-check-mma env "$(on mma)" "$DIR/sparse_gpu" check
+  step edge-lse env "$(on hopper)" "$DIR/edge_gpu" lse exact int8_f16 fp8_sm90
+  step edge-merge env "$(on hopper)" "$DIR/edge_gpu" merge exact int8_f16 fp8_sm90
+  step edge-lse-mma env "$(on mma)" "$DIR/edge_gpu" lse exact int8_f16
+  step split-check "$DIR/split_check" check 200
+  step split-hidden "$DIR/split_check" hidden
+  step exact-check "$DIR/exact_check" check
+  step hopper-check "$DIR/hopper_check1" check
+  step hopper-lossless "$DIR/hopper_check1" lossless
+  finish
+}
+
+hard() {
+  local data
+  for data in tail sinks drift constant sign outlier huge special NaN; do
+    step "hard-$data-hopper" env "HARD=$data" "$(on hopper)" "$DIR/attn_gpu" hard exact int8_f16 fp8_sm90
+    step "hard-$data-mma" env "HARD=$data" "$(on mma)" "$DIR/attn_gpu" hard exact int8_f16
+    step "hard-$data-sparse" env "HARD=$data" "$(on hopper)" "$DIR/sparse_gpu" hard
+  done
+  finish
+}
+
+repeats() {
+  step repeat-hopper "$DIR/hopper_check1" repeat 200
+  step repeat-exact "$DIR/exact_check" repeat
+  step repeat-split "$DIR/split_check" repeat
+  finish
+}
+
+sanitizers() {
+  local tool library kernels=()
+  for tool in memcheck synccheck initcheck racecheck; do
+    for library in hopper mma; do
+      kernels=(exact int8_f16)
+      [[ $library == mma ]] || kernels+=(fp8_sm90)
+      step "$tool-$library" env "$(on "$library")" compute-sanitizer "--tool=$tool" --error-exitcode=9 \
+        "$DIR/attn_gpu" sanitize "${kernels[@]}"
+      step "$tool-sparse-$library" env "$(on "$library")" compute-sanitizer "--tool=$tool" --error-exitcode=9 \
+        "$DIR/sparse_gpu" sanitize
+    done
+    step "$tool-split" compute-sanitizer "--tool=$tool" --error-exitcode=9 "$DIR/split_check" sanitize
+    step "$tool-tiny" compute-sanitizer "--tool=$tool" --error-exitcode=9 \
+      "$DIR/hopper_check$([[ $tool == racecheck ]] && echo 32 || echo 1)" tiny
+  done
+  finish
+}
+
+# ---------------------------------------------------------------------------------------------------- speed
+
+# Of docs/mma.md: kernel, batch, heads, length, head_dim, causal.
+mma_shapes() {
+  local kernel d length
+  for kernel in exact int8; do
+    for d in 64 96 128; do
+      for length in 1024 4096 8192 16384; do echo "$kernel:4:32:$length:$d:0"; done
+      echo "$kernel:4:32:8192:$d:1"
+    done
+    echo "$kernel:1:24:4608:128:0"
+    echo "$kernel:2:10:4096:64:0"
+  done
+  for d in 64 96 128; do echo "sage:4:32:1024:$d:0"; done
+}
+
+speed() {
+  local old="$1" new="$2" shapes
+  mapfile -t shapes < <(mma_shapes)
+  JOBS=1
+  LIMIT=400 step compare-sage "$DIR/compare_gpu" "$DIR/$old/libattn4j.so" "$DIR/$new/libattn4j.so" sage
+  LIMIT=400 step turn-times "$DIR/turn_times" "${shapes[@]}" -- "$DIR/mma/libattn4j.so"
+  LIMIT=400 step sdpa-times python3 bench/sdpa_times.py "${shapes[@]#*:}"
+  step sparse-times env "$(on mma)" "$DIR/sparse_gpu" time
+  step host-cost env "$(on hopper)" "$DIR/host_cost"
+  finish
+}
+
+java_suites() {
+  local pack="$1" suites=() suite
+  while IFS= read -r suite; do suites+=("$suite"); done < <(
+    cd src/test/java && find org/attn4j -name 'Gpu*Test.java' | sed 's/\.java$//; s|/|.|g' | sort)
+  for suite in "${suites[@]}"; do step "java-${suite##*.}" "$pack/run" testng "$suite"; done
+  finish
+}
+
+case "${1:-}" in
+  build) build "${@:2}" ;;
+  build-library) build_library "$2" ;;
+  programs | checks | hard | repeats | sanitizers) "$1" ;;
+  speed) speed "$2" "$3" ;;
+  java) java_suites "$2" ;;
+  *) sed -n '2,/^set -uo/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//' >&2; exit 2 ;;
+esac
