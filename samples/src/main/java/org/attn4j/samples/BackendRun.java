@@ -16,14 +16,14 @@ import org.attn4j.SdpaBackend;
  * @param millis time of one call: the GPU's own clock, median of several; on the CPU the wall
  *     clock, once
  */
-record BackendRun(String arch, float[] output, double millis) {
+public record BackendRun(String arch, float[] output, double millis) {
   /** Runs {@code backend} or throws org.attn4j.UnsupportedAttentionException with its reason. */
-  static BackendRun of(SdpaBackend backend, PatchTokens tokens) {
+  public static BackendRun of(SdpaBackend backend, PatchTokens tokens) {
     return backend == SdpaBackend.CPU ? onCpu(tokens) : onGpu(backend, tokens);
   }
 
   /** Options that only {@code backend} may serve. */
-  static AttentionOptions.Builder options(SdpaBackend backend, PatchTokens tokens) {
+  public static AttentionOptions.Builder options(SdpaBackend backend, PatchTokens tokens) {
     return AttentionOptions.builder()
         .smScale(tokens.scale())
         .backend(backend)

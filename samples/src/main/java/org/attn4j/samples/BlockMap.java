@@ -7,7 +7,7 @@ import org.attn4j.BlockGrid;
  * Which blocks of the attention matrix are computed: a row of the map for each block of queries, a
  * column for each block of keys. Immutable.
  */
-final class BlockMap {
+public final class BlockMap {
   private static final float LIGHT = 0.8f;
   private static final float DARK = 0.10f;
 
@@ -15,7 +15,7 @@ final class BlockMap {
   private final boolean[] computed; // [queryBlocks][keyBlocks]
 
   /** Takes a copy of {@code computed}, which is {@code [queryBlocks][keyBlocks]}. */
-  BlockMap(BlockGrid grid, boolean[] computed) {
+  public BlockMap(BlockGrid grid, boolean[] computed) {
     if (computed.length != grid.queryBlocks() * grid.keyBlocks()) {
       throw new IllegalArgumentException(
           "computed has "
@@ -29,7 +29,7 @@ final class BlockMap {
   }
 
   /** What SpargeAttn reports: a number for each block, 0 if it was left out. */
-  static BlockMap of(BlockGrid grid, float[] report) {
+  public static BlockMap of(BlockGrid grid, float[] report) {
     boolean[] computed = new boolean[report.length];
     for (int i = 0; i < report.length; i++) {
       computed[i] = report[i] != 0;
@@ -38,30 +38,30 @@ final class BlockMap {
   }
 
   /** The map with every block computed. */
-  static BlockMap full(BlockGrid grid) {
+  public static BlockMap full(BlockGrid grid) {
     boolean[] computed = new boolean[(int) (grid.queryBlocks() * grid.keyBlocks())];
     Arrays.fill(computed, true);
     return new BlockMap(grid, computed);
   }
 
-  BlockGrid grid() {
+  public BlockGrid grid() {
     return grid;
   }
 
-  int rows() {
+  public int rows() {
     return (int) grid.queryBlocks();
   }
 
-  int columns() {
+  public int columns() {
     return (int) grid.keyBlocks();
   }
 
-  boolean computed(int queryBlock, int keyBlock) {
+  public boolean computed(int queryBlock, int keyBlock) {
     return computed[queryBlock * columns() + keyBlock];
   }
 
   /** The share of blocks that are left out. */
-  double sparsity() {
+  public double sparsity() {
     int left = 0;
     for (boolean block : computed) {
       left += block ? 0 : 1;
@@ -70,7 +70,7 @@ final class BlockMap {
   }
 
   /** The share of blocks that {@code other}, a map of the same grid, treats alike. */
-  double agreement(BlockMap other) {
+  public double agreement(BlockMap other) {
     if (!grid.equals(other.grid)) {
       throw new IllegalArgumentException("the other map is of " + other.grid + "; this of " + grid);
     }
@@ -85,7 +85,7 @@ final class BlockMap {
    * The map as a picture, one rectangle for each block, in the proportions of the attention matrix:
    * light if it is computed, dark if not. At least {@code side} pixels wide.
    */
-  Picture picture(int side) {
+  public Picture picture(int side) {
     int cellWidth = Math.max(1, (side + columns() - 1) / columns());
     int cellHeight =
         Math.max(1, Math.round((float) cellWidth * grid.queryBlock() / grid.keyBlock()));

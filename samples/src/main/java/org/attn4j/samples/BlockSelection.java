@@ -11,7 +11,7 @@ import org.attn4j.SparsityOptions;
  * plain Java and double precision: means of blocks, their self-similarity, a softmax over the
  * products of the means, and the blocks that hold most of it. The kernels do the same on the GPU.
  */
-final class BlockSelection {
+public final class BlockSelection {
   private final int headDim;
   private final float scale;
   private final SparsityOptions options;
@@ -21,7 +21,7 @@ final class BlockSelection {
    * @param scale what multiplies the dot product of a query and a key
    * @param options the thresholds; the selection is {@link SparsityOptions.Selection#MASS}
    */
-  BlockSelection(int headDim, float scale, SparsityOptions options) {
+  public BlockSelection(int headDim, float scale, SparsityOptions options) {
     if (options.selection() != SparsityOptions.Selection.MASS) {
       throw new IllegalArgumentException(
           "the selection is " + options.selection() + "; MASS is done here");
@@ -32,7 +32,7 @@ final class BlockSelection {
   }
 
   /** Selects for the tokens of a picture. */
-  static BlockMap select(PatchTokens tokens, SparsityOptions options, BlockGrid grid) {
+  public static BlockMap select(PatchTokens tokens, SparsityOptions options, BlockGrid grid) {
     return new BlockSelection(PatchTokens.HEAD_DIM, tokens.scale(), options)
         .select(tokens.queries(), tokens.keys(), grid);
   }
@@ -41,12 +41,12 @@ final class BlockSelection {
   private record Block(double[] mean, double similarity) {}
 
   /** The grid of SpargeAttn's published block sizes: 128 queries by 64 keys. */
-  static BlockGrid grid(int queries, int keys) {
+  public static BlockGrid grid(int queries, int keys) {
     return new BlockGrid(128, 64, (queries + 127) / 128, (keys + 63) / 64);
   }
 
   /** Selects for {@code q} and {@code k}, both {@code [token][headDim]}. */
-  BlockMap select(float[] q, float[] k, BlockGrid grid) {
+  public BlockMap select(float[] q, float[] k, BlockGrid grid) {
     Block[] queries = blocks(q, new double[headDim], (int) grid.queryBlock());
     Block[] keys = blocks(k, meanToken(k), (int) grid.keyBlock());
     boolean[] computed = new boolean[queries.length * keys.length];

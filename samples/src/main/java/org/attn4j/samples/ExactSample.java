@@ -3,14 +3,14 @@ package org.attn4j.samples;
 import java.util.Random;
 
 /** The exact result at some of the pixels, to hold the backends against at any picture size. */
-final class ExactSample {
+public final class ExactSample {
   private static final int MOST_PIXELS = 256;
   private static final long SEED = 2;
 
   private final int[] pixels;
   private final double[][] colours; // [sampled pixel][channel]
 
-  ExactSample(Picture noisy, double h) {
+  public ExactSample(Picture noisy, double h) {
     pixels =
         new Random(SEED)
             .ints(0, noisy.pixels())
@@ -20,12 +20,12 @@ final class ExactSample {
     colours = new ExactNlm(noisy, h).denoise(pixels);
   }
 
-  int count() {
+  public int count() {
     return pixels.length;
   }
 
   /** The mean distance from the exact result, divided by the mean of the exact result. */
-  double relativeL1(Picture picture) {
+  public double relativeL1(Picture picture) {
     double distance = 0;
     double size = 0;
     for (int i = 0; i < pixels.length; i++) {

@@ -13,7 +13,7 @@ import org.attn4j.runtime.DeviceChoice;
 import org.attn4j.runtime.NativeLibrary;
 
 /** The tokens of a picture on the GPU, with a place for the output. Closing frees them. */
-final class GpuTokens implements AutoCloseable {
+public final class GpuTokens implements AutoCloseable {
   static final int DEVICE = 0;
 
   private static final int WARM_UPS = 2;
@@ -25,7 +25,7 @@ final class GpuTokens implements AutoCloseable {
   private final DeviceTensor v;
   private final DeviceTensor o;
 
-  GpuTokens(PatchTokens tokens) {
+  public GpuTokens(PatchTokens tokens) {
     long[] shape = {1, 1, tokens.count(), PatchTokens.HEAD_DIM};
     q = DeviceTensor.of(DEVICE, DType.FLOAT16, tokens.queries(), shape);
     k = DeviceTensor.of(DEVICE, DType.FLOAT16, tokens.keys(), shape);
@@ -34,7 +34,7 @@ final class GpuTokens implements AutoCloseable {
   }
 
   /** The native library that runs here, such as {@code sm90}. */
-  static String arch() {
+  public static String arch() {
     return NativeLibrary.selection()
         .choice(DEVICE)
         .flatMap(DeviceChoice::arch)
@@ -42,22 +42,22 @@ final class GpuTokens implements AutoCloseable {
         .orElseThrow();
   }
 
-  AttentionRequest.Builder request(AttentionOptions options) {
+  public AttentionRequest.Builder request(AttentionOptions options) {
     return AttentionRequest.builder().q(q).k(k).v(v).o(o).options(options).stream(stream);
   }
 
   /** What a request left in the output, {@code [token][HEAD_DIM]}. */
-  float[] output() {
+  public float[] output() {
     return o.toFloatArray(stream);
   }
 
   /** The numbers that a request wrote into one of its own tensors. */
-  float[] read(DeviceTensor report) {
+  public float[] read(DeviceTensor report) {
     return report.toFloatArray(stream);
   }
 
   /** The time of one call by the GPU's own clock: the median of several. */
-  double medianMillis(AttentionRequest request) {
+  public double medianMillis(AttentionRequest request) {
     try (CudaEvent start = CudaEvent.create(DEVICE);
         CudaEvent end = CudaEvent.create(DEVICE)) {
       for (int i = 0; i < WARM_UPS; i++) {

@@ -18,8 +18,8 @@ import org.attn4j.TokenOrder;
  * reason. All numbers are binary16 values, so that every backend, whatever its type, works on the
  * same input.
  */
-final class PatchTokens {
-  static final int HEAD_DIM = 64;
+public final class PatchTokens {
+  public static final int HEAD_DIM = 64;
 
   private static final int SPARE = HEAD_DIM - Patches.FEATURES;
 
@@ -32,7 +32,7 @@ final class PatchTokens {
   private final float[] values; // [token][HEAD_DIM]: the colour, then zeros
 
   /** The tokens of a picture, line by line. */
-  PatchTokens(Picture noisy, double h) {
+  public PatchTokens(Picture noisy, double h) {
     width = noisy.width();
     height = noisy.height();
     this.h = h;
@@ -56,7 +56,7 @@ final class PatchTokens {
   }
 
   /** These tokens, which come line by line, in another order. */
-  PatchTokens in(PictureOrder other) {
+  public PatchTokens in(PictureOrder other) {
     return new PatchTokens(this, other.tokens(height, width));
   }
 
@@ -64,38 +64,38 @@ final class PatchTokens {
    * The filter strength that suits noise of {@code sigma} per channel: 0.8 times the noise of the
    * luminance.
    */
-  static double filterStrength(double sigma) {
+  public static double filterStrength(double sigma) {
     return 0.8 * sigma / Math.sqrt(Picture.CHANNELS);
   }
 
-  int count() {
+  public int count() {
     return order.size();
   }
 
   /** What multiplies the dot product of a query and a key. */
-  float scale() {
+  public float scale() {
     return (float) (2 / (h * h));
   }
 
-  float[] queries() {
+  public float[] queries() {
     return queries;
   }
 
-  float[] keys() {
+  public float[] keys() {
     return keys;
   }
 
-  float[] values() {
+  public float[] values() {
     return values;
   }
 
   /** How the pixels became tokens. */
-  TokenOrder order() {
+  public TokenOrder order() {
     return order;
   }
 
   /** The picture that the output of attention, {@code [token][HEAD_DIM]}, stands for. */
-  Picture picture(float[] output) {
+  public Picture picture(float[] output) {
     float[] pixels = order.restore(output, HEAD_DIM);
     float[] colours = new float[count() * Picture.CHANNELS];
     for (int i = 0; i < colours.length; i++) {

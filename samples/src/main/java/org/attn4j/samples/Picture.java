@@ -3,20 +3,24 @@ package org.attn4j.samples;
 import java.awt.image.BufferedImage;
 import java.awt.image.DataBuffer;
 import java.awt.image.IndexColorModel;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Random;
 import javax.imageio.ImageIO;
+import javax.imageio.stream.ImageOutputStream;
+import javax.imageio.stream.MemoryCacheImageOutputStream;
 
 /**
  * A colour picture, immutable. Channel values run from 0 (dark) to 1 (bright); noise may push them
  * out of that range, and they stay so until the picture is written or compared.
  */
-final class Picture {
-  static final int CHANNELS = 3;
+public final class Picture {
+  public static final int CHANNELS = 3;
 
   private static final int MOST_OF_A_PALETTE = 16;
 
@@ -31,7 +35,7 @@ final class Picture {
   }
 
   /** Takes a copy of {@code values}, which are {@code [height][width][3]}. */
-  static Picture of(int width, int height, float[] values) {
+  public static Picture of(int width, int height, float[] values) {
     if (width < 1 || height < 1 || values.length != width * height * CHANNELS) {
       throw new IllegalArgumentException(
           String.format(
@@ -41,18 +45,23 @@ final class Picture {
     return new Picture(width, height, values.clone());
   }
 
-  static Picture read(Path file) throws IOException {
+  public static Picture read(Path file) throws IOException {
     try (InputStream in = Files.newInputStream(file)) {
       return read(in, file.toString());
     }
   }
 
   /** Reads any format that the JDK's ImageIO knows (PNG, JPEG, GIF, BMP, ...). */
-  static Picture read(InputStream in, String name) throws IOException {
+  public static Picture read(InputStream in, String name) throws IOException {
     BufferedImage image = ImageIO.read(in);
     if (image == null) {
       throw new IOException(name + " is in no picture format that this JDK reads; try PNG or JPEG");
     }
+    return of(image);
+  }
+
+  /** The colours of an image of the JDK's, without its transparency. */
+  public static Picture of(BufferedImage image) {
     int width = image.getWidth();
     int height = image.getHeight();
     float[] values = new float[width * height * CHANNELS];
@@ -65,24 +74,24 @@ final class Picture {
     return new Picture(width, height, values);
   }
 
-  int width() {
+  public int width() {
     return width;
   }
 
-  int height() {
+  public int height() {
     return height;
   }
 
-  int pixels() {
+  public int pixels() {
     return width * height;
   }
 
-  float value(int pixel, int channel) {
+  public float value(int pixel, int channel) {
     return values[pixel * CHANNELS + channel];
   }
 
   /** The mean of the three channels, {@code [height][width]}. */
-  float[] luminance() {
+  public float[] luminance() {
     float[] mean = new float[pixels()];
     for (int i = 0; i < mean.length; i++) {
       mean[i] = (value(i, 0) + value(i, 1) + value(i, 2)) / CHANNELS;
@@ -93,7 +102,7 @@ final class Picture {
   /**
    * The largest centred square, reduced to {@code size} x {@code size} pixels by averaging areas.
    */
-  Picture centreSquare(int size) {
+  public Picture centreSquare(int size) {
     int side = Math.min(width, height);
     if (size < 1 || size > side) {
       throw new IllegalArgumentException(
@@ -136,7 +145,7 @@ final class Picture {
   }
 
   /** Adds independent Gaussian noise of standard deviation {@code sigma} to every channel. */
-  Picture withNoise(double sigma, long seed) {
+  public Picture withNoise(double sigma, long seed) {
     Random random = new Random(seed);
     float[] noisy = new float[values.length];
     for (int i = 0; i < noisy.length; i++) {
@@ -146,7 +155,7 @@ final class Picture {
   }
 
   /** How much of {@code clean} was lost, times {@code gain}, around a middle grey. */
-  Picture differenceFrom(Picture clean, double gain) {
+  public Picture differenceFrom(Picture clean, double gain) {
     requireSameSize(clean);
     float[] difference = new float[values.length];
     for (int i = 0; i < difference.length; i++) {
@@ -159,7 +168,7 @@ final class Picture {
    * Peak signal-to-noise ratio against {@code clean} in dB, of the values as they are shown (0 to
    * 1).
    */
-  double psnr(Picture clean) {
+  public double psnr(Picture clean) {
     requireSameSize(clean);
     double sum = 0;
     for (int i = 0; i < values.length; i++) {
@@ -170,9 +179,24 @@ final class Picture {
   }
 
   /**
+   * The mean distance from {@code exact}, divided by the mean of {@code exact}, of the values as
+   * they are.
+   */
+  public double relativeL1(Picture exact) {
+    requireSameSize(exact);
+    double distance = 0;
+    double size = 0;
+    for (int i = 0; i < values.length; i++) {
+      distance += Math.abs(values[i] - exact.values[i]);
+      size += Math.abs(exact.values[i]);
+    }
+    return distance / size;
+  }
+
+  /**
    * These pictures, which have one height, side by side with {@code gap} white pixels between them.
    */
-  static Picture beside(int gap, Picture... parts) {
+  public static Picture beside(int gap, Picture... parts) {
     int height = parts[0].height;
     int width = gap * (parts.length - 1);
     for (Picture part : parts) {
@@ -203,13 +227,18 @@ final class Picture {
    * These pictures, which have one width, one below the other with {@code gap} white pixels between
    * them.
    */
-  static Picture below(int gap, Picture... parts) {
+  public static Picture below(int gap, Picture... parts) {
     Picture[] turned = Arrays.stream(parts).map(Picture::transpose).toArray(Picture[]::new);
     return beside(gap, turned).transpose();
   }
 
-  /** Writes it with a palette if it has few colours, which makes the file much smaller. */
-  void writePng(Path file) throws IOException {
+  /** Writes it as {@link #png()}. */
+  public void writePng(Path file) throws IOException {
+    Files.write(file, png());
+  }
+
+  /** A PNG file's bytes, with a palette if it has few colours, which makes it much smaller. */
+  public byte[] png() {
     int[] rgb = new int[pixels()];
     for (int i = 0; i < values.length; i++) {
       int pixel = i / CHANNELS;
@@ -221,9 +250,15 @@ final class Picture {
             ? new BufferedImage(width, height, BufferedImage.TYPE_INT_RGB)
             : new BufferedImage(width, height, BufferedImage.TYPE_BYTE_INDEXED, palette(colours));
     image.setRGB(0, 0, width, height, rgb, 0, width);
-    if (!ImageIO.write(image, "png", file.toFile())) {
-      throw new IOException("this JDK has no PNG writer for " + file);
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    try (ImageOutputStream out = new MemoryCacheImageOutputStream(bytes)) {
+      if (!ImageIO.write(image, "png", out)) {
+        throw new IllegalStateException("this JDK has no PNG writer");
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException("a stream in memory takes everything", e);
     }
+    return bytes.toByteArray();
   }
 
   private static IndexColorModel palette(int[] colours) {

@@ -8,33 +8,33 @@ import org.attn4j.TokenOrder;
  * The orders in which the demo turns pixels into tokens. Exact attention doesn't mind; which tokens
  * share an INT8 scale, and which blocks SpargeAttn can leave out, depends on it.
  */
-enum PictureOrder {
+public enum PictureOrder {
   /** Line by line. */
   RASTER {
     @Override
-    TokenOrder tokens(int height, int width) {
+    public TokenOrder tokens(int height, int width) {
       return TokenOrder.tiles(height, width, 1, width);
     }
   },
   /** In tiles 16 pixels wide and 8 high: one block of 128 queries each. */
   TILES {
     @Override
-    TokenOrder tokens(int height, int width) {
+    public TokenOrder tokens(int height, int width) {
       return TokenOrder.tiles(height, width, 8, 16);
     }
   },
   /** Along the Hilbert curve. */
   HILBERT {
     @Override
-    TokenOrder tokens(int height, int width) {
+    public TokenOrder tokens(int height, int width) {
       return TokenOrder.hilbert(height, width);
     }
   };
 
   /** The order for a picture of this size. */
-  abstract TokenOrder tokens(int height, int width);
+  public abstract TokenOrder tokens(int height, int width);
 
-  static PictureOrder parse(String name) {
+  public static PictureOrder parse(String name) {
     return Arrays.stream(values())
         .filter(order -> order.label().equals(name))
         .findFirst()
@@ -44,7 +44,7 @@ enum PictureOrder {
                     "order is " + name + "; raster, tiles and hilbert are known"));
   }
 
-  String label() {
+  public String label() {
     return name().toLowerCase(Locale.ROOT);
   }
 }

@@ -26,7 +26,7 @@ import org.attn4j.SparsityTuner;
  * @param agreement the share of blocks that the kernel and {@link BlockSelection} treat alike; NaN
  *     for the reference
  */
-record SpargeRun(
+public record SpargeRun(
     PictureOrder order,
     Thresholds thresholds,
     String arch,
@@ -40,12 +40,12 @@ record SpargeRun(
    *
    * @param label also a part of file names
    */
-  record Thresholds(String label, SparsityOptions options) {
+  public record Thresholds(String label, SparsityOptions options) {
     /** SpargeAttn's own. */
-    static final Thresholds DEFAULT = new Thresholds("default", SparsityOptions.DEFAULTS);
+    public static final Thresholds DEFAULT = new Thresholds("default", SparsityOptions.DEFAULTS);
 
     /** Trusts the averages of blocks that are less alike, as noise makes them. */
-    static final Thresholds TRUSTING =
+    public static final Thresholds TRUSTING =
         new Thresholds("sim0.3", SparsityOptions.DEFAULTS.withSimthreshd1(0.3f));
   }
 
@@ -57,7 +57,7 @@ record SpargeRun(
    * thresholds, trusting ones, and some tuned for {@link #BUDGET}, or throws
    * org.attn4j.UnsupportedAttentionException with the reason.
    */
-  static List<SpargeRun> onGpu(PatchTokens raster, PictureOrder order) {
+  public static List<SpargeRun> onGpu(PatchTokens raster, PictureOrder order) {
     PatchTokens tokens = raster.in(order);
     try (GpuTokens gpu = new GpuTokens(tokens)) {
       List<SpargeRun> runs = new ArrayList<>();
@@ -65,6 +65,17 @@ record SpargeRun(
       runs.add(run(gpu, tokens, order, Thresholds.TRUSTING));
       runs.add(run(gpu, tokens, order, tuned(gpu, tokens)));
       return runs;
+    }
+  }
+
+  /**
+   * Runs the kernel once on tokens that come line by line, brought into {@code order}, or throws
+   * org.attn4j.UnsupportedAttentionException with the reason.
+   */
+  public static SpargeRun onGpu(PatchTokens raster, PictureOrder order, Thresholds thresholds) {
+    PatchTokens tokens = raster.in(order);
+    try (GpuTokens gpu = new GpuTokens(tokens)) {
+      return run(gpu, tokens, order, thresholds);
     }
   }
 
