@@ -1,10 +1,8 @@
 // One consumer warpgroup of the Hopper kernel: 64 query rows against all keys of a work item.
 #pragma once
 
-#include "attention/fp8_wgmma/combine.cuh"
 #include "attention/fp8_wgmma/item.cuh"
 #include "attention/fp8_wgmma/softmax.cuh"
-#include "attention/fp8_wgmma/store.cuh"
 #include "device/ptx/mbarrier.cuh"
 #include "device/ptx/shared_access.cuh"
 #include "device/ptx/wgmma.cuh"
@@ -56,8 +54,8 @@ struct WgmmaConsumer {
   template <int kBuffer>
   __device__ __forceinline__ void issue_qk(uint32_t q_address) {
     const uint64_t a = ptx::wgmma_descriptor(q_address, 128, 8 * kD);
-    const uint64_t b =
-        ptx::wgmma_descriptor(smem + P::kKAt + k_at.stage * P::kKBytes, 128, 8 * kD) + kBuffer * (kHalf * kD / 16);
+    const uint64_t b = ptx::wgmma_descriptor(smem + P::Map::kKAt + k_at.stage * P::Map::kKBytes, 128, 8 * kD) +
+                       kBuffer * (kHalf * kD / 16);
     ptx::WgmmaS8<kHalf>::ss_first(scores[kBuffer], a, b);
 #pragma unroll
     for (int k = 1; k < kD / 32; k++) ptx::WgmmaS8<kHalf>::ss(scores[kBuffer], a + 16 * k, b + 16 * k);
@@ -67,8 +65,8 @@ struct WgmmaConsumer {
   // P V of the half `kBuffer` of stage v_at.
   template <int kBuffer>
   __device__ __forceinline__ void issue_pv() {
-    const uint64_t b =
-        ptx::wgmma_descriptor(smem + P::kVAt + v_at.stage * P::kVBytes, 128, 256) + kBuffer * (kHalf * P::kVRows / 16);
+    const uint64_t b = ptx::wgmma_descriptor(smem + P::Map::kVAt + v_at.stage * P::Map::kVBytes, 128, 256) +
+                       kBuffer * (kHalf * P::kVRows / 16);
 #pragma unroll
     for (int g = 0; g < kGroups; g++) {
       if (g == 0 && kBuffer == 0) {
@@ -83,7 +81,7 @@ struct WgmmaConsumer {
   // ------------------------------------------------------------------------------------------------ softmax
 
   __device__ __forceinline__ void load_k_scales(int buffer) {
-    const uint32_t stage = smem + P::kScaleAt + k_at.stage * P::kScaleBytes;
+    const uint32_t stage = smem + P::Map::kScaleAt + k_at.stage * P::Map::kScaleBytes;
     const uint32_t address = stage + buffer * (kGroups * 16) + 4 * (lane & 3);
 #pragma unroll
     for (int g = 0; g < kGroups; g++) {
@@ -133,7 +131,7 @@ struct WgmmaConsumer {
   __device__ __forceinline__ void look_ahead(const float (&y)[2]) {
     float2 bound = make_float2(reference[0] + kVanishes, reference[1] + kVanishes);
     if constexpr (P::kListed) {
-      const float negligible = ptx::load_shared(item_address() + P::kNegligibleAt);
+      const float negligible = ptx::load_shared(item_address() + P::Map::kNegligibleAt);
       const float2 highest = ptx::load_shared2(highest_references());
       bound = make_float2(fmaxf(bound.x, highest.x + negligible), fmaxf(bound.y, highest.y + negligible));
     }
@@ -147,7 +145,7 @@ struct WgmmaConsumer {
 
   // Last key that the warp's first row sees: from shared memory each time, since registers are full.
   __device__ __forceinline__ int row_limit() const { return ptx::load_shared_int(item_address()) + warp_row; }
-  __device__ __forceinline__ uint32_t item_address() const { return smem + P::kItemAt + 32 * (round & 1); }
+  __device__ __forceinline__ uint32_t item_address() const { return smem + P::Map::kItemAt + 32 * (round & 1); }
 
   // Sets the scores of keys beyond a row's limit to minus infinity.
   template <int kBuffer>
@@ -159,16 +157,7 @@ struct WgmmaConsumer {
     const int limit = row_limit();
     if (first_key + kHalf - 1 <= limit) return;
     const int room = limit + (lane >> 2) - first_key - 2 * (lane & 3);
-    mask_keys<0, kScores>(scores[kBuffer], room);
-  }
-
-  // Keys 8 * (i >> 2) + (i & 1) of the elements i in [kFirst, kLast), up to `room` away for row r.
-  template <int kFirst, int kLast>
-  static __device__ __forceinline__ void mask_keys(int32_t (&s)[kScores], int room) {
-#pragma unroll
-    for (int i = kFirst; i < kLast; i++) {
-      if (8 * ((i - kFirst) >> 2) + (i & 1) > room + 8 * (i >> 1 & 1)) s[i] = kMaskedScore;
-    }
+    mask_scores<0, kScores>(scores[kBuffer], room);
   }
 
   // The same where a half holds blocks of keys from anywhere: the producer left their first keys beside the stage. Must
@@ -194,32 +183,12 @@ struct WgmmaConsumer {
     const int first_key = first == P::kNoBlock ? limit + 64 : first + kAt % P::kBlockKeys;
     if (first_key + 31 <= limit) return;
     const int room = limit - first_key + (lane >> 2) - 2 * (lane & 3);
-    mask_keys<16 * kGroup, 16 * kGroup + 16>(scores[kBuffer], room);
+    mask_scores<16 * kGroup, 16 * kGroup + 16>(scores[kBuffer], room);
   }
 
   // First key of a block of the current stage.
   __device__ __forceinline__ int first_key_of(int block) const {
-    return ptx::load_shared_int(smem + P::kBlockAt + P::kBlockBytes * k_at.stage + 4 * block);
-  }
-
-  // Largest score of this thread's two rows in a buffer; -inf if all are masked, NaN if a scale is.
-  template <int kBuffer, bool kMask>
-  __device__ __forceinline__ void largest(float (&y)[2]) {
-    y[0] = y[1] = -kInfinity;
-#pragma unroll
-    for (int g = 0; g < kGroups; g++) {
-      const int32_t* s = scores[kBuffer] + 16 * g;
-      int32_t x0 = max(s[0], s[1]), x1 = max(s[2], s[3]);
-#pragma unroll
-      for (int i = 1; i < 4; i++) {
-        x0 = __vimax3_s32(x0, s[4 * i], s[4 * i + 1]);
-        x1 = __vimax3_s32(x1, s[4 * i + 2], s[4 * i + 3]);
-      }
-      if (!kMask || x0 != kMaskedScore) y[0] = ptx::max_nan(y[0], __int2float_rn(x0) * k_scale[kBuffer][g]);
-      if (!kMask || x1 != kMaskedScore) y[1] = ptx::max_nan(y[1], __int2float_rn(x1) * k_scale[kBuffer][g]);
-    }
-    y[0] *= q_scale[0];
-    y[1] *= q_scale[1];
+    return ptx::load_shared_int(smem + P::Map::kBlockAt + P::Map::kBlockBytes * k_at.stage + 4 * block);
   }
 
   __device__ __forceinline__ bool exceeds(const float (&y)[2]) const {
@@ -246,7 +215,7 @@ struct WgmmaConsumer {
   __device__ __forceinline__ void move(const float (&y)[2], bool rescale_p) {
     const float2 before = ptx::load_shared2(highest_references());
     float highest[2] = {before.x, before.y};
-    const float negligible = ptx::load_shared(item_address() + P::kNegligibleAt);
+    const float negligible = ptx::load_shared(item_address() + P::Map::kNegligibleAt);
 #pragma unroll
     for (int r = 0; r < 2; r++) {
       const float top = quad_max(y[r]);
@@ -331,7 +300,7 @@ struct WgmmaConsumer {
       fold();
     }
     float y[2];
-    if constexpr (kHasNext) largest<kOther, kMask>(y);
+    if constexpr (kHasNext) largest_scores<kMask>(scores[kOther], q_scale, k_scale[kOther], y);
     probabilities<kBuffer, kEarly, kPacks>();
     finish_half<kBuffer, kHasNext, kMask>(y);
     // Not before: by now all lanes have used K's scales. An arrival may overtake a load that still waits behind another
@@ -409,7 +378,7 @@ struct WgmmaConsumer {
       load_k_scales(0);
       mask<0>(j * P::kKeys);
       float y[2];
-      largest<0, true>(y);
+      largest_scores<true>(scores[0], q_scale, k_scale[0], y);
       move<true>(y, false);
       if constexpr (P::kSkips) look_ahead(y);
 
@@ -483,10 +452,10 @@ struct WgmmaConsumer {
     ptx::wgmma_pin<kScores>(scores[0]);
     ptx::wgmma_pin<kScores>(scores[1]);
     float y0[2], y1[2];
-    largest<0, false>(y0);
-    largest<1, false>(y1);
+    largest_scores<false>(scores[0], q_scale, k_scale[0], y0);
+    largest_scores<false>(scores[1], q_scale, k_scale[1], y1);
     const float2 highest = ptx::load_shared2(highest_references());
-    const float negligible = ptx::load_shared(item_address() + P::kNegligibleAt);
+    const float negligible = ptx::load_shared(item_address() + P::Map::kNegligibleAt);
     const bool lowers = may_lower(y0, highest, negligible);
     const bool adds = warpgroup_any(lowers || meets_nonfinite_values<P>(smem, round) || may_add(y0, reference) ||
                                     may_add(y1, reference));
@@ -514,56 +483,5 @@ struct WgmmaConsumer {
     return adds;
   }
 };
-
-template <class P, DType T>
-__device__ __forceinline__ void wgmma_consume(const WgmmaParams& p, unsigned char* shared, int warpgroup) {
-  const uint32_t smem = ptx::shared_address(shared);
-  const WgmmaBarriers<P> barrier{smem + P::kBarrierAt};
-  const auto* items = reinterpret_cast<const volatile WgmmaItem*>(shared + P::kItemAt);
-  WgmmaConsumer<P> c;
-  c.smem = smem;
-  c.barrier = barrier;
-  c.lane = threadIdx.x & 31;
-  const int warp_row = warpgroup * 64 + __shfl_sync(kFullWarp, threadIdx.x >> 5 & 3, 0) * 16;
-  c.warp_row = warp_row;
-  WgmmaSuspects<P, T>(smem, warp_row).clear();
-  const uint32_t q_smem = smem + P::kQAt + warpgroup * 64 * P::kHeadDim;
-  c.round = 0;
-  ptx::mbarrier_wait(barrier.q_full(0), 0);
-  int tiles = items[0].tiles;
-  c.begin(q_smem, tiles);
-  c.finish_begin();
-  while (tiles >= 0) {
-    {
-      const uint32_t buffer = c.round & 1;
-      const float* q_scale =
-          reinterpret_cast<const float*>(shared + P::kQScaleAt + buffer * P::kQScaleBytes) + warp_row + (c.lane >> 2);
-      c.q_scale[0] = q_scale[0];
-      c.q_scale[1] = q_scale[8];
-      if (tiles > 0) {
-        c.attend(q_smem + buffer * P::kQBytes, tiles);
-      } else {
-#pragma unroll
-        for (int i = 0; i < P::kVRows / 2; i++) c.out[i] = 0.f;
-      }
-    }
-    const uint32_t done = c.round & 1, next = done ^ 1;
-    c.round++;
-    ptx::mbarrier_wait(barrier.q_full(next), c.round >> 1 & 1);
-    tiles = items[next].tiles;
-    c.begin(q_smem + next * P::kQBytes, tiles);
-    WgmmaItem item;  // only now: the main loop has no register for it
-    item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
-    const int partial = items[done].partial;
-    const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
-    if ((partial < 0 || wgmma_combine<P>(p, partial, c)) && !wgmma_store<P, T>(p, item, v_scale, c)) {
-      WgmmaSuspects<P, T>(smem, warp_row).note(p, item);
-    }
-    __syncwarp();  // all lanes have read the scales before one of them gives the buffer back
-    c.release(barrier.q_empty(done));
-    c.finish_begin();
-  }
-  WgmmaSuspects<P, T>(smem, warp_row).repair(p, warp_row);
-}
 
 }  // namespace attn4j

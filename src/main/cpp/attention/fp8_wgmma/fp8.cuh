@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "attention/fp8_wgmma/consumer.cuh"
+#include "attention/fp8_wgmma/consume.cuh"
 #include "attention/fp8_wgmma/producer.cuh"
 #include "attention/fp8_wgmma/sections.h"
 #include "attention/fp8_wgmma/slab.cuh"
@@ -44,7 +44,8 @@ __global__ void __launch_bounds__(P::kThreads, 1) wgmma_attention(const __grid_c
   // Each stream of work has a part of the shared memory, a warp of the first warpgroup, and kConsumers of the others.
   const bool produces = threadIdx.x < 32 * P::kStreams && threadIdx.x % 32 == 0;
   if (produces)
-    init_barriers(WgmmaBarriers<P>{ptx::shared_address(shared) + threadIdx.x / 32 * P::kStreamBytes + P::kBarrierAt});
+    init_barriers(
+        WgmmaBarriers<P>{ptx::shared_address(shared) + threadIdx.x / 32 * P::kStreamBytes + P::Map::kBarrierAt});
   __syncthreads();
   if (warpgroup == 0) {
     ptx::setmaxnreg_dec<P::kProducerRegs>();

@@ -34,7 +34,7 @@ struct WgmmaListedTiles {
 #pragma unroll
       for (int i = 0; i < kBlocks; i++) block[i] = __ldg(list + min(tile * kBlocks + i, count - 1));
       ptx::mbarrier_wait(barrier.k_empty(at.stage), at.parity ^ 1);
-      auto* keys = reinterpret_cast<int32_t*>(shared + P::kBlockAt + P::kBlockBytes * at.stage);
+      auto* keys = reinterpret_cast<int32_t*>(shared + P::Map::kBlockAt + P::Map::kBlockBytes * at.stage);
 #pragma unroll
       for (int i = 0; i < kBlocks; i++) {
         keys[i] = tile * kBlocks + i < count ? block[i] * P::kBlockKeys : P::kNoBlock;
@@ -43,20 +43,20 @@ struct WgmmaListedTiles {
 #pragma unroll
       for (int i = 0; i < kBlocks; i++) {
         const int64_t from = first_block + block[i];
-        ptx::bulk_copy_to_shared(smem + P::kKAt + at.stage * P::kKBytes + i * kKBytes, a.k_image + from * kKBytes,
-                                 kKBytes, barrier.k_full(at.stage));
-        ptx::bulk_copy_to_shared(smem + P::kScaleAt + at.stage * P::kScaleBytes + i * kScaleBytes,
+        ptx::bulk_copy_to_shared(smem + P::Map::kKAt + at.stage * P::Map::kKBytes + i * kKBytes,
+                                 a.k_image + from * kKBytes, kKBytes, barrier.k_full(at.stage));
+        ptx::bulk_copy_to_shared(smem + P::Map::kScaleAt + at.stage * P::Map::kScaleBytes + i * kScaleBytes,
                                  a.k_scale + from * (P::kBlockKeys / 8), kScaleBytes, barrier.k_full(at.stage));
       }
       if constexpr (!P::kWholeStages) {
         ptx::mbarrier_wait(barrier.v_empty(at.stage), at.parity ^ 1);
-        ptx::mbarrier_arrive_expect_tx(barrier.v_full(at.stage), P::kVBytes);
+        ptx::mbarrier_arrive_expect_tx(barrier.v_full(at.stage), P::Map::kVBytes);
       }
 #pragma unroll
       for (int i = 0; i < kBlocks; i++) {
         const int64_t from = first_block + block[i];
-        ptx::bulk_copy_to_shared(smem + P::kVAt + at.stage * P::kVBytes + i * kVBytes, a.v_image + from * kVBytes,
-                                 kVBytes, barrier.v_full(at.stage));
+        ptx::bulk_copy_to_shared(smem + P::Map::kVAt + at.stage * P::Map::kVBytes + i * kVBytes,
+                                 a.v_image + from * kVBytes, kVBytes, barrier.v_full(at.stage));
       }
       at.advance();
     }
@@ -74,7 +74,7 @@ struct SparseWgmmaPolicy : std::conditional_t<kSkip, WgmmaPolicy<D>, WgmmaBestPo
   static constexpr int kBlockKeys = 64;        // of a block, whatever a stage holds
   static constexpr int kNoBlock = 0x7fffffff;  // instead of a first key: padding
 
-  static_assert(Base::kKeys % kBlockKeys == 0 && 4 * (Base::kKeys / kBlockKeys) <= Base::kBlockBytes);
+  static_assert(Base::kKeys % kBlockKeys == 0 && 4 * (Base::kKeys / kBlockKeys) <= Base::Map::kBlockBytes);
 };
 
 // As WgmmaInt8Fp8, and args.blocks must be there.

@@ -19,21 +19,6 @@ struct WgmmaParams {
   float negligible;       // scores that far below a row's highest reference, in log2 units, don't matter
 };
 
-// Handed from the producer to the consumers in shared memory.
-struct alignas(32) WgmmaItem {
-  int32_t limit;  // last key that the first row sees; before all else, where WgmmaConsumer::row_limit looks for it
-  int32_t tiles;  // stages of keys, from first_tile on; -1: no more items
-  int32_t batch, head, first_row;
-  float negligible;    // as in WgmmaParams, or a caller's threshold
-  int32_t first_tile;  // not 0 in a part of an item
-  int32_t partial;     // number of the part over all split items, -1: the item is whole
-
-  // A part of an item that isn't split after all.
-  __device__ __forceinline__ bool is_nothing() const { return tiles == 0 && partial >= 0; }
-};
-static_assert(sizeof(WgmmaItem) == 32);
-static_assert(offsetof(WgmmaItem, negligible) == WgmmaPolicy<128>::kNegligibleAt);
-
 // Keys that a unit of work (WgmmaSplit) sees, and its place in the order of work: sections of heads that fit the L2
 // cache, and within a section the longest items first, so that the last ones to finish are short. Parts of items come
 // last.
@@ -91,7 +76,7 @@ __device__ __forceinline__ WgmmaItem wgmma_item(const WgmmaParams& p, int unit) 
 // Whether some value of the item's head isn't finite: then nothing may be left out, since 0 times it is no 0.
 template <class P>
 __device__ __forceinline__ bool meets_nonfinite_values(uint32_t smem, uint32_t round) {
-  return ptx::load_shared(smem + P::kVScaleAt + (round & 1) * P::kVScaleBytes + 12 * P::kHeadDim) != 0.f;
+  return ptx::load_shared(smem + P::Map::kVScaleAt + (round & 1) * P::Map::kVScaleBytes + 12 * P::kHeadDim) != 0.f;
 }
 
 // Position in a ring of stages, with the parity of the phase in which the stage is full.

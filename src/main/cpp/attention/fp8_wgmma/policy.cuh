@@ -1,12 +1,43 @@
 // Sizes of the Hopper kernel: tiles, stages, registers and the shared-memory map, as a function of head_dim.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
 #include "quant/fp8_image.cuh"
 
 namespace attn4j {
+
+// Handed from the producer to the consumers in shared memory.
+struct alignas(32) WgmmaItem {
+  int32_t limit;  // last key that the first row sees; before all else, where WgmmaConsumer::row_limit looks for it
+  int32_t tiles;  // stages of keys, from first_tile on; -1: no more items
+  int32_t batch, head, first_row;
+  float negligible;    // as in WgmmaParams, or a caller's threshold
+  int32_t first_tile;  // not 0 in a part of an item
+  int32_t partial;     // number of the part over all split items, -1: the item is whole
+
+  // A part of an item that isn't split after all.
+  __device__ __forceinline__ bool is_nothing() const { return tiles == 0 && partial >= 0; }
+};
+static_assert(sizeof(WgmmaItem) == 32);
+
+// Where things lie in shared memory, as device code wants it: offsets, and sizes of one of each, in bytes.
+template <class Shared>
+struct SharedMap {
+  static constexpr int kQAt = offsetof(Shared, q), kQBytes = sizeof(Shared::q[0]);
+  static constexpr int kKAt = offsetof(Shared, k), kKBytes = sizeof(Shared::k[0]);
+  static constexpr int kVAt = offsetof(Shared, v), kVBytes = sizeof(Shared::v[0]);
+  static constexpr int kScaleAt = offsetof(Shared, k_scale), kScaleBytes = sizeof(Shared::k_scale[0]);
+  static constexpr int kQScaleAt = offsetof(Shared, q_scale), kQScaleBytes = sizeof(Shared::q_scale[0]);
+  static constexpr int kVScaleAt = offsetof(Shared, v_scale), kVScaleBytes = sizeof(Shared::v_scale[0]);
+  static constexpr int kItemAt = offsetof(Shared, item), kNegligibleAt = offsetof(WgmmaItem, negligible);
+  static constexpr int kBlockAt = offsetof(Shared, block), kBlockBytes = sizeof(Shared::block[0]);
+  static constexpr int kSuspectsAt = offsetof(Shared, suspects), kSuspectBytes = sizeof(Shared::suspects[0]);
+  static constexpr int kBarrierAt = offsetof(Shared, barrier);
+  static_assert(kKBytes % 128 == 0 && kVBytes % 128 == 0 && kScaleBytes % 16 == 0);
+};
 
 // What differs between head dims. Every value was measured; docs/hopper.md has the figures.
 template <int D>
@@ -59,23 +90,21 @@ struct WgmmaPolicy : WgmmaTuning<D> {
   static constexpr bool kLooks = true;
   static constexpr int kLookEvery = 16;
 
-  // Shared memory: offsets in bytes.
-  static constexpr int kKBytes = kKeys * D, kVBytes = kKeys * kVRows, kScaleBytes = kKeys / 32 * 16;
-  static constexpr int kFirstBytes = kKBytes + kScaleBytes;  // what K's barrier waits for
-  static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4, kVScaleBytes = 4 * v_scale_size(D);
-  static constexpr int kQAt = 0, kKAt = kQAt + 2 * kQBytes, kVAt = kKAt + kStages * kKBytes;
-  static constexpr int kScaleAt = kVAt + kStages * kVBytes, kQScaleAt = kScaleAt + kStages * kScaleBytes;
-  static constexpr int kVScaleAt = kQScaleAt + 2 * kQScaleBytes, kItemAt = kVScaleAt + 2 * kVScaleBytes;
-  static constexpr int kNegligibleAt = 20;  // in WgmmaItem
-  // First keys of each stage's blocks, where keys are listed.
-  static constexpr int kBlockBytes = 16, kBlockAt = kItemAt + 2 * 32, kHighestAt = kBlockAt + kStages * kBlockBytes;
-  // Items that a warp has to look at again (WgmmaSuspects).
-  static constexpr int kSuspectBytes = 256, kSuspectsAt = kHighestAt + 128 * kConsumers * 8;
-  static constexpr int kBarrierAt = kSuspectsAt + 4 * kConsumers * kSuspectBytes;
-  static constexpr int kSmemBytes = kBarrierAt + 8 * (4 * kStages + 4), kStreamBytes = kSmemBytes;
+  struct alignas(128) Shared {
+    unsigned char q[2][kRows * D], k[kStages][kKeys * D], v[kStages][kKeys * kVRows];
+    float k_scale[kStages][kKeys / 32][4], q_scale[2][kRows], v_scale[2][v_scale_size(D)];
+    WgmmaItem item[2];
+    int32_t block[kStages][4];             // first keys of each stage's blocks, where keys are listed
+    float2 highest[128 * kConsumers];      // references of a thread's two rows
+    int32_t suspects[4 * kConsumers][64];  // items that a warp has to look at again (WgmmaSuspects)
+    uint64_t barrier[4 * kStages + 4];
+  };
+  static constexpr int kSmemBytes = sizeof(Shared), kStreamBytes = kSmemBytes;
+  using Map = SharedMap<Shared>;
+  static constexpr int kHighestAt = offsetof(Shared, highest);
+  static constexpr int kFirstBytes = Map::kKBytes + Map::kScaleBytes;  // what K's barrier waits for
 
   static_assert(kHalf % 32 == 0, "a multiply of P V takes 32 keys");
-  static_assert(kScaleBytes % 16 == 0 && kKBytes % 128 == 0 && kVBytes % 128 == 0 && kItemAt % 16 == 0);
   static_assert(WgmmaTuning<D>::kEarlyPacks % 4 == 0, "the A operand of one multiply is 4 packed registers");
   static_assert((kConsumerRegs * kConsumers + kProducerRegs) * 128 <= 65536 && kSmemBytes <= 227 * 1024);
 };
@@ -104,23 +133,22 @@ struct SlabPolicy {
   static constexpr int kLaunchRegs = 65536 / kThreads / 8 * 8, kProducerRegs = 32;
   static constexpr int kConsumerRegs = (kLaunchRegs * (kGroups + 1) - kProducerRegs) / kGroups / 8 * 8;
 
-  // Shared memory of a stream: offsets in bytes. A slab holds a warpgroup's O, and for each thread the
-  // factors and the highest references of its two rows.
-  static constexpr int kKBytes = kKeys * D, kVBytes = kKeys * kVRows, kScaleBytes = kKeys / 32 * 16;
-  static constexpr int kFirstBytes = kKBytes + kScaleBytes + kVBytes;  // what K's barrier waits for
-  static constexpr int kQBytes = kRows * D, kQScaleBytes = kRows * 4, kVScaleBytes = 4 * v_scale_size(D);
-  static constexpr int kSlabBytes = 128 * (kVRows / 2 * 4 + 16);
-  static constexpr int kQAt = 0, kKAt = kQAt + 2 * kQBytes, kVAt = kKAt + kStages * kKBytes;
-  static constexpr int kSlabAt = kVAt + kStages * kVBytes, kScaleAt = kSlabAt + kConsumers * kSlabBytes;
-  static constexpr int kQScaleAt = kScaleAt + kStages * kScaleBytes, kVScaleAt = kQScaleAt + 2 * kQScaleBytes;
-  static constexpr int kItemAt = kVScaleAt + 2 * kVScaleBytes, kNegligibleAt = 20;
-  static constexpr int kBlockBytes = 16, kBlockAt = kItemAt + 2 * 32;
-  static constexpr int kSuspectBytes = 256, kSuspectsAt = kBlockAt + kStages * kBlockBytes;
-  static constexpr int kBarrierAt = kSuspectsAt + 4 * kConsumers * kSuspectBytes;
-  static constexpr int kStreamBytes = (kBarrierAt + 8 * (2 * kStages + 4) + 127) / 128 * 128;
-  static constexpr int kSmemBytes = kStreams * kStreamBytes;
+  // Of a stream.
+  struct alignas(128) Shared {
+    unsigned char q[2][kRows * D], k[kStages][kKeys * D], v[kStages][kKeys * kVRows];
+    // O, and for each thread the factors and the highest references of its two rows.
+    float slab[kConsumers][128 * (kVRows / 2 + 4)];
+    float k_scale[kStages][kKeys / 32][4], q_scale[2][kRows], v_scale[2][v_scale_size(D)];
+    WgmmaItem item[2];
+    int32_t block[kStages][4];
+    int32_t suspects[4 * kConsumers][64];
+    uint64_t barrier[2 * kStages + 4];
+  };
+  static constexpr int kStreamBytes = sizeof(Shared), kSmemBytes = kStreams * kStreamBytes;
+  using Map = SharedMap<Shared>;
+  static constexpr int kSlabAt = offsetof(Shared, slab), kSlabBytes = sizeof(Shared::slab[0]);
+  static constexpr int kFirstBytes = Map::kKBytes + Map::kScaleBytes + Map::kVBytes;  // what K's barrier waits for
 
-  static_assert(kKBytes % 128 == 0 && kVBytes % 128 == 0 && kItemAt % 32 == 0);
   static_assert(kSmemBytes <= 227 * 1024);
 };
 

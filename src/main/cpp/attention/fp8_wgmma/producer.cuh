@@ -33,16 +33,16 @@ struct WgmmaAllTiles {
       key -= P::kKeys;
       ptx::mbarrier_wait(barrier.k_empty(at.stage), at.parity ^ 1);
       ptx::mbarrier_arrive_expect_tx(barrier.k_full(at.stage), P::kFirstBytes);
-      ptx::bulk_copy_to_shared(smem + P::kKAt + at.stage * P::kKBytes, a.k_image + key * P::kHeadDim, P::kKBytes,
-                               barrier.k_full(at.stage));
-      ptx::bulk_copy_to_shared(smem + P::kScaleAt + at.stage * P::kScaleBytes, a.k_scale + key / 8, P::kScaleBytes,
-                               barrier.k_full(at.stage));
+      ptx::bulk_copy_to_shared(smem + P::Map::kKAt + at.stage * P::Map::kKBytes, a.k_image + key * P::kHeadDim,
+                               P::Map::kKBytes, barrier.k_full(at.stage));
+      ptx::bulk_copy_to_shared(smem + P::Map::kScaleAt + at.stage * P::Map::kScaleBytes, a.k_scale + key / 8,
+                               P::Map::kScaleBytes, barrier.k_full(at.stage));
       if constexpr (!P::kWholeStages) {
         ptx::mbarrier_wait(barrier.v_empty(at.stage), at.parity ^ 1);
-        ptx::mbarrier_arrive_expect_tx(barrier.v_full(at.stage), P::kVBytes);
+        ptx::mbarrier_arrive_expect_tx(barrier.v_full(at.stage), P::Map::kVBytes);
       }
-      ptx::bulk_copy_to_shared(smem + P::kVAt + at.stage * P::kVBytes, a.v_image + key * P::kVRows, P::kVBytes,
-                               barrier.v_full(at.stage));
+      ptx::bulk_copy_to_shared(smem + P::Map::kVAt + at.stage * P::Map::kVBytes, a.v_image + key * P::kVRows,
+                               P::Map::kVBytes, barrier.v_full(at.stage));
       at.advance();
     }
   }
@@ -60,8 +60,8 @@ template <class P>
 __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned char* shared) {
   const AttentionArgs& a = p.a;
   const uint32_t smem = ptx::shared_address(shared);
-  const WgmmaBarriers<P> barrier{smem + P::kBarrierAt};
-  auto* items = reinterpret_cast<WgmmaItem*>(shared + P::kItemAt);
+  const WgmmaBarriers<P> barrier{smem + P::Map::kBarrierAt};
+  auto* items = reinterpret_cast<WgmmaItem*>(shared + P::Map::kItemAt);
   RingPosition<P::kStages> at;
   RingPosition<2> q_at;
   // Kernels before: the selection of blocks, which knows no order of heads. Dense attention starts beside the pre-pass.
@@ -85,13 +85,14 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaParams& p, unsigned cha
     const int64_t kv_head = item.batch * a.heads_kv + item.head / a.group;
     if constexpr (!P::kListed) await_images(a, kv_head);
     const int64_t q_row = static_cast<int64_t>(item.batch * a.heads_q + item.head) * a.lq_padded + item.first_row;
-    ptx::mbarrier_arrive_expect_tx(barrier.q_full(q_at.stage), P::kQBytes + P::kQScaleBytes + P::kVScaleBytes);
-    ptx::bulk_copy_to_shared(smem + P::kQAt + q_at.stage * P::kQBytes, a.q_image + q_row * P::kHeadDim, P::kQBytes,
-                             barrier.q_full(q_at.stage));
-    ptx::bulk_copy_to_shared(smem + P::kQScaleAt + q_at.stage * P::kQScaleBytes, a.q_scale + q_row, P::kQScaleBytes,
-                             barrier.q_full(q_at.stage));
-    ptx::bulk_copy_to_shared(smem + P::kVScaleAt + q_at.stage * P::kVScaleBytes,
-                             a.v_scale + kv_head * v_scale_size(P::kHeadDim), P::kVScaleBytes,
+    ptx::mbarrier_arrive_expect_tx(barrier.q_full(q_at.stage),
+                                   P::Map::kQBytes + P::Map::kQScaleBytes + P::Map::kVScaleBytes);
+    ptx::bulk_copy_to_shared(smem + P::Map::kQAt + q_at.stage * P::Map::kQBytes, a.q_image + q_row * P::kHeadDim,
+                             P::Map::kQBytes, barrier.q_full(q_at.stage));
+    ptx::bulk_copy_to_shared(smem + P::Map::kQScaleAt + q_at.stage * P::Map::kQScaleBytes, a.q_scale + q_row,
+                             P::Map::kQScaleBytes, barrier.q_full(q_at.stage));
+    ptx::bulk_copy_to_shared(smem + P::Map::kVScaleAt + q_at.stage * P::Map::kVScaleBytes,
+                             a.v_scale + kv_head * v_scale_size(P::kHeadDim), P::Map::kVScaleBytes,
                              barrier.q_full(q_at.stage));
     q_at.advance();
     if (item.tiles == 0) ticket.draw();

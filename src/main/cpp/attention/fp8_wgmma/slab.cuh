@@ -51,11 +51,12 @@ struct SlabConsumer {
   template <int kAt>
   __device__ __forceinline__ void issue_qk(uint32_t stage) {
     const uint64_t b =
-        ptx::wgmma_descriptor(smem + P::kKAt + stage * P::kKBytes, 128, 8 * kD) + kAt * (kTile * kD / 16);
+        ptx::wgmma_descriptor(smem + P::Map::kKAt + stage * P::Map::kKBytes, 128, 8 * kD) + kAt * (kTile * kD / 16);
     ptx::WgmmaS8<kTile>::rs_first(scores, q[0], b);
 #pragma unroll
     for (int k = 1; k < kQSteps; k++) ptx::WgmmaS8<kTile>::rs(scores, q[k], b + 16 * k);
-    const uint32_t scales = smem + P::kScaleAt + stage * P::kScaleBytes + kAt * (kGroups * 16) + 4 * (lane & 3);
+    const uint32_t scales =
+        smem + P::Map::kScaleAt + stage * P::Map::kScaleBytes + kAt * (kGroups * 16) + 4 * (lane & 3);
 #pragma unroll
     for (int g = 0; g < kGroups; g++) k_scale[g] = ptx::load_shared(scales + 16 * g);
   }
@@ -64,7 +65,7 @@ struct SlabConsumer {
   template <int kAt>
   __device__ __forceinline__ void issue_pv(uint32_t stage, int keeps) {
     const uint64_t b =
-        ptx::wgmma_descriptor(smem + P::kVAt + stage * P::kVBytes, 128, 256) + kAt * (kTile * P::kVRows / 16);
+        ptx::wgmma_descriptor(smem + P::Map::kVAt + stage * P::Map::kVBytes, 128, 256) + kAt * (kTile * P::kVRows / 16);
     if constexpr (kAt == 0) {
       ptx::WgmmaE4m3<P::kVRows>::rs_if(part, packed, b, keeps);
     } else {
@@ -106,7 +107,7 @@ struct SlabConsumer {
     return codes;
   }
 
-  __device__ __forceinline__ uint32_t item_address() const { return smem + P::kItemAt + 32 * (round & 1); }
+  __device__ __forceinline__ uint32_t item_address() const { return smem + P::Map::kItemAt + 32 * (round & 1); }
 
   // Sets the scores of keys beyond a row's limit to minus infinity.
   template <int kAt>
@@ -114,38 +115,14 @@ struct SlabConsumer {
     const int limit = group_limit + (warp_row & 63);
     if constexpr (P::kListed) {
       static_assert(kTile == P::kBlockKeys);
-      first_key = ptx::load_shared_int(smem + P::kBlockAt + P::kBlockBytes * at.stage + 4 * kAt);
+      first_key = ptx::load_shared_int(smem + P::Map::kBlockAt + P::Map::kBlockBytes * at.stage + 4 * kAt);
       // The list ascends, and padding ends it: the stage's last block decides, for the four warps of the group alike.
       if constexpr (kAt == kTiles - 1)
         all_seen = __any_sync(kFullWarp, first_key <= limit - (warp_row & 63) - (kTile - 1));
       if (first_key == P::kNoBlock) first_key = limit + 64;
     }
     if (first_key + kTile - 1 <= limit) return;
-    const int room = limit - first_key + (lane >> 2) - 2 * (lane & 3);
-#pragma unroll
-    for (int i = 0; i < kScores; i++) {
-      if (8 * (i >> 2) + (i & 1) > room + 8 * (i >> 1 & 1)) scores[i] = kMaskedScore;
-    }
-  }
-
-  // Largest score of this thread's two rows; -inf if all are masked, NaN if a scale is.
-  template <bool kMask>
-  __device__ __forceinline__ void largest(const int32_t (&scores)[kScores], float (&y)[2]) const {
-    y[0] = y[1] = -kInfinity;
-#pragma unroll
-    for (int g = 0; g < kGroups; g++) {
-      const int32_t* s = scores + 16 * g;
-      int32_t x0 = max(s[0], s[1]), x1 = max(s[2], s[3]);
-#pragma unroll
-      for (int i = 1; i < 4; i++) {
-        x0 = __vimax3_s32(x0, s[4 * i], s[4 * i + 1]);
-        x1 = __vimax3_s32(x1, s[4 * i + 2], s[4 * i + 3]);
-      }
-      if (!kMask || x0 != kMaskedScore) y[0] = ptx::max_nan(y[0], __int2float_rn(x0) * k_scale[g]);
-      if (!kMask || x1 != kMaskedScore) y[1] = ptx::max_nan(y[1], __int2float_rn(x1) * k_scale[g]);
-    }
-    y[0] *= q_scale[0];
-    y[1] *= q_scale[1];
+    mask_scores<0, kScores>(scores, limit - first_key + (lane >> 2) - 2 * (lane & 3));
   }
 
   // A thread's 16-byte pieces of the slab lie 2048 bytes apart; behind all pieces its two factors, and its rows'
@@ -173,7 +150,7 @@ struct SlabConsumer {
       const float top = quad_max(y[r]), highest = ptx::load_shared(highest_references() + 4 * r);
       const bool first = reference[r] == kNoKeyYet && top > -kInfinity;
       const bool falls = kFalls && !first && top < reference[r] - P::kSink &&
-                         top > highest + ptx::load_shared(item_address() + P::kNegligibleAt);
+                         top > highest + ptx::load_shared(item_address() + P::Map::kNegligibleAt);
       const bool moves = first || falls || top > reference[r] + kMaxExponent;
       const float headroom = first ? P::kFirstHeadroom : P::kHeadroom;
       const float to = moves ? ceilf(top - kMaxExponent + headroom) : reference[r];
@@ -249,7 +226,7 @@ struct SlabConsumer {
 
   // A core matrix of Q (8 rows of 16 bytes) is a quarter of an A operand, lane by lane.
   __device__ __forceinline__ void load_q(uint32_t r) {
-    const uint32_t base = smem + P::kQAt + (r & 1) * P::kQBytes + warp_row * kD + 4 * lane;
+    const uint32_t base = smem + P::Map::kQAt + (r & 1) * P::Map::kQBytes + warp_row * kD + 4 * lane;
 #pragma unroll
     for (int k = 0; k < kQSteps; k++) {
 #pragma unroll
@@ -261,7 +238,7 @@ struct SlabConsumer {
   // answer.
   __device__ __forceinline__ int stages_of(uint32_t r) {
     ptx::mbarrier_wait(barrier.q_full(r & 1), r >> 1 & 1);
-    return __shfl_sync(kFullWarp, ptx::load_shared_int(smem + P::kItemAt + 32 * (r & 1) + 4), 0);
+    return __shfl_sync(kFullWarp, ptx::load_shared_int(smem + P::Map::kItemAt + 32 * (r & 1) + 4), 0);
   }
 
   // Makes the first scores of the item of round r possible.
@@ -296,7 +273,7 @@ struct SlabConsumer {
 #pragma unroll
       for (int i = 0; i < kScores; i++) masked[i] = scores[i];
       mask<kAt>(masked, first_key);
-      largest<true>(masked, y);
+      largest_scores<true>(masked, q_scale, k_scale, y);
       moved = move<kFalls>(y, factor);
       rescale(factor);
       exponentiate<true>(masked);
@@ -308,7 +285,7 @@ struct SlabConsumer {
       int32_t again[kScores];
 #pragma unroll
       for (int i = 0; i < kScores; i++) again[i] = scores[i] ^ nothing;
-      largest<false>(again, y);
+      largest_scores<false>(again, q_scale, k_scale, y);
       moved = move<kFalls>(y, factor);
       if (moved == kStay) return false;
       exponentiate<false>(again);
@@ -383,9 +360,9 @@ struct SlabConsumer {
   // Whether the current scores may add something to a row of the warpgroup.
   __device__ __forceinline__ bool tile_adds() const {
     float y[2];
-    largest<false>(scores, y);
+    largest_scores<false>(scores, q_scale, k_scale, y);
     const float2 highest = ptx::load_shared2(highest_references());
-    const float negligible = ptx::load_shared(item_address() + P::kNegligibleAt);
+    const float negligible = ptx::load_shared(item_address() + P::Map::kNegligibleAt);
     return warpgroup_any(meets_nonfinite_values<P>(smem, round) || may_lower(y, highest, negligible) ||
                          may_add(y, reference));
   }
@@ -393,7 +370,8 @@ struct SlabConsumer {
   // All keys of an item, then, if possible, the first scores of the next one. On return `part` holds the sums, with the
   // normalisers in the ones column.
   __device__ __forceinline__ void attend(int stages) {
-    const uint32_t scales = smem + P::kQScaleAt + (round & 1) * P::kQScaleBytes + 4 * (warp_row + (lane >> 2));
+    const uint32_t scales =
+        smem + P::Map::kQScaleAt + (round & 1) * P::Map::kQScaleBytes + 4 * (warp_row + (lane >> 2));
     q_scale[0] = ptx::load_shared(scales);
     q_scale[1] = ptx::load_shared(scales + 32);
     reference[0] = reference[1] = kNoKeyYet;
@@ -431,8 +409,8 @@ struct SlabConsumer {
 template <class P, DType T>
 __device__ __forceinline__ void slab_consume(const WgmmaParams& p, unsigned char* shared, int warpgroup) {
   const uint32_t smem = ptx::shared_address(shared);
-  const WgmmaBarriers<P> barrier{smem + P::kBarrierAt};
-  const auto* items = reinterpret_cast<const volatile WgmmaItem*>(shared + P::kItemAt);
+  const WgmmaBarriers<P> barrier{smem + P::Map::kBarrierAt};
+  const auto* items = reinterpret_cast<const volatile WgmmaItem*>(shared + P::Map::kItemAt);
   SlabConsumer<P> c;
   c.smem = smem;
   c.barrier = barrier;
@@ -455,7 +433,7 @@ __device__ __forceinline__ void slab_consume(const WgmmaParams& p, unsigned char
     if (partial < 0 || wgmma_combine<P>(p, partial, c)) {
       WgmmaItem item;  // only now: there is no register for it before
       item.batch = items[done].batch, item.head = items[done].head, item.first_row = items[done].first_row;
-      const float* v_scale = reinterpret_cast<const float*>(shared + P::kVScaleAt + done * P::kVScaleBytes);
+      const float* v_scale = reinterpret_cast<const float*>(shared + P::Map::kVScaleAt + done * P::Map::kVScaleBytes);
       if (!wgmma_store<P, T>(p, item, v_scale, c)) WgmmaSuspects<P, T>(smem, c.warp_row).note(p, item);
     }
     __syncwarp();  // all lanes have read the scales before one of them gives the buffer back

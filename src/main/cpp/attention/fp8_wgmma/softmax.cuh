@@ -27,11 +27,42 @@ constexpr int32_t kMaskedScore = INT32_MIN;
 // Real scores are below 2^21, so that the floor moves none by more than 2^-5, and only where all are as small as that.
 constexpr float kMinScale = 0x1p-26f;
 
+// Sets the scores of keys beyond a row's limit to minus infinity. Elements [kFirst, kLast) of an accumulator are the
+// thread's keys 8 * (i >> 2) + (i & 1) of some run, of which row r sees the first `room` + 1, row r + 8 eight more.
+template <int kFirst, int kLast, int kScores>
+__device__ __forceinline__ void mask_scores(int32_t (&s)[kScores], int room) {
+#pragma unroll
+  for (int i = kFirst; i < kLast; i++) {
+    if (8 * ((i - kFirst) >> 2) + (i & 1) > room + 8 * (i >> 1 & 1)) s[i] = kMaskedScore;
+  }
+}
+
+// Largest score of a thread's two rows in an accumulator; -inf if all are masked, NaN if a scale is.
+template <bool kMask, int kScores>
+__device__ __forceinline__ void largest_scores(const int32_t (&scores)[kScores], const float (&q_scale)[2],
+                                               const float (&k_scale)[kScores / 16], float (&y)[2]) {
+  y[0] = y[1] = -kInfinity;
+#pragma unroll
+  for (int g = 0; g < kScores / 16; g++) {
+    const int32_t* s = scores + 16 * g;
+    int32_t x0 = max(s[0], s[1]), x1 = max(s[2], s[3]);
+#pragma unroll
+    for (int i = 1; i < 4; i++) {
+      x0 = __vimax3_s32(x0, s[4 * i], s[4 * i + 1]);
+      x1 = __vimax3_s32(x1, s[4 * i + 2], s[4 * i + 3]);
+    }
+    if (!kMask || x0 != kMaskedScore) y[0] = ptx::max_nan(y[0], __int2float_rn(x0) * k_scale[g]);
+    if (!kMask || x1 != kMaskedScore) y[1] = ptx::max_nan(y[1], __int2float_rn(x1) * k_scale[g]);
+  }
+  y[0] *= q_scale[0];
+  y[1] *= q_scale[1];
+}
+
 // Below the reference plus this, 2^x rounds to zero in e4m3, whose smallest step is 2^-9: with what ex2 may be off.
 constexpr float kVanishes = -10.001f;
 
-// Whether a row whose maximum of scores, computed as in `largest`, is y has nothing but zeros there: what the order of
-// multiplications and kMinScale may change is allowed for. False for NaN.
+// Whether a row whose maximum of scores, computed as in largest_scores, is y has nothing but zeros there: what the
+// order of multiplications and kMinScale may change is allowed for. False for NaN.
 __device__ __forceinline__ bool surely_vanishes(float y, float reference) {
   return y < fmaf(fabsf(reference), -0x1p-21f, reference + (kVanishes - 0x1p-5f));
 }

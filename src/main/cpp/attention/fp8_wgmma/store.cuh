@@ -109,7 +109,7 @@ template <class P, DType T>
 class WgmmaSuspects {
  public:
   __device__ __forceinline__ WgmmaSuspects(uint32_t smem, int warp_row)
-      : at_(smem + P::kSuspectsAt + warp_row / 16 * P::kSuspectBytes) {}
+      : at_(smem + P::Map::kSuspectsAt + warp_row / 16 * P::Map::kSuspectBytes) {}
 
   __device__ __forceinline__ void clear() const { ptx::store_shared_int(at_, 0); }
 
@@ -141,7 +141,7 @@ class WgmmaSuspects {
   }
 
  private:
-  static constexpr int kRoom = P::kSuspectBytes / 4 - 1;
+  static constexpr int kRoom = P::Map::kSuspectBytes / 4 - 1;
   uint32_t at_;
 };
 
