@@ -69,6 +69,7 @@ export default defineConfig({
           page("Hopper: INT8 and FP8", "/hopper"),
           page("Hopper: exact", "/exact"),
           page("Few queries", "/decode"),
+          page("Kernels on a CPU", "/emulation"),
           page("Architecture", "/architecture"),
         ],
       },

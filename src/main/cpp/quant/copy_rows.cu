@@ -1,6 +1,7 @@
 // Copies between tensors of any strides: the detour of inputs and outputs whose alignment rules out 16-byte accesses.
 #include <algorithm>
 
+#include "device/launch.cuh"
 #include "quant/quantize.h"
 
 namespace attn4j {
@@ -29,8 +30,7 @@ cudaError_t enqueue_copy_rows(const RowsView& from, const RowsView& to, cudaStre
   const int64_t blocks = (static_cast<int64_t>(to.rows) * to.head_dim + kThreads - 1) / kThreads;
   const int64_t heads = static_cast<int64_t>(to.batch) * to.heads;
   const auto ctas = static_cast<unsigned>(std::min({blocks, int64_t{4096}, INT32_MAX / heads}));
-  copy_rows_kernel<<<static_cast<unsigned>(heads * ctas), kThreads, 0, stream>>>(from, to, ctas);
-  return cudaGetLastError();
+  return enqueue_kernel(copy_rows_kernel, static_cast<unsigned>(heads * ctas), kThreads, 0, stream, from, to, ctas);
 }
 
 }  // namespace attn4j

@@ -5,6 +5,7 @@
 #include "attention/fp8_wgmma/sections.h"
 #include "attention/fp8_wgmma/split.h"
 #include "attention/launch.cuh"
+#include "device/launch.cuh"
 #include "host/head_dim.h"
 #include "quant/fp8_plan.h"
 #include "quant/fp8_prepass.cuh"
@@ -59,8 +60,7 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
       selects_blocks ? Fp8Plan::all_before(problem, machine) : Fp8Plan::beside_attention(problem, machine, a.late_ctas);
   const int64_t heads = static_cast<int64_t>(a.batch) * a.heads_kv;
   const int64_t cleared = std::max<int64_t>({heads * v_scale_size(D), extras.cleared_count, p.parts_done_count});
-  fp8_clear<<<ceil_div(cleared, kTeamThreads), kTeamThreads, 0, stream>>>(p);
-  error = cudaGetLastError();
+  error = enqueue_kernel(fp8_clear, ceil_div(cleared, kTeamThreads), kTeamThreads, 0, stream, p);
   if (error != cudaSuccess) return error;
   cudaLaunchAttribute attribute;
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "arch/arch.h"
+#include "device/launch.cuh"
 #include "device/ptx/bulk_copy.cuh"
 #include "quant/fp8_quantise.cuh"
 #include "quant/fp8_statistics.cuh"
@@ -66,7 +67,7 @@ struct Fp8Tickets {
 
 template <int D, DType T, bool kPool>
 __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(const __grid_constant__ PrepassParams p) {
-  extern __shared__ __align__(128) unsigned char shared[];
+  ATTN4J_DYNAMIC_SHARED(128, unsigned char, shared);
   const Fp8Team team;
   auto& mine = *reinterpret_cast<PrepassShared<D>*>(shared + team.number() * kPrepassTeamBytes<D, kPool>);
   const int own = team.number() * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);

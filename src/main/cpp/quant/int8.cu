@@ -1,5 +1,6 @@
 // INT8 quantisation of whole tensors: the images that attention kernels read, and the plain rows of the public piece
 // quant_int8. One body, several ways to write.
+#include "device/launch.cuh"
 #include "host/head_dim.h"
 #include "quant/int8.cuh"
 #include "quant/quantize.h"
@@ -232,11 +233,9 @@ cudaError_t launch(const RowsView& x, const Writer& writer, int rows, cudaStream
   const HeadGrid grid(rows, static_cast<int64_t>(x.batch) * x.heads);
   if (grid.error != cudaSuccess) return grid.error;
   if (x.dtype == DType::kFloat16) {
-    int8_kernel<DType::kFloat16><<<grid.ctas, kThreads, 0, stream>>>(x, writer, grid.blocks);
-  } else {
-    int8_kernel<DType::kBFloat16><<<grid.ctas, kThreads, 0, stream>>>(x, writer, grid.blocks);
+    return enqueue_kernel(int8_kernel<DType::kFloat16, Writer>, grid.ctas, kThreads, 0, stream, x, writer, grid.blocks);
   }
-  return cudaGetLastError();
+  return enqueue_kernel(int8_kernel<DType::kBFloat16, Writer>, grid.ctas, kThreads, 0, stream, x, writer, grid.blocks);
 }
 
 template <int kD>
@@ -247,11 +246,11 @@ cudaError_t launch_pair(const RowsView& k, const RowsView& q, const PreparedCall
   const HeadGrid grid(rows, static_cast<int64_t>(k.batch) * k.heads + static_cast<int64_t>(q.batch) * q.heads);
   if (grid.error != cudaSuccess) return grid.error;
   if (k.dtype == DType::kFloat16) {
-    int8_pair_kernel<DType::kFloat16, kD><<<grid.ctas, kThreads, 0, stream>>>(k, writer, q, grid.blocks);
-  } else {
-    int8_pair_kernel<DType::kBFloat16, kD><<<grid.ctas, kThreads, 0, stream>>>(k, writer, q, grid.blocks);
+    return enqueue_kernel(int8_pair_kernel<DType::kFloat16, kD>, grid.ctas, kThreads, 0, stream, k, writer, q,
+                          grid.blocks);
   }
-  return cudaGetLastError();
+  return enqueue_kernel(int8_pair_kernel<DType::kBFloat16, kD>, grid.ctas, kThreads, 0, stream, k, writer, q,
+                        grid.blocks);
 }
 
 }  // namespace

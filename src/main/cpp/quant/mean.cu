@@ -1,5 +1,6 @@
 // The mean of K over the sequence (K smoothing: SageAttention, arXiv:2410.02367, section 3.1), as sums of chunks. What
 // isn't finite counts as 0: any shift serves, and one bad row, which a mask may hide, must not reach all others.
+#include "device/launch.cuh"
 #include "quant/int8.cuh"
 #include "quant/quantize.h"
 
@@ -50,11 +51,9 @@ cudaError_t launch_sums(const RowsView& k, float* sums, cudaStream_t stream) {
   const MeanChunks chunks(k.rows);
   const dim3 grid(k.batch * k.heads, chunks.count);
   if (k.dtype == DType::kFloat16) {
-    mean_sums_kernel<kLanes, DType::kFloat16><<<grid, kThreads, 0, stream>>>(k, sums, chunks.rows);
-  } else {
-    mean_sums_kernel<kLanes, DType::kBFloat16><<<grid, kThreads, 0, stream>>>(k, sums, chunks.rows);
+    return enqueue_kernel(mean_sums_kernel<kLanes, DType::kFloat16>, grid, kThreads, 0, stream, k, sums, chunks.rows);
   }
-  return cudaGetLastError();
+  return enqueue_kernel(mean_sums_kernel<kLanes, DType::kBFloat16>, grid, kThreads, 0, stream, k, sums, chunks.rows);
 }
 
 }  // namespace
@@ -64,8 +63,8 @@ cudaError_t enqueue_mean_sums(const RowsView& k, float* sums, cudaStream_t strea
 }
 
 cudaError_t enqueue_mean_of_sums(const RowsView& k, const float* sums, float* mean, cudaStream_t stream) {
-  mean_of_sums_kernel<<<k.batch * k.heads, 128, 0, stream>>>(k, sums, mean, MeanChunks(k.rows).count);
-  return cudaGetLastError();
+  return enqueue_kernel(mean_of_sums_kernel, k.batch * k.heads, 128, 0, stream, k, sums, mean,
+                        MeanChunks(k.rows).count);
 }
 
 }  // namespace attn4j

@@ -2,6 +2,7 @@
 //
 // The self-similarity of rows x_1..x_n is the mean of all n^2 cosines. Their sum is |sum of x_i / |x_i||^2: one pass
 // over the rows, where the matrix of cosines would take n of them.
+#include "device/launch.cuh"
 #include "quant/int8.cuh"
 #include "sparse/predict.h"
 
@@ -94,11 +95,9 @@ cudaError_t launch(const PoolTask& first, const PoolTask& second, cudaStream_t s
   const unsigned grid = static_cast<unsigned>(first.ctas() + second.ctas());
   const int first_ctas = static_cast<int>(first.ctas());
   if (first.x.dtype == DType::kFloat16) {
-    pool_kernel<kLanes, DType::kFloat16><<<grid, kThreads, 0, stream>>>(first, second, first_ctas);
-  } else {
-    pool_kernel<kLanes, DType::kBFloat16><<<grid, kThreads, 0, stream>>>(first, second, first_ctas);
+    return enqueue_kernel(pool_kernel<kLanes, DType::kFloat16>, grid, kThreads, 0, stream, first, second, first_ctas);
   }
-  return cudaGetLastError();
+  return enqueue_kernel(pool_kernel<kLanes, DType::kBFloat16>, grid, kThreads, 0, stream, first, second, first_ctas);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "arch/arch.h"
 #include "attention/launch.cuh"
+#include "device/launch.cuh"
 #include "device/numeric.cuh"
 #include "device/ptx/cp_async.cuh"
 #include "device/ptx/math.cuh"
@@ -341,7 +342,7 @@ __device__ __forceinline__ void finish_head(const SelectArgs& a, int head_index,
 // spills on some architectures.
 __global__ void __launch_bounds__(kThreads, 2)
     select_kernel(const __grid_constant__ SelectArgs a, int rows_per_cta, int ctas_per_head) {
-  extern __shared__ __align__(16) float smem[];
+  ATTN4J_DYNAMIC_SHARED(16, float, smem);
   __shared__ bool is_last;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int head_index = blockIdx.x / ctas_per_head, head = head_index % a.heads_q;
@@ -396,8 +397,7 @@ cudaError_t enqueue_select(const SelectArgs& args, cudaStream_t stream) {
   }
   const int ctas = (args.query_blocks + rows - 1) / rows;                      // of a head
   const int64_t all = static_cast<int64_t>(args.batch) * args.heads_q * ctas;  // at most as many as attention's own
-  select_kernel<<<static_cast<unsigned>(all), kThreads, smem, stream>>>(args, rows, ctas);
-  return cudaGetLastError();
+  return enqueue_kernel(select_kernel, static_cast<unsigned>(all), kThreads, smem, stream, args, rows, ctas);
 }
 
 }  // namespace attn4j

@@ -8,12 +8,13 @@
 #include "attention/f16_wgmma/consumer.cuh"
 #include "attention/f16_wgmma/producer.cuh"
 #include "attention/launch.cuh"
+#include "device/launch.cuh"
 
 namespace attn4j {
 
 template <class Tile, Outputs kOutputsAre>
 __global__ void __launch_bounds__(Tile::kThreads, 1) exact_wgmma_kernel(const __grid_constant__ ExactParams params) {
-  extern __shared__ __align__(1024) unsigned char exact_smem[];
+  ATTN4J_DYNAMIC_SHARED(1024, unsigned char, exact_smem);
   const TileShared<Tile> shared(exact_smem);
   if (threadIdx.x == 0) {
     Tile::Source::prefetch_maps(params);
@@ -36,8 +37,7 @@ cudaError_t launch_kernel(const ExactParams& params, int sms, cudaStream_t strea
   const cudaError_t error = allow_shared_memory<exact_wgmma_kernel<Tile, kOutputsAre>>(kBytes);
   if (error != cudaSuccess) return error;
   const int ctas = std::min(params.plan.units, sms);
-  exact_wgmma_kernel<Tile, kOutputsAre><<<ctas, Tile::kThreads, kBytes, stream>>>(params);
-  return cudaGetLastError();
+  return enqueue_kernel(exact_wgmma_kernel<Tile, kOutputsAre>, ctas, Tile::kThreads, kBytes, stream, params);
 }
 
 // `params` has its arguments and tensor maps. Keys that share a scale share what spoils it. A value of V that some rows

@@ -13,6 +13,7 @@
 #include "attention/fp8_wgmma/sections.h"
 #include "attention/fp8_wgmma/slab.cuh"
 #include "attention/launch.cuh"
+#include "device/launch.cuh"
 #include "host/head_dim.h"
 #include "host/preparation.h"
 
@@ -38,7 +39,7 @@ __device__ __forceinline__ void init_barriers(WgmmaBarriers<P> barrier) {
 
 template <class P, DType T>
 __global__ void __launch_bounds__(P::kThreads, 1) wgmma_attention(const __grid_constant__ WgmmaParams p) {
-  extern __shared__ __align__(128) unsigned char shared[];
+  ATTN4J_DYNAMIC_SHARED(128, unsigned char, shared);
   // The shuffle tells the compiler that the warpgroup's number is the same in all lanes.
   const int warpgroup = __shfl_sync(kFullWarp, threadIdx.x / 128, 0);
   // Each stream of work has a part of the shared memory, a warp of the first warpgroup, and kConsumers of the others.

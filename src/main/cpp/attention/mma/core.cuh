@@ -13,6 +13,7 @@
 #include "attention/launch.cuh"
 #include "attention/mma/softmax.cuh"
 #include "attention/mma/tile.cuh"
+#include "device/launch.cuh"
 #include "device/ptx/cp_async.cuh"
 #include "device/ptx/ldmatrix.cuh"
 #include "device/ptx/shared_access.cuh"
@@ -171,7 +172,7 @@ template <class Policy, class Walk>
 __global__ void __launch_bounds__(Policy::Tile::kThreads, Policy::kMinCtas)
     attend_mma_kernel(const __grid_constant__ AttentionArgs args) {
   using Tile = typename Policy::Tile;
-  extern __shared__ __align__(128) char smem[];
+  ATTN4J_DYNAMIC_SHARED(128, char, smem);
   // What is read once per tile lies in shared memory: the registers are full, and would spill.
   __shared__ WorkTile shared_tile;
   const WorkTile w = work_tile<Tile, Walk>(args);
@@ -228,8 +229,7 @@ cudaError_t launch_attend_mma(const AttentionArgs& args, cudaStream_t stream) {
   const cudaError_t error = allow_shared_memory<kernel>(Tile::kSmemBytes);
   if (error != cudaSuccess) return error;
   const unsigned grid = static_cast<unsigned>((args.lq + Tile::kRows - 1) / Tile::kRows) * args.batch * args.heads_q;
-  kernel<<<grid, Tile::kThreads, Tile::kSmemBytes, stream>>>(args);
-  return cudaGetLastError();
+  return enqueue_kernel(kernel, grid, Tile::kThreads, Tile::kSmemBytes, stream, args);
 }
 
 }  // namespace attn4j

@@ -13,6 +13,7 @@
 #include "attention/split/combine.cuh"
 #include "attention/split/recipe.h"
 #include "attention/split/tile.cuh"
+#include "device/launch.cuh"
 
 namespace attn4j {
 
@@ -236,7 +237,7 @@ __device__ __forceinline__ void split_store(const AttentionArgs& a, const SplitP
 template <class Tile, DType T>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     exact_split_kernel(const __grid_constant__ AttentionArgs args, const __grid_constant__ SplitPlan plan) {
-  extern __shared__ __align__(1024) char smem[];
+  ATTN4J_DYNAMIC_SHARED(1024, char, smem);
   if constexpr (arch::kSm >= 90) {
     if (plan.splits > 1) ptx::griddepcontrol_launch_dependents();
   }
@@ -257,8 +258,8 @@ cudaError_t launch_exact_split(const AttentionArgs& args, const SplitPlan& plan,
   cudaError_t error = allow_shared_memory<kernel>(Tile::kSmemBytes);
   if (error != cudaSuccess) return error;
   if (plan.ctas > INT32_MAX) return cudaErrorInvalidConfiguration;
-  kernel<<<static_cast<unsigned>(plan.ctas), Tile::kThreads, Tile::kSmemBytes, stream>>>(args, plan);
-  error = cudaGetLastError();
+  error =
+      enqueue_kernel(kernel, static_cast<unsigned>(plan.ctas), Tile::kThreads, Tile::kSmemBytes, stream, args, plan);
   if (error != cudaSuccess || plan.splits == 1) return error;
   return launch_split_combine<Tile::kD, T>(args, plan, stream);
 }

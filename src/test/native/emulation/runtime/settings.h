@@ -1,0 +1,24 @@
+// What a test chooses, and how faults are told.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace emulation {
+
+constexpr int kFaultStatus = 70;  // exit status of a process whose kernel did something wrong
+
+struct Settings {
+  // Of the order in which threads run and copies happen. 0: in order.
+  uint64_t seed = 0;
+  // CTAs at work at once, each in an OS thread of its own: what CUDA says the GPU has multiprocessors.
+  int multiprocessors = 4;
+  // Seconds that a thread may look at unchanging memory.
+  int patience_s = 30;
+};
+// To be changed between launches.
+Settings& settings();
+
+std::string kernel_name(const void* kernel);
+
+}  // namespace emulation

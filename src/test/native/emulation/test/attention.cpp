@@ -1,0 +1,209 @@
+// Attention on the emulated GPU against fp64 (docs/emulation.md).
+//
+//   attention case KERNEL [NAME=VALUE...]     one case, as a failure prints it
+//   attention random COUNT SEED KERNEL...     COUNT random cases of each kernel
+//   attention nonfinite COUNT SEED KERNEL...  the same, each with a NaN or an infinity in q, k or v
+// KERNEL: exact, int8_f16, fp8_sm90, sage, sparse; with /D,D... its head_dims are those and a little less. The exit
+// status is 0 only if all cases hold.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "runtime/settings.h"
+#include "test/problem.h"
+
+namespace emulation_test {
+namespace {
+
+// What a kernel's rounding may do.
+struct Bars {
+  double l1;       // of all elements together, relative
+  double element;  // of one, relative to the sum of |weight value|
+  double lse;
+};
+
+Bars bars_of(const Case& c, const std::string& kernel_name, double score_noise) {
+  const double half = c.bf16 ? 0x1p-8 : 0x1p-11;  // largest relative error of a 16-bit number
+  // Probabilities and the output are rounded, and what a reference moved by is exact.
+  Bars bars{1.5 * half, 2.2 * half, 5e-5};
+  const bool fp8 = kernel_name.find("fp8") != std::string::npos;
+  if (fp8 || kernel_name.find("int8") != std::string::npos) {
+    bars.l1 += 0.5 * score_noise, bars.element += 6 * score_noise, bars.lse += 6 * score_noise;
+  }
+  // Half a step of e4m3 is a 16th at most, for probabilities and for V; they are 2.6 % on average.
+  if (fp8) bars.l1 += 0.04, bars.element += 0.14, bars.lse += 0.061;
+  return bars;
+}
+
+// Which kernel serves, as far as the rounding goes.
+std::string rounding_name(const Case& c, const Problem& p) {
+  if (c.kernel == "sage") return attn4j::sageattn_kernel(p.params);
+  if (c.kernel == "sparse") return std::string(attn4j::arch_list()).find("90") != std::string::npos ? "fp8" : "int8";
+  return c.kernel == "fp8_sm90" ? "fp8" : c.kernel;
+}
+
+struct Verdict {
+  int64_t not_finite = 0, should_not_be = 0, far = 0, lse_wrong = 0;
+  double l1 = 0, worst = 0, worst_lse = 0;
+};
+
+Verdict judge(const Output& got, const Output& expected, const Bars& bars) {
+  Verdict v;
+  double error = 0, size = 0;
+  for (size_t i = 0; i < got.o.size(); i++) {
+    const bool finite = std::isfinite(expected.o[i]);
+    v.not_finite += finite && !std::isfinite(got.o[i]);
+    v.should_not_be += !finite && std::isfinite(got.o[i]);
+    if (!finite || !std::isfinite(got.o[i])) continue;
+    const double e = std::fabs(got.o[i] - expected.o[i]);
+    // Probabilities of fp16 end at 2^-24; references stand up to 2^7 above where the largest lands.
+    const double allowed = bars.element * expected.weighted[i] + 0x1p-18 * expected.plain[i] + 1e-7;
+    v.far += e > allowed;
+    v.worst = std::max(v.worst, e / (expected.weighted[i] + 1e-9));
+    error += e, size += std::fabs(expected.o[i]);
+  }
+  v.l1 = size > 0 ? error / size : error;
+  for (size_t i = 0; i < got.lse.size(); i++) {
+    const double x = got.lse[i], y = expected.lse[i];
+    const bool good = std::isfinite(y) ? std::fabs(x - y) <= bars.lse * std::max(1., 0.1 * std::fabs(y))
+                      : y == -INFINITY ? x == y
+                                       : !std::isfinite(x);
+    v.lse_wrong += !good;
+    if (std::isfinite(y)) v.worst_lse = std::max(v.worst_lse, std::fabs(x - y));
+  }
+  return v;
+}
+
+enum class Outcome { kHolds, kFails, kRefused };
+
+Outcome run_case(const Case& c, bool talks) {
+  const auto started = std::chrono::steady_clock::now();
+  Problem problem(c);
+  Output got;
+  const std::string error = problem.run(&got);
+  if (error.compare(0, 8, "refused:") == 0) {
+    if (talks) std::printf("%s: %s\n", c.text().c_str(), error.c_str());
+    return Outcome::kRefused;
+  }
+  if (!error.empty()) {
+    std::printf("FAILED %s: %s\n", c.text().c_str(), error.c_str());
+    return Outcome::kFails;
+  }
+  const Output expected = problem.reference();
+  const Bars bars = bars_of(c, rounding_name(c, problem), expected.score_noise);
+  const Verdict v = judge(got, expected, bars);
+  const bool good = v.not_finite + v.should_not_be + v.far + v.lse_wrong == 0 && v.l1 <= bars.l1;
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  if (!good || talks) {
+    std::printf(
+        "%s %s: L1 %.5f (at most %.5f), worst element %.5f, LSE %.5f; %ld too far, %ld LSE wrong, %ld not "
+        "finite, %ld finite that should not be; %.2f s\n",
+        good ? "ok" : "WRONG", c.text().c_str(), v.l1, bars.l1, v.worst, v.worst_lse, v.far, v.lse_wrong, v.not_finite,
+        v.should_not_be, seconds);
+  }
+  return good ? Outcome::kHolds : Outcome::kFails;
+}
+
+class Dice {
+ public:
+  explicit Dice(uint32_t seed) : random_(seed) {}
+  int64_t upto(int64_t most) { return static_cast<int64_t>(random_() % static_cast<uint64_t>(most + 1)); }
+  bool one_in(int64_t n) { return upto(n - 1) == 0; }
+  template <class T>
+  T of(std::initializer_list<T> values) {
+    return *(values.begin() + upto(static_cast<int64_t>(values.size()) - 1));
+  }
+
+ private:
+  std::mt19937_64 random_;
+};
+
+// Small shapes with sizes around those of tiles.
+Case random_case(const std::string& kernel, const std::vector<int64_t>& head_dims, Dice& dice) {
+  Case c;
+  c.kernel = kernel;
+  const auto rows = [&] {
+    return std::max<int64_t>(1, dice.of({1, 16, 64, 128, 192, 256}) + dice.upto(20) - dice.of({0, 3, 10}));
+  };
+  c.d = dice.of({head_dims[static_cast<size_t>(dice.upto(static_cast<int64_t>(head_dims.size()) - 1))]});
+  if (dice.one_in(6)) c.d -= dice.of({1, 8, 13, 24});
+  c.b = dice.one_in(4) ? 2 : 1;
+  c.hkv = dice.one_in(3) ? 2 : 1;
+  c.hq = c.hkv * (dice.one_in(3) ? 2 : 1);
+  c.lq = rows(), c.lk = dice.one_in(8) ? 500 + dice.upto(100) : rows();
+  c.bf16 = dice.one_in(2), c.nhd = dice.one_in(2), c.lse = !dice.one_in(4), c.smooth_k = !dice.one_in(4);
+  c.causal = static_cast<int>(dice.of({0, 0, 1, 2}));
+  if (dice.one_in(3)) c.length = static_cast<int>(dice.upto(c.lk));
+  c.granularity = static_cast<int>(dice.of({2, 2, 1, 0}));
+  if (dice.one_in(6)) c.shift = static_cast<int>(dice.of({1, 4, 8}));
+  if (dice.one_in(5)) c.scale = dice.of({-0.1f, 0.2f, 0.05f});
+  c.sparse_share = static_cast<int>(dice.of({0, 30, 70, 100}));
+  c.data = static_cast<int>(1 + dice.upto(100000));
+  if (kernel == "fp8_sm90") c.granularity = 2;
+  return c;
+}
+
+// One value that isn't finite.
+void spoil(Case* c, Dice& dice) {
+  c->odd = static_cast<int>(1 + dice.upto(2)), c->odd_value = static_cast<int>(1 + dice.upto(2));
+  c->odd_row = static_cast<int>(dice.upto((c->odd == 1 ? c->lq : c->lk) - 1));
+}
+
+int random(int argc, char** argv, bool spoils) {
+  const int count = std::atoi(argv[2]), seed = std::atoi(argv[3]);
+  std::vector<int64_t> head_dims;
+  int failed = 0;
+  for (int i = 4; i < argc; i++) {
+    const std::string argument = argv[i];  // KERNEL[/D[,D...]]
+    const size_t slash = argument.find('/');
+    head_dims.clear();
+    for (size_t at = slash; at != std::string::npos; at = argument.find(',', at + 1)) {
+      head_dims.push_back(std::atoi(argument.c_str() + at + 1));
+    }
+    if (head_dims.empty()) head_dims = {64};
+    Dice dice(static_cast<uint32_t>(seed));
+    int held = 0, refused = 0, wrong = 0;
+    const auto started = std::chrono::steady_clock::now();
+    for (int n = 0; n < count; n++) {
+      Case c = random_case(argument.substr(0, slash), head_dims, dice);
+      if (spoils) spoil(&c, dice);
+      emulation::settings().seed = static_cast<uint64_t>(n % 3 == 0 ? 0 : c.data);
+      const Outcome outcome = run_case(c, false);
+      held += outcome == Outcome::kHolds, refused += outcome == Outcome::kRefused, wrong += outcome == Outcome::kFails;
+    }
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    std::printf("%s: %d cases hold, %d refused, %d wrong; %.1f s\n", argument.c_str(), held, refused, wrong, seconds);
+    failed += wrong + (held == 0);
+  }
+  return failed == 0 ? 0 : 1;
+}
+
+int one(int argc, char** argv) {
+  Case c;
+  c.kernel = argv[2];
+  for (int i = 3; i < argc; i++) {
+    if (c.set(argv[i])) continue;
+    std::fprintf(stderr, "%s: is no NAME=VALUE of a case; docs/emulation.md lists the names\n", argv[i]);
+    return 2;
+  }
+  return run_case(c, true) == Outcome::kHolds ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace emulation_test
+
+int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  const std::string mode = argc > 1 ? argv[1] : "";
+  if (mode == "case" && argc > 2) return emulation_test::one(argc, argv);
+  if (mode == "random" && argc > 4) return emulation_test::random(argc, argv, false);
+  if (mode == "nonfinite" && argc > 4) return emulation_test::random(argc, argv, true);
+  std::fprintf(stderr,
+               "attention case KERNEL [NAME=VALUE...] | attention random|nonfinite COUNT SEED KERNEL[/D,...]...\n");
+  return 2;
+}
