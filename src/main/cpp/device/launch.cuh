@@ -9,7 +9,9 @@
 // Declares `name`, an array of `type` without a bound: the dynamic shared memory of the launch, aligned to `alignment`
 // bytes.
 #ifndef ATTN4J_DYNAMIC_SHARED
-#define ATTN4J_DYNAMIC_SHARED(alignment, type, name) extern __shared__ __align__(alignment) type name[]
+#define ATTN4J_DYNAMIC_SHARED(alignment, type, name) \
+  extern __shared__ __align__(alignment)             \
+  type name[]
 #endif
 
 namespace attn4j {
