@@ -1,0 +1,88 @@
+package org.attn4j.distributed;
+
+import java.net.DatagramSocket;
+import java.net.InetSocketAddress;
+import java.net.SocketException;
+import org.attn4j.distributed.WorldOptions.Transport;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.javacpp.chrono.Milliseconds;
+import org.bytedeco.pytorch.Backend;
+import org.bytedeco.pytorch.GlooDeviceVector;
+import org.bytedeco.pytorch.PrefixStore;
+import org.bytedeco.pytorch.ProcessGroupGloo;
+import org.bytedeco.pytorch.Store;
+import org.bytedeco.pytorch.gloo.Device;
+import org.bytedeco.pytorch.nccl.ProcessGroupNCCL;
+
+/** Makes c10d's process groups. */
+final class Groups {
+  private static final int GLOO_THREADS = 2;
+
+  private Groups() {}
+
+  /**
+   * A group of its own, connected to all members.
+   *
+   * @param prefix used once: a second group on it would read the first one's addresses
+   */
+  @SuppressWarnings("try") // the scope is there to be closed
+  static Backend create(
+      Transport transport,
+      Store store,
+      String prefix,
+      int member,
+      int members,
+      WorldOptions options,
+      String address) {
+    try (PointerScope temporaries = new PointerScope()) {
+      PrefixStore part = new PrefixStore(prefix, store);
+      Milliseconds timeout = new Milliseconds(options.timeout().toMillis());
+      Backend group =
+          transport == Transport.NCCL
+              ? nccl(part, member, members, timeout)
+              : gloo(part, member, members, timeout, address);
+      Tensors.givenAway(part);
+      return Tensors.keep(group);
+    }
+  }
+
+  private static Backend gloo(
+      PrefixStore store, int member, int members, Milliseconds timeout, String address) {
+    ProcessGroupGloo.Options options = ProcessGroupGloo.Options.create(timeout);
+    options.devices(new GlooDeviceVector(device(address)));
+    options.threads(GLOO_THREADS);
+    return new ProcessGroupGloo(store, member, members, options);
+  }
+
+  private static Device device(String address) {
+    String names = System.getenv("GLOO_SOCKET_IFNAME");
+    return names == null || names.isBlank()
+        ? ProcessGroupGloo.createDeviceForHostname(address)
+        : ProcessGroupGloo.createDeviceForInterface(names.split(",")[0].trim());
+  }
+
+  /** On a stream of high priority, so that messages don't queue behind attention's kernels. */
+  private static Backend nccl(PrefixStore store, int member, int members, Milliseconds timeout) {
+    ProcessGroupNCCL.Options options = ProcessGroupNCCL.Options.create(true);
+    ProcessGroupNCCL group = new ProcessGroupNCCL(store, member, members, options);
+    group.setTimeout(timeout);
+    return group;
+  }
+
+  /**
+   * This machine's address on the way to the master; the master's host name if there is no way.
+   * Nothing is sent.
+   */
+  static String addressTowards(String host, int port) {
+    try (DatagramSocket socket = new DatagramSocket()) {
+      InetSocketAddress master = new InetSocketAddress(host, port);
+      if (master.isUnresolved()) {
+        return host;
+      }
+      socket.connect(master);
+      return socket.getLocalAddress().getHostAddress();
+    } catch (SocketException e) {
+      return host;
+    }
+  }
+}

@@ -1,0 +1,310 @@
+package org.attn4j.distributed;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Supplier;
+import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.distributed.RankException.Kind;
+import org.attn4j.distributed.WorldOptions.Transport;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Backend;
+import org.bytedeco.pytorch.Store;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.Work;
+
+/**
+ * The ranks of one program, connected: each is a process (or a thread) that joined with the same
+ * size, master and generation.
+ *
+ * <p>Calls that say so are collective: every rank makes them, in the same order, one at a time. A
+ * {@link RankException} other than a mismatch loses the world: later calls throw at once, {@link
+ * #close} frees it, and the ranks that are left may join a new one, on another port or, if an agent
+ * serves the store, in another generation.
+ */
+public final class World implements AutoCloseable {
+  private static final int PROBE_TAG = 7;
+
+  private final RankEnvironment environment;
+  private final WorldOptions options;
+  private final String address;
+  private final Store store;
+  private final Backend control;
+  private final Map<String, Backend> groups = new LinkedHashMap<>();
+  private int comparisons;
+  private volatile RankException loss;
+  private boolean closed;
+
+  private World(RankEnvironment environment, WorldOptions options, Store store) {
+    this.environment = environment;
+    this.options = options;
+    this.store = store;
+    String given = options.address();
+    address =
+        given != null
+            ? given
+            : Groups.addressTowards(environment.masterHost(), environment.masterPort());
+    control = group(Transport.GLOO, "control", rank(), size());
+  }
+
+  /**
+   * Connects to the other ranks; returns when all have come.
+   *
+   * @throws RankException STORE_LOST if the store can't be served (its port is taken) or reached,
+   *     TIMEOUT if a rank hasn't come within {@link WorldOptions#joinTimeout}
+   */
+  public static World join(RankEnvironment environment, WorldOptions options) {
+    if (environment == null || options == null) {
+      throw new InvalidAttentionArgumentException(
+          (environment == null ? "environment" : "options")
+              + " is null; RankEnvironment.ofProcess() and WorldOptions.DEFAULTS are accepted");
+    }
+    Store store = Stores.connect(environment, options.joinTimeout());
+    try {
+      Arrivals.await(environment, options, store);
+      return new World(environment, options, store);
+    } catch (RuntimeException e) {
+      store.close();
+      throw e instanceof RankException ? e : joinFailed(e);
+    }
+  }
+
+  private static RuntimeException joinFailed(RuntimeException e) {
+    Kind kind = Failures.ofExchange(e);
+    return kind == null
+        ? e
+        : new RankException(
+            kind, -1, "the ranks could not be connected: " + Failures.firstLine(e), e);
+  }
+
+  /** This process's number, from 0. */
+  public int rank() {
+    return environment.rank();
+  }
+
+  /** The number of ranks. */
+  public int size() {
+    return environment.size();
+  }
+
+  /** What this rank joined with. */
+  public RankEnvironment environment() {
+    return environment;
+  }
+
+  /** What this rank joined with. */
+  public WorldOptions options() {
+    return options;
+  }
+
+  /** Why the world was lost; null: it wasn't. */
+  public RankException loss() {
+    return loss;
+  }
+
+  /** Collective: returns when every rank has called it. */
+  @SuppressWarnings("try") // the scope is there to be closed
+  public void barrier() {
+    try (PointerScope temporaries = new PointerScope()) {
+      finish(guarded(-1, "the barrier", control::barrier), -1, "the barrier");
+    }
+  }
+
+  /**
+   * Ends the world for all: the others' calls, pending and to come, throw a {@link RankException}
+   * of kind ABORTED with this reason. Any rank may call it, once it can't go on by itself. It
+   * doesn't wait.
+   */
+  public void abort(String reason) {
+    requireOpen();
+    if (loss == null) {
+      String sentence = "rank " + rank() + " gave up: " + reason;
+      loss = new RankException(Kind.ABORTED, rank(), sentence, null);
+      Report.publish(this, loss);
+    }
+    closeGroups();
+  }
+
+  /**
+   * Leaves the world and frees what it has, at once: call {@link #barrier} first if others may
+   * still need this rank, above all rank 0, which serves the store.
+   */
+  @Override
+  public synchronized void close() {
+    if (!closed) {
+      closed = true;
+      closeGroups();
+      control.close();
+      store.close();
+    }
+  }
+
+  private synchronized void closeGroups() {
+    groups.values().forEach(Backend::close);
+    groups.clear();
+    if (loss != null && !closed) {
+      control.abort();
+    }
+  }
+
+  private Backend group(Transport transport, String name, int member, int members) {
+    String prefix = key("group/" + name);
+    return Groups.create(transport, store, prefix, member, members, options, address);
+  }
+
+  /**
+   * What carries tensors between these ranks. Made at the first call for them, which is collective
+   * among them.
+   */
+  Exchange exchange(int... ranks) {
+    requireUsable();
+    String name = Arrays.toString(ranks);
+    int member = Arrays.stream(ranks).boxed().toList().indexOf(rank());
+    Backend group = groups.get(name);
+    if (group == null) {
+      String what = "connecting ranks " + name;
+      group = guarded(-1, what, () -> group(options.transport(), name, member, ranks.length));
+      groups.put(name, group);
+    }
+    return new C10dExchange(this, group, ranks, member);
+  }
+
+  /**
+   * Collective: throws if any rank was given another text.
+   *
+   * @param what what the text describes, for the sentence
+   */
+  void requireSame(String what, String text) {
+    requireUsable();
+    String prefix = key("same/" + comparisons++ + "/");
+    atStore(() -> store.set(prefix + rank(), text));
+    for (int other = 0; other < size(); other++) {
+      String theirs = textOf(prefix, other, what);
+      if (!theirs.equals(text)) {
+        throw new RankException(
+            Kind.MISMATCH,
+            other,
+            what + " differs: " + Difference.sentence(rank(), text, other, theirs),
+            null);
+      }
+    }
+  }
+
+  private String textOf(String prefix, int other, String what) {
+    try {
+      return store.get_to_str(prefix + other);
+    } catch (RuntimeException e) {
+      Kind kind = Failures.ofStore(e);
+      String sentence =
+          kind == Kind.TIMEOUT
+              ? "rank " + other + " did not say its " + what + " within " + options.timeout()
+              : "the store was lost: " + Failures.firstLine(e);
+      throw lose(new RankException(kind, kind == Kind.TIMEOUT ? other : 0, sentence, e));
+    }
+  }
+
+  private void atStore(Runnable call) {
+    try {
+      call.run();
+    } catch (RuntimeException e) {
+      String sentence = "the store was lost: " + Failures.firstLine(e);
+      throw lose(new RankException(Failures.ofStore(e), 0, sentence, e));
+    }
+  }
+
+  /** A key of this generation. */
+  String key(String name) {
+    return "g" + environment.generation() + "/" + name;
+  }
+
+  Store store() {
+    return store;
+  }
+
+  /** Runs a call of a group; {@code peer} is the rank at the other end, or -1. */
+  <T> T guarded(int peer, String what, Supplier<T> call) {
+    requireUsable();
+    try {
+      return call.get();
+    } catch (RuntimeException e) {
+      throw failed(e, peer, what);
+    }
+  }
+
+  /** Waits for a work. */
+  void finish(Work work, int peer, String what) {
+    boolean done = guarded(peer, what, () -> work._wait());
+    if (!done) { // somebody aborted it: what it should have received is not there
+      String sentence = what + " was aborted";
+      throw lose(new RankException(Kind.ABORTED, peer, sentence, null));
+    }
+  }
+
+  private RuntimeException failed(RuntimeException e, int peer, String what) {
+    if (loss != null) {
+      return again();
+    }
+    Kind kind = e instanceof RankException ? null : Failures.ofExchange(e);
+    if (kind == null) {
+      return e;
+    }
+    int culprit = kind == Kind.PEER_LOST && peer < 0 ? firstLost() : peer;
+    String who = culprit < 0 ? "a rank" : "rank " + culprit;
+    String sentence =
+        kind == Kind.TIMEOUT
+            ? who + " did not answer within " + options.timeout() + " in " + what
+            : who + " was lost in " + what;
+    RankException own =
+        new RankException(kind, culprit, sentence + ": " + Failures.firstLine(e), e);
+    return lose(Report.first(this, own));
+  }
+
+  /** The first rank whose connection is broken, or -1. */
+  @SuppressWarnings("try") // the scope is there to be closed
+  private int firstLost() {
+    try (PointerScope temporaries = new PointerScope()) {
+      List<Work> pending = new ArrayList<>(); // a send to a rank that lives; nobody waits for it
+      TensorVector message = new TensorVector(Tensors.bytes(1, -1));
+      for (int other = 0; other < size(); other++) {
+        try {
+          if (other != rank()) {
+            pending.add(control.send(message, other, PROBE_TAG));
+          }
+        } catch (RuntimeException e) {
+          return other;
+        }
+      }
+      return -1;
+    }
+  }
+
+  private RankException lose(RankException e) {
+    loss = e;
+    return e;
+  }
+
+  private RankException again() {
+    return new RankException(loss.kind(), loss.peer(), loss.getMessage(), loss);
+  }
+
+  /** Throws if the world was closed or lost. */
+  void requireUsable() {
+    requireOpen();
+    if (loss != null) {
+      throw again();
+    }
+  }
+
+  private void requireOpen() {
+    if (closed) {
+      throw new IllegalStateException("the world is closed; use it before close()");
+    }
+  }
+
+  @Override
+  public String toString() {
+    return "rank " + rank() + " of " + size() + " over " + options.transport();
+  }
+}
