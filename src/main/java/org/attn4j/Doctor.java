@@ -1,5 +1,7 @@
 package org.attn4j;
 
+import com.google.gson.JsonArray;
+import com.google.gson.JsonObject;
 import java.io.PrintStream;
 import java.util.ArrayList;
 import java.util.List;
@@ -14,63 +16,160 @@ import org.attn4j.runtime.Selection;
 import org.bytedeco.javacpp.Loader;
 
 /**
- * Says what attn4j finds on this machine, what it makes of it and why. The exit status is 0 if a
- * GPU backend is ready, and 1 otherwise.
+ * Says what attn4j finds on this machine, what it makes of it and why. On a GPU it runs kernels,
+ * and compares their results with the CPU's. With {@code --json} it says so for programs. The exit
+ * status is 0 if a GPU backend is ready, 1 if not, and 2 for an argument that it doesn't know.
  */
 public final class Doctor {
   private static final String CPU = "cpu";
+  private static final String USAGE =
+      "accepted is nothing, or --json for one JSON object instead of lines";
 
-  private final PrintStream out;
+  private final JsonObject report = new JsonObject();
+  private final List<String> lines = new ArrayList<>();
   private final Selection selection = NativeLibrary.selection();
 
-  private Doctor(PrintStream out) {
-    this.out = out;
+  private Doctor() {}
+
+  /** Prints the report to stdout; see the class for arguments and the exit status. */
+  public static void main(String[] args) {
+    System.exit(run(System.out, System.err, args));
   }
 
-  /** Prints the report to stdout; takes no arguments. */
-  public static void main(String[] args) {
-    System.exit(examine(System.out) ? 0 : 1);
+  /**
+   * Does what {@link #main} does.
+   *
+   * @return the exit status
+   */
+  public static int run(PrintStream out, PrintStream err, String... args) {
+    boolean json = false;
+    for (String arg : args) {
+      if (arg.equals("--help")) {
+        out.println("The doctor says what attn4j finds on this machine; " + USAGE);
+        return 0;
+      }
+      if (!arg.equals("--json")) {
+        err.println("the argument is " + arg + "; " + USAGE);
+        return 2;
+      }
+      json = true;
+    }
+    return examine(out, json) ? 0 : 1;
   }
 
   /** Prints the report and returns whether a GPU backend is ready. Never throws. */
   public static boolean examine(PrintStream out) {
-    return new Doctor(out).examine();
+    return examine(out, false);
+  }
+
+  private static boolean examine(PrintStream out, boolean json) {
+    Doctor doctor = new Doctor();
+    boolean ready = doctor.examine();
+    if (json) {
+      out.println(doctor.report);
+    } else {
+      doctor.lines.forEach(out::println);
+    }
+    return ready;
   }
 
   private boolean examine() {
-    line("system", Loader.getPlatform() + ", Java " + System.getProperty("java.version"));
+    say("system", Loader.getPlatform() + ", Java " + System.getProperty("java.version"));
     Optional<String> misspelt = Settings.fault();
-    line("settings", misspelt.orElseGet(Settings::description));
-    line("driver", driver(selection.driver()));
+    say("settings", misspelt.orElseGet(Settings::description));
+    say("driver", driver(selection.driver()));
+    report.add("devices", new JsonArray());
     for (DeviceChoice choice : selection.choices()) {
       line("device " + choice.device().ordinal(), device(choice));
+      report.getAsJsonArray("devices").add(json(choice));
     }
-    line("found", found());
+    say("found", found());
     line("choice", selection.state() + ": " + selection.message());
-    line("library", library());
+    report.addProperty("state", selection.state().name());
+    report.addProperty("choice", selection.message());
+    say("library", library());
     boolean ready = misspelt.isEmpty() && backends();
-    line("verdict", verdict(ready, misspelt.isPresent()));
-    return ready;
+    boolean right = !ready || trials();
+    report.addProperty("ready", ready && right);
+    say("verdict", verdict(ready, right, misspelt.isPresent()));
+    return ready && right;
   }
 
   private boolean backends() {
     boolean ready = false;
+    JsonArray all = new JsonArray();
     for (BackendInfo backend : Attention.backends()) {
       line(backend.name(), (backend.ready() ? "ready: " : "not ready: ") + backend.reason());
       ready |= backend.ready() && !backend.name().equals(CPU);
+      JsonObject json = new JsonObject();
+      json.addProperty("name", backend.name());
+      json.addProperty("ready", backend.ready());
+      json.addProperty("reason", backend.reason());
+      all.add(json);
     }
+    report.add("backends", all);
     return ready && NativeLibrary.gpuObstacle().isEmpty();
   }
 
-  private static String verdict(boolean ready, boolean misspelt) {
+  /** Runs kernels on every device that is served; whether all of them are right. */
+  private boolean trials() {
+    KernelTrial trial = new KernelTrial();
+    JsonArray all = new JsonArray();
+    boolean right = true;
+    for (DeviceChoice choice : selection.choices()) {
+      int device = choice.device().ordinal();
+      if (NativeLibrary.gpuObstacle(device).isPresent()) {
+        continue;
+      }
+      for (KernelTrial.Outcome outcome : trial.run(device)) {
+        line("trial " + device, outcome.toString());
+        right &= outcome.passed();
+        JsonObject json = new JsonObject();
+        json.addProperty("device", device);
+        json.addProperty("kernel", outcome.kernel());
+        json.addProperty("right", outcome.passed());
+        if (Double.isFinite(outcome.l1())) {
+          json.addProperty("l1", outcome.l1());
+        }
+        json.addProperty("l1_allowed", outcome.allowed());
+        json.addProperty("failure", outcome.failure());
+        all.add(json);
+      }
+    }
+    report.add("trials", all);
+    return right;
+  }
+
+  private static String verdict(boolean ready, boolean right, boolean misspelt) {
     if (misspelt) {
       return "every call ends in an exception: mend the setting";
+    }
+    if (!right) {
+      return "kernels run here, and not all of them are right: don't use them, and report it";
     }
     return ready ? "GPU attention is ready" : "no GPU backend is ready";
   }
 
+  private void say(String name, String text) {
+    line(name, text);
+    report.addProperty(name, text);
+  }
+
   private void line(String name, String text) {
-    out.printf("%-9s %s%n", name, text);
+    lines.add("%-9s %s".formatted(name, text));
+  }
+
+  private static JsonObject json(DeviceChoice choice) {
+    Optional<String> obstacle = NativeLibrary.gpuObstacle(choice.device().ordinal());
+    JsonObject json = new JsonObject();
+    json.addProperty("ordinal", choice.device().ordinal());
+    json.addProperty("name", choice.device().name());
+    json.addProperty("compute_capability", choice.device().capability().toString());
+    json.addProperty("served", obstacle.isEmpty());
+    json.addProperty("library", choice.arch().map(Arch::name).orElse(""));
+    json.addProperty("fit", choice.fit().name());
+    json.addProperty("message", device(choice));
+    return json;
   }
 
   private static String driver(Driver driver) {

@@ -38,6 +38,18 @@ public final class SparsityTuner {
     }
   }
 
+  /** Hears how far the search is. */
+  @FunctionalInterface
+  public interface Progress {
+    /**
+     * A setting was measured.
+     *
+     * @param done how many so far
+     * @param total how many there will be
+     */
+    void measured(int done, int total);
+  }
+
   /** What one setting of all heads gave. */
   record Measurement(float[] l1, float[] sparsity) {}
 
@@ -52,6 +64,15 @@ public final class SparsityTuner {
    * @throws UnsupportedAttentionException if the sparge or the exact backend doesn't serve it
    */
   public static SparsityProfile tune(AttentionRequest request, Budget budget) {
+    return tune(request, budget, (done, total) -> {});
+  }
+
+  /**
+   * The same, and says after each of its calls how far it is.
+   *
+   * @throws UnsupportedAttentionException if the sparge or the exact backend doesn't serve it
+   */
+  public static SparsityProfile tune(AttentionRequest request, Budget budget, Progress progress) {
     if (request == null || !(request.q() instanceof DeviceTensor q)) {
       throw new InvalidAttentionArgumentException(
           "request is "
@@ -71,10 +92,25 @@ public final class SparsityTuner {
       return search(
           heads,
           budget,
-          (similarity, mass, skip) ->
-              measure(
-                  copy(request, o).options(sparse), exact, new float[][] {similarity, mass, skip}));
+          counted(
+              progress,
+              (similarity, mass, skip) ->
+                  measure(
+                      copy(request, o).options(sparse),
+                      exact,
+                      new float[][] {similarity, mass, skip})));
     }
+  }
+
+  /** The experiment, with every run of it reported. */
+  static Experiment counted(Progress progress, Experiment experiment) {
+    int total = (SIMILARITIES.length + 1) * (STEPS + 1);
+    int[] done = {0};
+    return (similarity, mass, skip) -> {
+      Measurement result = experiment.run(similarity, mass, skip);
+      progress.measured(++done[0], total);
+      return result;
+    };
   }
 
   private static AttentionRequest.Builder copy(AttentionRequest request, DeviceTensor o) {

@@ -3,6 +3,8 @@ package org.attn4j;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
+import java.util.ArrayList;
+import java.util.List;
 import org.attn4j.SparsityTuner.Budget;
 import org.attn4j.SparsityTuner.Measurement;
 import org.testng.annotations.Test;
@@ -45,5 +47,18 @@ public class SparsityTunerTest {
     assertEquals(PROFILE.cdfthreshd()[3], 1f);
     assertEquals(PROFILE.pvthreshd()[3], 32f);
     assertEquals(PROFILE.sparsity()[3], 0f);
+  }
+
+  @Test
+  public void progressCountsEveryRunUpToTheTotal() {
+    List<String> heard = new ArrayList<>();
+    SparsityTuner.search(
+        4,
+        BUDGET,
+        SparsityTuner.counted(
+            (done, total) -> heard.add(done + "/" + total), SparsityTunerTest::measure));
+    assertEquals(heard.get(0), "1/49");
+    assertEquals(heard.get(heard.size() - 1), "49/49");
+    assertEquals(heard.size(), 49);
   }
 }

@@ -4,6 +4,8 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertFalse;
 import static org.testng.Assert.assertTrue;
 
+import com.google.gson.Gson;
+import com.google.gson.JsonObject;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -71,14 +73,44 @@ public class DoctorTest {
     assertTrue(report.output().contains("run java -cp CLASSPATH org.attn4j.Doctor"));
   }
 
+  @Test
+  public void forProgramsItIsOneJsonObject() throws Exception {
+    Report report = run(CLASS_PATH, Map.of(), List.of(), "--json");
+    boolean gpu = NativeLibrary.gpuObstacle().isEmpty();
+    assertEquals(report.status(), gpu ? 0 : 1, report.output());
+    JsonObject json = new Gson().fromJson(report.output(), JsonObject.class);
+    assertEquals(json.get("ready").getAsBoolean(), gpu);
+    assertEquals(json.get("state").getAsString(), NativeLibrary.selection().state().name());
+    assertEquals(json.get("choice").getAsString(), NativeLibrary.selection().message());
+    assertEquals(
+        json.getAsJsonArray("backends").size(), Attention.backends().size(), report.output());
+    assertEquals(json.has("trials"), gpu, "kernels run where there is a GPU");
+  }
+
+  @Test
+  public void otherArgumentsAreRefused() throws Exception {
+    Report report = run(CLASS_PATH, Map.of(), List.of(), "--jsn");
+    assertEquals(report.status(), 2);
+    assertEquals(
+        report.output().strip(),
+        "the argument is --jsn; accepted is nothing, or --json for one JSON object instead of lines");
+  }
+
   private record Report(int status, String output) {}
 
   private static Report report(String classPath, Map<String, String> environment, String... options)
       throws Exception {
+    return run(classPath, environment, List.of(options));
+  }
+
+  private static Report run(
+      String classPath, Map<String, String> environment, List<String> options, String... args)
+      throws Exception {
     List<String> command = new ArrayList<>();
     command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
-    command.addAll(List.of(options));
+    command.addAll(options);
     command.addAll(List.of("-cp", classPath, Doctor.class.getName()));
+    command.addAll(List.of(args));
     ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
     builder.environment().putAll(environment);
     Process process = builder.start();

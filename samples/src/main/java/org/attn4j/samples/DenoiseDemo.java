@@ -29,23 +29,34 @@ public final class DenoiseDemo {
     this.log = log;
   }
 
-  /**
-   * See {@code --help}. Exit status 2: a wrong option. 1: the picture or a backend that was asked
-   * for can't be had.
-   */
+  /** See {@code --help}; ends the JVM with what {@link #execute} returns, unless it is 0. */
   public static void main(String... args) {
+    int status = execute(args);
+    if (status != 0) {
+      System.exit(status);
+    }
+  }
+
+  /**
+   * Does what the command line asks for.
+   *
+   * @return the exit status. 2: a wrong option. 1: the picture or a backend that was asked for
+   *     can't be had
+   */
+  public static int execute(String... args) {
     if (List.of(args).contains("--help")) {
       System.out.println(DemoOptions.USAGE);
-      return;
+      return 0;
     }
     try {
       new DenoiseDemo(DemoOptions.parse(args), System.out).run();
+      return 0;
     } catch (IllegalArgumentException e) {
       System.err.println(e.getMessage() + System.lineSeparator() + DemoOptions.USAGE);
-      System.exit(2);
+      return 2;
     } catch (IOException | BackendChoice.NotAvailableException e) {
       System.err.println(e.getMessage());
-      System.exit(1);
+      return 1;
     }
   }
 

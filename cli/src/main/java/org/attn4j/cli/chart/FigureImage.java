@@ -47,7 +47,18 @@ public final class FigureImage {
 
   /** Draws a figure and writes it as PNG, with its digest. */
   public static void write(Figure figure, Path file) throws IOException {
-    PngFile.write(new FigureImage(figure).draw(), KEYWORD, figure.digest(), file);
+    BufferedImage image;
+    try {
+      image = new FigureImage(figure).draw();
+    } catch (InternalError | LinkageError e) { // what AWT throws without fonts or FreeType
+      throw new IOException(
+          "no text can be drawn here: install fonts and fontconfig, such as Debian's"
+              + " fonts-dejavu-core, and a JRE with AWT ("
+              + e.getMessage()
+              + ")",
+          e);
+    }
+    PngFile.write(image, KEYWORD, figure.digest(), file);
   }
 
   static Color color(Tone tone) {
