@@ -46,6 +46,7 @@ export default defineConfig({
           page("Masks", "/masks"),
           page("SpargeAttn", "/sparge"),
           page("Tuning", "/tuning"),
+          page("Command line", "/cli"),
           page("The demo", "/demo"),
         ],
       },
