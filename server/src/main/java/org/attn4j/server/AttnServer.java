@@ -13,6 +13,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.logging.Level;
 import java.util.logging.Logger;
+import org.attn4j.samples.DenoiseDemo;
 import org.attn4j.samples.Picture;
 
 /** The HTTP side: a page, {@code /api/backends}, {@code /api/denoise} and {@code /api/generate}. */
@@ -20,6 +21,7 @@ public final class AttnServer implements AutoCloseable {
   private static final Logger LOG = Logger.getLogger(AttnServer.class.getName());
   private static final String JSON = "application/json";
   private static final String PNG = "image/png";
+  private static final String EXAMPLE = "chelsea.png";
   private static final String PAGE = "/org/attn4j/server/page";
   private static final Map<String, String> HEADERS =
       Map.of(
@@ -94,6 +96,7 @@ public final class AttnServer implements AutoCloseable {
           guard.check(ctx);
         });
     config.routes.get("/api/backends", this::backends);
+    config.routes.get("/api/example", this::example);
     config.routes.post("/api/denoise", this::denoise);
     config.routes.post("/api/generate", this::generate);
     config.routes.exception(Problem.class, (problem, ctx) -> answer(ctx, problem));
@@ -128,6 +131,13 @@ public final class AttnServer implements AutoCloseable {
     parameters(ctx, List.of());
     String json = BackendsReport.toJson(options, GenerateRequest.obstacle()).toString();
     ctx.contentType(JSON).result(json);
+  }
+
+  private void example(Context ctx) throws IOException {
+    parameters(ctx, List.of());
+    try (InputStream in = DenoiseDemo.class.getResourceAsStream(EXAMPLE)) {
+      ctx.contentType(PNG).result(in.readAllBytes());
+    }
   }
 
   private void generate(Context ctx) {
