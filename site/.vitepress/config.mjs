@@ -48,6 +48,7 @@ export default defineConfig({
           page("Tuning", "/tuning"),
           page("Command line", "/cli"),
           page("The demo", "/demo"),
+          page("Server and page", "/server"),
         ],
       },
       {
