@@ -13,6 +13,6 @@ mvn --batch-mode --quiet "-Dnatives=$natives" -pl pytorch,torch -am compile \
   org.apache.maven.plugins:maven-dependency-plugin:build-classpath -Dmdep.outputFile=target/classpath.txt
 classpath="$(cat torch/target/classpath.txt):$(cat pytorch/target/classpath.txt)"
 
-javadoc -quiet -Xdoclint:all,-missing -Werror -notimestamp -d "$out" -windowtitle attn4j -doctitle "attn4j" -encoding UTF-8 \
+javadoc -quiet -Xdoclint:all -Werror -notimestamp -d "$out" -windowtitle attn4j -doctitle "attn4j" -encoding UTF-8 \
   -classpath "$classpath" -sourcepath src/main/java:pytorch/src/main/java:torch/src/main/java \
   org.attn4j org.attn4j.pytorch org.attn4j.torch

@@ -25,6 +25,7 @@ public final class Attention {
   /**
    * Runs a request with the first backend of the chain that supports it.
    *
+   * @param request the request
    * @throws InvalidAttentionArgumentException if the request is null or its workspace too small
    * @throws ClosedTensorException if memory of the request was closed
    * @throws UnsupportedAttentionException if no backend serves it; with each backend's reason
@@ -37,9 +38,13 @@ public final class Attention {
   }
 
   /**
-   * Attention into a fresh contiguous tensor of q's sizes and type, on the legacy default stream.
-   * The caller closes it.
+   * {@return attention into a fresh contiguous tensor of q's sizes and type, on the legacy default
+   * stream} The caller closes it.
    *
+   * @param q the queries
+   * @param k the keys
+   * @param v the values, of the sizes of k
+   * @param options how to compute it
    * @throws RuntimeException as {@link #sdpa(AttentionRequest)}
    */
   public static AttentionTensor sdpa(
@@ -57,6 +62,12 @@ public final class Attention {
   /**
    * As {@link #sdpa(AttentionTensor, AttentionTensor, AttentionTensor, AttentionOptions)}, with the
    * log-sum-exp.
+   *
+   * @param q the queries
+   * @param k the keys
+   * @param v the values, of the sizes of k
+   * @param options how to compute it
+   * @return output and log-sum-exp; the caller closes both
    */
   public static AttentionResult sdpaWithLse(
       AttentionTensor q, AttentionTensor k, AttentionTensor v, AttentionOptions options) {
@@ -76,8 +87,10 @@ public final class Attention {
   }
 
   /**
-   * The bytes of scratch memory that a request needs with the backend that serves it; 0 for host
-   * tensors.
+   * {@return the bytes of scratch memory that a request needs with the backend that serves it; 0
+   * for host tensors}
+   *
+   * @param request the request
    */
   public static long workspaceSize(AttentionRequest request) {
     requireRequest(request);
@@ -91,8 +104,10 @@ public final class Attention {
   }
 
   /**
-   * What every backend answers to a request, in the order of the chain; the first that serves would
-   * run it.
+   * {@return what every backend answers to a request, in the order of the chain; the first that
+   * serves would run it}
+   *
+   * @param request the request
    */
   public static List<BackendVerdict> explain(AttentionRequest request) {
     requireRequest(request);
@@ -100,14 +115,19 @@ public final class Attention {
     return BackendChain.ofThisProcess().explain(request);
   }
 
-  /** The backends of this version, each with whether it can be used in this process and why. */
+  /**
+   * {@return the backends of this version, each with whether it can be used in this process and
+   * why}
+   */
   public static List<BackendInfo> backends() {
     return BackendChain.ofThisProcess().backends();
   }
 
   /**
-   * How the sparge backend divides a request into blocks: the sizes of block masks and maps.
+   * {@return how the sparge backend divides a request into blocks: the sizes of block masks and
+   * maps}
    *
+   * @param request the request
    * @throws UnsupportedAttentionException if it can't serve the request
    */
   public static BlockGrid blockGrid(AttentionRequest request) {

@@ -12,37 +12,37 @@ public final class AttentionDims {
     this.k = k;
   }
 
-  /** Batch entries. */
+  /** {@return batch entries} */
   public long batch() {
     return q.size(0);
   }
 
-  /** Query heads, a multiple of {@link #headsKv}. */
+  /** {@return query heads, a multiple of {@link #headsKv}} */
   public long headsQ() {
     return q.size(layout.headDimension());
   }
 
-  /** Key/value heads. */
+  /** {@return key/value heads} */
   public long headsKv() {
     return k.size(layout.headDimension());
   }
 
-  /** Queries per head. */
+  /** {@return queries per head} */
   public long queries() {
     return q.size(layout.sequenceDimension());
   }
 
-  /** Keys per head. */
+  /** {@return keys per head} */
   public long keys() {
     return k.size(layout.sequenceDimension());
   }
 
-  /** Channels per head. */
+  /** {@return channels per head} */
   public long headDim() {
     return q.size(3);
   }
 
-  /** Query heads per key/value head. */
+  /** {@return query heads per key/value head} */
   public long group() {
     return headsKv() == 0 ? 1 : headsQ() / headsKv();
   }

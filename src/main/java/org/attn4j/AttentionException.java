@@ -14,6 +14,6 @@ public sealed interface AttentionException
         UnsupportedAttentionException,
         CudaException {
 
-  /** The sentence that says what was wrong. */
+  /** {@return the sentence that says what was wrong} */
   String getMessage();
 }

@@ -32,6 +32,9 @@ public final class AttentionMask {
   /**
    * Keys that count, per batch entry: INT8 (batch or 1, keys), any strides; not 0: seen. Padding
    * anywhere in the sequence.
+   *
+   * @param seen not 0 where a key counts
+   * @return the mask
    */
   public static AttentionMask keys(AttentionTensor seen) {
     return of(new TensorMask(TensorMask.Kind.KEYS, seen));
@@ -40,6 +43,9 @@ public final class AttentionMask {
   /**
    * Pairs that count: INT8 (batch or 1, headsQ or 1, queries or 1, keys or 1), any strides,
    * whatever the layout of q; not 0: seen. A size of 1 stands for all.
+   *
+   * @param seen not 0 where a key counts
+   * @return the mask
    */
   public static AttentionMask pairs(AttentionTensor seen) {
     return of(new TensorMask(TensorMask.Kind.PAIRS, seen));
@@ -48,6 +54,9 @@ public final class AttentionMask {
   /**
    * What is added to the scores after scaling: FLOAT16, BFLOAT16 or FLOAT32 of the sizes of {@link
    * #pairs}, any strides. -infinity hides a key.
+   *
+   * @param addends the numbers that are added
+   * @return the mask
    */
   public static AttentionMask bias(AttentionTensor addends) {
     return of(new TensorMask(TensorMask.Kind.BIAS, addends));
@@ -59,6 +68,7 @@ public final class AttentionMask {
    *
    * @param left keys before the query's own, 0 or more; Long.MAX_VALUE: all
    * @param right keys behind it, likewise
+   * @return the mask
    */
   public static AttentionMask slidingWindow(long left, long right) {
     requireAtLeast("left", left, 0);
@@ -69,6 +79,9 @@ public final class AttentionMask {
   /**
    * All queries see the first {@code prefix} keys; the others are seen from their own position on:
    * causal behind a prefix that sees itself whole.
+   *
+   * @param prefix how many keys all queries see
+   * @return the mask
    */
   public static AttentionMask prefixLm(long prefix) {
     requireAtLeast("prefix", prefix, 0);
@@ -79,6 +92,7 @@ public final class AttentionMask {
    * Documents side by side in one sequence, each of which sees itself alone.
    *
    * @param lengths of the documents, in order; together as many as there are queries, and keys
+   * @return the mask
    */
   public static AttentionMask blockDiagonal(long... lengths) {
     return blockDiagonal(lengths, lengths);
@@ -90,6 +104,7 @@ public final class AttentionMask {
    *
    * @param queryLengths together as many as there are queries
    * @param keyLengths as many documents; together as many as there are keys
+   * @return the mask
    */
   public static AttentionMask blockDiagonal(long[] queryLengths, long[] keyLengths) {
     requireLengths("queryLengths", queryLengths);
@@ -112,6 +127,7 @@ public final class AttentionMask {
    * @param left keys before the query's own, 0 or more
    * @param right keys behind it, 0 or more
    * @param step the distance between them, 1 or more
+   * @return the mask
    */
   public static AttentionMask dilated(long left, long right, long step) {
     requireAtLeast("left", left, 0);
@@ -127,6 +143,7 @@ public final class AttentionMask {
    *
    * @param grid 1 to 3 sizes, such as {frames, height, width}
    * @param window as many sizes, each from 1 to that of the grid; an even one has one more before
+   * @return the mask
    */
   public static AttentionMask neighbourhood(int[] grid, int[] window) {
     return of(MaskRules.Neighbourhood.of(grid, window));
@@ -137,6 +154,7 @@ public final class AttentionMask {
    * p and key j.
    *
    * @param slopes finite, one per query head
+   * @return the mask
    */
   public static AttentionMask alibi(float... slopes) {
     if (slopes == null || slopes.length == 0) {
@@ -172,7 +190,11 @@ public final class AttentionMask {
     }
   }
 
-  /** What both let through: a key is seen if both show it, and what they add is added up. */
+  /**
+   * {@return what both let through: a key is seen if both show it, and what they add is added up}
+   *
+   * @param other the other one
+   */
   public AttentionMask and(AttentionMask other) {
     if (other == null) {
       throw new InvalidAttentionArgumentException("other is null; a mask is needed");
@@ -182,7 +204,9 @@ public final class AttentionMask {
     return new AttentionMask(List.copyOf(all));
   }
 
-  /** The tensors that it reads; the caller keeps them open. Empty if it is of rules alone. */
+  /**
+   * {@return the tensors that it reads; the caller keeps them open} Empty if it is of rules alone.
+   */
   public List<AttentionTensor> tensors() {
     return parts.stream().map(MaskPart::tensor).filter(tensor -> tensor != null).toList();
   }
@@ -192,8 +216,12 @@ public final class AttentionMask {
    * causal mask and the lengths of a request are not looked at.
    *
    * @param dims the sizes of a request that the mask fits
+   * @param batch the batch entry, from 0
+   * @param head the query head, from 0
+   * @param query the query, from 0
    * @param firstKey of the keys wanted
    * @param count how many; element n of {@code addends} is written for key {@code firstKey + n}
+   * @param addends the numbers that are added
    * @throws InvalidAttentionArgumentException if a tensor of it is in device memory
    */
   public void read(
@@ -212,7 +240,12 @@ public final class AttentionMask {
     }
   }
 
-  /** The first key that a query may see by the rules: those before it are hidden. */
+  /**
+   * {@return the first key that a query may see by the rules: those before it are hidden}
+   *
+   * @param dims the sizes of the request
+   * @param query the query, from 0
+   */
   public long firstKey(AttentionDims dims, long query) {
     long first = 0;
     for (MaskPart part : parts) {
@@ -221,7 +254,12 @@ public final class AttentionMask {
     return first;
   }
 
-  /** Behind the last key that a query may see by the rules: those from it on are hidden. */
+  /**
+   * {@return behind the last key that a query may see by the rules: those from it on are hidden}
+   *
+   * @param dims the sizes of the request
+   * @param query the query, from 0
+   */
   public long endKey(AttentionDims dims, long query) {
     long end = dims.keys();
     for (MaskPart part : parts) {

@@ -35,62 +35,62 @@ public final class AttentionOptions {
     mode = builder.mode;
   }
 
-  /** A builder that starts from the defaults. */
+  /** {@return a builder that starts from the defaults} */
   public static Builder builder() {
     return new Builder();
   }
 
-  /** A builder that starts from these options. */
+  /** {@return a builder that starts from these options} */
   public Builder toBuilder() {
     return new Builder(this);
   }
 
-  /** The order of the dimensions of q, k, v and o. */
+  /** {@return the order of the dimensions of q, k, v and o} */
   public TensorLayout layout() {
     return layout;
   }
 
-  /** Which keys a query sees. */
+  /** {@return which keys a query sees} */
   public CausalMask causalMask() {
     return causalMask;
   }
 
-  /** Whether {@link #smScale} was set; if not, the scale is 1 / sqrt(head_dim). */
+  /** {@return whether {@link #smScale} was set; if not, the scale is 1 / sqrt(head_dim)} */
   public boolean hasSmScale() {
     return !Float.isNaN(smScale);
   }
 
-  /** What multiplies q k^T. Meaningful only if {@link #hasSmScale}. */
+  /** {@return what multiplies q k^T} Meaningful only if {@link #hasSmScale}. */
   public float smScale() {
     return smScale;
   }
 
-  /** How many rows of Q and K share one INT8 scale. */
+  /** {@return how many rows of Q and K share one INT8 scale} */
   public QuantGranularity quantGranularity() {
     return quantGranularity;
   }
 
-  /** The accumulator of P*V in the quantised kernels. */
+  /** {@return the accumulator of P*V in the quantised kernels} */
   public PvAccumulator pvAccumulator() {
     return pvAccumulator;
   }
 
   /**
-   * Whether the per-head mean of K over the sequence is subtracted before INT8 (SageAttention
-   * section 3.1).
+   * {@return whether the per-head mean of K over the sequence is subtracted before INT8
+   * (SageAttention section 3.1)}
    */
   public boolean smoothK() {
     return smoothK;
   }
 
-  /** Which SageAttention kernel the sage backend runs. */
+  /** {@return which SageAttention kernel the sage backend runs} */
   public SageKernel sageKernel() {
     return sageKernel;
   }
 
   /**
-   * What the sparge backend may leave out. If not set: {@link SparsityOptions#DEFAULTS}, with the
-   * thresholds that the system properties {@code org.attn4j.sparsity.simthreshd1}, {@code
+   * {@return what the sparge backend may leave out} If not set: {@link SparsityOptions#DEFAULTS},
+   * with the thresholds that the system properties {@code org.attn4j.sparsity.simthreshd1}, {@code
    * .cdfthreshd} and {@code .pvthreshd} replace.
    */
   public SparsityOptions sparsity() {
@@ -98,14 +98,14 @@ public final class AttentionOptions {
   }
 
   /**
-   * The backend to start with; AUTO leaves it to the system property {@code org.attn4j.backend},
-   * else to the chain.
+   * {@return the backend to start with; AUTO leaves it to the system property {@code
+   * org.attn4j.backend}, else to the chain}
    */
   public SdpaBackend backend() {
     return backend;
   }
 
-  /** How strictly {@link #backend} is meant. */
+  /** {@return how strictly {@link #backend} is meant} */
   public BackendMode mode() {
     return mode;
   }
@@ -193,13 +193,23 @@ public final class AttentionOptions {
       mode = start.mode;
     }
 
-    /** The order of the dimensions of q, k, v and o; HND if not set. */
+    /**
+     * The order of the dimensions of q, k, v and o; HND if not set.
+     *
+     * @param value the order of the dimensions of q, k, v and o; HND if not set
+     * @return this builder
+     */
     public Builder layout(TensorLayout value) {
       layout = require(value, "layout", "HND or NHD");
       return this;
     }
 
-    /** Which keys a query sees; NONE masks nothing and is the default. */
+    /**
+     * Which keys a query sees; NONE masks nothing and is the default.
+     *
+     * @param value which keys a query sees; NONE masks nothing and is the default
+     * @return this builder
+     */
     public Builder causalMask(CausalMask value) {
       causalMask = require(value, "causalMask", "NONE, TOP_LEFT or BOTTOM_RIGHT");
       return this;
@@ -208,6 +218,10 @@ public final class AttentionOptions {
     /**
      * What multiplies q k^T: any finite number, 0 and negative ones included; 1 / sqrt(head_dim) if
      * not set.
+     *
+     * @param value what multiplies q k^T: any finite number, 0 and negative ones included; 1 /
+     *     sqrt(head_dim) if not set
+     * @return this builder
      */
     public Builder smScale(float value) {
       if (!Float.isFinite(value)) {
@@ -218,7 +232,12 @@ public final class AttentionOptions {
       return this;
     }
 
-    /** How many rows of Q and K share one INT8 scale; PER_THREAD if not set. */
+    /**
+     * How many rows of Q and K share one INT8 scale; PER_THREAD if not set.
+     *
+     * @param value how many rows of Q and K share one INT8 scale; PER_THREAD if not set
+     * @return this builder
+     */
     public Builder quantGranularity(QuantGranularity value) {
       quantGranularity = require(value, "quantGranularity", "PER_BLOCK, PER_WARP or PER_THREAD");
       return this;
@@ -227,19 +246,33 @@ public final class AttentionOptions {
     /**
      * The accumulator of P*V in the quantised kernels; DEFAULT is the most accurate one of the
      * kernel.
+     *
+     * @param value the accumulator of P*V in the quantised kernels; DEFAULT is the most accurate
+     *     one of the kernel
+     * @return this builder
      */
     public Builder pvAccumulator(PvAccumulator value) {
       pvAccumulator = require(value, "pvAccumulator", "a PvAccumulator");
       return this;
     }
 
-    /** Whether to subtract the mean of K before INT8; true if not set. */
+    /**
+     * Whether to subtract the mean of K before INT8; true if not set.
+     *
+     * @param value whether to subtract the mean of K before INT8; true if not set
+     * @return this builder
+     */
     public Builder smoothK(boolean value) {
       smoothK = value;
       return this;
     }
 
-    /** Which SageAttention kernel the sage backend runs; AUTO if not set. */
+    /**
+     * Which SageAttention kernel the sage backend runs; AUTO if not set.
+     *
+     * @param value which SageAttention kernel the sage backend runs; AUTO if not set
+     * @return this builder
+     */
     public Builder sageKernel(SageKernel value) {
       sageKernel = require(value, "sageKernel", "a SageKernel");
       return this;
@@ -248,26 +281,40 @@ public final class AttentionOptions {
     /**
      * What the sparge backend may leave out; see {@link AttentionOptions#sparsity} for what holds
      * if not set. {@link SparsityOptions#OFF} keeps it from serving.
+     *
+     * @param value what the sparge backend may leave out; see {@link AttentionOptions#sparsity} for
+     *     what holds if not set
+     * @return this builder
      */
     public Builder sparsity(SparsityOptions value) {
       sparsity = require(value, "sparsity", "a SparsityOptions");
       return this;
     }
 
-    /** The backend to start with; AUTO if not set. */
+    /**
+     * The backend to start with; AUTO if not set.
+     *
+     * @param value the backend to start with; AUTO if not set
+     * @return this builder
+     */
     public Builder backend(SdpaBackend value) {
       backend = require(value, "backend", "an SdpaBackend");
       return this;
     }
 
-    /** How strictly the backend is meant; PREFER if not set. */
+    /**
+     * How strictly the backend is meant; PREFER if not set.
+     *
+     * @param value how strictly the backend is meant; PREFER if not set
+     * @return this builder
+     */
     public Builder mode(BackendMode value) {
       mode = require(value, "mode", "PREFER, REQUIRE or OFF");
       return this;
     }
 
     /**
-     * The options.
+     * {@return the options}
      *
      * @throws InvalidAttentionArgumentException if the mode is OFF and the backend a quantised one
      */

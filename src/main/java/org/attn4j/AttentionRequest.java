@@ -64,77 +64,89 @@ public final class AttentionRequest {
   }
 
   /**
-   * The same request with scratch memory of its own, for callers that learn the size from {@link
-   * Attention#workspaceSize} first. On the device of q.
+   * {@return the same request with scratch memory of its own, for callers that learn the size from
+   * {@link Attention#workspaceSize} first} On the device of q.
+   *
+   * @param memory at least {@link Attention#workspaceSize} bytes on the device of q
    */
   public AttentionRequest withWorkspace(DeviceMemory memory) {
     RequestValidation.checkWorkspace(memory, q);
     return new AttentionRequest(this, memory);
   }
 
-  /** A builder without tensors and with default options. */
+  /** {@return a builder without tensors and with default options} */
   public static Builder builder() {
     return new Builder();
   }
 
   /**
-   * Queries: (batch, headsQ, queries, headDim) in HND, (batch, queries, headsQ, headDim) in NHD.
+   * {@return queries: (batch, headsQ, queries, headDim) in HND, (batch, queries, headsQ, headDim)
+   * in NHD}
    */
   public AttentionTensor q() {
     return q;
   }
 
-  /** Keys: (batch, headsKv, keys, headDim) in HND, (batch, keys, headsKv, headDim) in NHD. */
+  /**
+   * {@return keys: (batch, headsKv, keys, headDim) in HND, (batch, keys, headsKv, headDim) in NHD}
+   */
   public AttentionTensor k() {
     return k;
   }
 
-  /** Values, of the sizes of k. */
+  /** {@return values, of the sizes of k} */
   public AttentionTensor v() {
     return v;
   }
 
-  /** The output, of the sizes of q; written. */
+  /** {@return the output, of the sizes of q; written} */
   public AttentionTensor o() {
     return o;
   }
 
-  /** FLOAT32 (batch, headsQ, queries), contiguous, written: ln(sum of exp(scores)); or null. */
+  /**
+   * {@return FLOAT32 (batch, headsQ, queries), contiguous, written: ln(sum of exp(scores)); or
+   * null}
+   */
   public AttentionTensor lse() {
     return lse;
   }
 
-  /** INT32 (batch): the keys at and after this index are ignored; or null: all keys count. */
+  /**
+   * {@return INT32 (batch): the keys at and after this index are ignored; or null: all keys count}
+   */
   public AttentionTensor kvLengths() {
     return kvLengths;
   }
 
-  /** Which keys each query sees and what is added to its scores; or null: all, and nothing. */
+  /**
+   * {@return which keys each query sees and what is added to its scores; or null: all, and nothing}
+   */
   public AttentionMask mask() {
     return mask;
   }
 
-  /** The tensors of a sparse request; {@link SparsityTensors#NONE} if it has none. */
+  /** {@return the tensors of a sparse request; {@link SparsityTensors#NONE} if it has none} */
   public SparsityTensors sparsityTensors() {
     return sparsityTensors;
   }
 
-  /** How to compute it. */
+  /** {@return how to compute it} */
   public AttentionOptions options() {
     return options;
   }
 
-  /** The stream of a request over device tensors; null for host tensors. */
+  /** {@return the stream of a request over device tensors; null for host tensors} */
   public CudaStream stream() {
     return stream;
   }
 
-  /** The caller's scratch memory, or null: that of the stream. */
+  /** {@return the caller's scratch memory, or null: that of the stream} */
   public DeviceMemory workspace() {
     return workspace;
   }
 
-  /** The sizes by name. */
+  /** {@return the sizes by name} */
   public AttentionDims dims() {
     return dims;
   }
@@ -198,25 +210,45 @@ public final class AttentionRequest {
 
     private Builder() {}
 
-    /** The queries. */
+    /**
+     * The queries.
+     *
+     * @param value the queries
+     * @return this builder
+     */
     public Builder q(AttentionTensor value) {
       q = value;
       return this;
     }
 
-    /** The keys. */
+    /**
+     * The keys.
+     *
+     * @param value the keys
+     * @return this builder
+     */
     public Builder k(AttentionTensor value) {
       k = value;
       return this;
     }
 
-    /** The values. */
+    /**
+     * The values.
+     *
+     * @param value the values
+     * @return this builder
+     */
     public Builder v(AttentionTensor value) {
       v = value;
       return this;
     }
 
-    /** The output; it must not overlap an input. */
+    /**
+     * The output; it must not overlap an input.
+     *
+     * @param value the output; it must not overlap an input
+     * @return this builder
+     */
     public Builder o(AttentionTensor value) {
       o = value;
       return this;
@@ -225,6 +257,10 @@ public final class AttentionRequest {
     /**
      * Where to write the log-sum-exp: FLOAT32 (batch, headsQ, queries), contiguous; null: not
      * wanted.
+     *
+     * @param value where to write the log-sum-exp: FLOAT32 (batch, headsQ, queries), contiguous;
+     *     null: not wanted
+     * @return this builder
      */
     public Builder lse(AttentionTensor value) {
       lse = value;
@@ -235,6 +271,10 @@ public final class AttentionRequest {
      * The number of keys that count, per batch entry: INT32 (batch), contiguous, in the same kind
      * of memory as q; null: all. Values below 0 count as 0, values above the number of keys as that
      * number.
+     *
+     * @param value the number of keys that count, per batch entry: INT32 (batch), contiguous, in
+     *     the same kind of memory as q; null: all
+     * @return this builder
      */
     public Builder kvLengths(AttentionTensor value) {
       kvLengths = value;
@@ -245,6 +285,10 @@ public final class AttentionRequest {
      * Which keys each query sees, and what is added to its scores; null: all, and nothing. Its
      * tensors are in the same kind of memory as q. The options' causal mask and kvLengths hold
      * besides. docs/masks.md says which backends serve which masks.
+     *
+     * @param value which keys each query sees, and what is added to its scores; null: all, and
+     *     nothing
+     * @return this builder
      */
     public Builder mask(AttentionMask value) {
       mask = value;
@@ -254,19 +298,32 @@ public final class AttentionRequest {
     /**
      * Thresholds per head, a block mask, and where to report the blocks computed. A request with a
      * mask or a report is served by the sparge backend alone: the others can't honour it.
+     *
+     * @param value thresholds per head, a block mask, and where to report the blocks computed
+     * @return this builder
      */
     public Builder sparsityTensors(SparsityTensors value) {
       sparsityTensors = value;
       return this;
     }
 
-    /** How to compute it. */
+    /**
+     * How to compute it.
+     *
+     * @param value how to compute it
+     * @return this builder
+     */
     public Builder options(AttentionOptions value) {
       options = value;
       return this;
     }
 
-    /** The stream to enqueue on; the legacy default stream of q's device if not set. */
+    /**
+     * The stream to enqueue on; the legacy default stream of q's device if not set.
+     *
+     * @param value the stream to enqueue on; the legacy default stream of q's device if not set
+     * @return this builder
+     */
     public Builder stream(CudaStream value) {
       stream = value;
       return this;
@@ -276,6 +333,10 @@ public final class AttentionRequest {
      * Scratch memory for this request, at least {@link Attention#workspaceSize} bytes, aligned to
      * 256 bytes; that of the stream if not set. Requests that may run at the same time need
      * different ones.
+     *
+     * @param value scratch memory for this request, at least {@link Attention#workspaceSize} bytes,
+     *     aligned to 256 bytes; that of the stream if not set
+     * @return this builder
      */
     public Builder workspace(DeviceMemory value) {
       workspace = value;
@@ -283,7 +344,7 @@ public final class AttentionRequest {
     }
 
     /**
-     * The request.
+     * {@return the request}
      *
      * @throws InvalidAttentionArgumentException if an argument is missing or the arguments don't
      *     fit together

@@ -62,47 +62,59 @@ public abstract sealed class AttentionTensor implements AutoCloseable
     }
   }
 
-  /** The memory that this tensor is a view of. */
+  /** {@return the memory that this tensor is a view of} */
   public Memory memory() {
     return memory;
   }
 
-  /** Where element (0, ..., 0) lies in the memory, in bytes. */
+  /** {@return where element (0, ..., 0) lies in the memory, in bytes} */
   public final long byteOffset() {
     return byteOffset;
   }
 
-  /** The element type. */
+  /** {@return the element type} */
   public final DType dtype() {
     return dtype;
   }
 
-  /** Sizes and strides. */
+  /** {@return sizes and strides} */
   public final TensorShape shape() {
     return shape;
   }
 
-  /** The number of elements along a dimension. */
+  /**
+   * {@return the number of elements along a dimension}
+   *
+   * @param dimension the dimension, from 0
+   */
   public final long size(int dimension) {
     return shape.size(dimension);
   }
 
-  /** The distance between neighbours along a dimension, in elements. */
+  /**
+   * {@return the distance between neighbours along a dimension, in elements}
+   *
+   * @param dimension the dimension, from 0
+   */
   public final long stride(int dimension) {
     return shape.stride(dimension);
   }
 
-  /** Whether this tensor lies in GPU memory. */
+  /** {@return whether this tensor lies in GPU memory} */
   public abstract boolean isDevice();
 
-  /** Whether the memory was closed. */
+  /** {@return whether the memory was closed} */
   public final boolean isClosed() {
     return memory.isClosed();
   }
 
   /**
-   * The elements {@code from} (included) to {@code to} (excluded) along a dimension. Shares the
-   * memory.
+   * {@return the elements {@code from} (included) to {@code to} (excluded) along a dimension}
+   * Shares the memory.
+   *
+   * @param dimension the dimension, from 0
+   * @param from the first index
+   * @param to the index behind the last
    */
   public AttentionTensor slice(int dimension, long from, long to) {
     shape.checkDimension(dimension);
@@ -122,7 +134,12 @@ public abstract sealed class AttentionTensor implements AutoCloseable
     return view(cut.elements() == 0 ? 0 : from * shape.stride(dimension), cut);
   }
 
-  /** The tensor of one rank less at {@code index} of a dimension. Shares the memory. */
+  /**
+   * {@return the tensor of one rank less at {@code index} of a dimension} Shares the memory.
+   *
+   * @param dimension the dimension, from 0
+   * @param index from 0
+   */
   public AttentionTensor select(int dimension, long index) {
     shape.checkDimension(dimension);
     if (index < 0 || index >= shape.size(dimension)) {
@@ -139,7 +156,11 @@ public abstract sealed class AttentionTensor implements AutoCloseable
     return view(rest.elements() == 0 ? 0 : index * shape.stride(dimension), rest);
   }
 
-  /** The same elements with the dimensions in another order. Shares the memory. */
+  /**
+   * {@return the same elements with the dimensions in another order} Shares the memory.
+   *
+   * @param order for each dimension of the result, the one that it was
+   */
   public AttentionTensor permute(int... order) {
     return view(0, shape.permute(order));
   }

@@ -4,12 +4,20 @@ package org.attn4j;
 public final class BFloat16Bits {
   private BFloat16Bits() {}
 
-  /** The exact value of a bfloat16. */
+  /**
+   * {@return the exact value of a bfloat16}
+   *
+   * @param bits the 16 bits
+   */
   public static float toFloat(short bits) {
     return Float.intBitsToFloat(bits << 16);
   }
 
-  /** The nearest bfloat16, ties to even. NaN stays NaN. */
+  /**
+   * {@return the nearest bfloat16, ties to even} NaN stays NaN.
+   *
+   * @param value any float
+   */
   public static short fromFloat(float value) {
     int bits = Float.floatToRawIntBits(value);
     if ((bits & 0x7fffffff) > 0x7f800000) { // rounding could carry a NaN's payload into infinity

@@ -22,7 +22,13 @@ public record BackendVerdict(SdpaBackend backend, Outcome outcome, String reason
     NOT_ASKED
   }
 
-  /** Checks that nothing is null. */
+  /**
+   * Checks that nothing is null.
+   *
+   * @param backend the backend
+   * @param outcome the outcome
+   * @param reason one sentence
+   */
   public BackendVerdict {
     Objects.requireNonNull(backend, "backend");
     Objects.requireNonNull(outcome, "outcome");

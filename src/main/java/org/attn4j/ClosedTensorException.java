@@ -5,7 +5,11 @@ public final class ClosedTensorException extends IllegalStateException
     implements AttentionException {
   private static final long serialVersionUID = 1L;
 
-  /** Creates the exception with its sentence. */
+  /**
+   * Creates the exception with its sentence.
+   *
+   * @param message one sentence that says what was found and what is accepted
+   */
   public ClosedTensorException(String message) {
     super(message);
   }

@@ -12,8 +12,9 @@ public final class CudaEvent implements AutoCloseable {
   }
 
   /**
-   * A new event on a device.
+   * {@return a new event on a device}
    *
+   * @param device CUDA's number of the device, from 0
    * @throws CudaException if there is no usable GPU
    */
   public static CudaEvent create(int device) {
@@ -27,13 +28,22 @@ public final class CudaEvent implements AutoCloseable {
     return handle;
   }
 
-  /** Enqueues the mark. */
+  /**
+   * Enqueues the mark.
+   *
+   * @param stream the stream that is marked
+   */
   public void record(CudaStream stream) {
     CudaStream.requireStream(stream);
     NativeDevice.recordEvent(handle(), stream.handle());
   }
 
-  /** Waits until the stream has passed {@code end}; milliseconds of GPU time since this event. */
+  /**
+   * Waits until the stream has passed {@code end}; milliseconds of GPU time since this event.
+   *
+   * @param end the later event, on the same device
+   * @return milliseconds
+   */
   public float millisUntil(CudaEvent end) {
     if (end == null) {
       throw new InvalidAttentionArgumentException("end is null; the later event is needed");

@@ -7,7 +7,11 @@ package org.attn4j;
 public final class CudaException extends IllegalStateException implements AttentionException {
   private static final long serialVersionUID = 1L;
 
-  /** Creates the exception with its sentence. */
+  /**
+   * Creates the exception with its sentence.
+   *
+   * @param message one sentence that says what was found and what is accepted
+   */
   public CudaException(String message) {
     super(message);
   }

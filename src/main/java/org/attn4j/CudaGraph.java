@@ -24,6 +24,9 @@ public final class CudaGraph implements AutoCloseable {
    * Captures what {@code work} enqueues on {@code stream}; nothing of it runs. Call {@code work}
    * once before, so that the stream's workspace has its size.
    *
+   * @param stream the stream to capture
+   * @param work the calls to capture
+   * @return the graph
    * @throws WorkspaceTooSmallException if the workspace would have to grow
    */
   public static CudaGraph capture(CudaStream stream, Runnable work) {
@@ -69,7 +72,11 @@ public final class CudaGraph implements AutoCloseable {
     throw (RuntimeException) cause;
   }
 
-  /** Enqueues the captured work on a stream of the same device. */
+  /**
+   * Enqueues the captured work on a stream of the same device.
+   *
+   * @param stream the stream to enqueue on
+   */
   public void launch(CudaStream stream) {
     CudaStream.requireStream(stream);
     if (closed) {

@@ -37,8 +37,9 @@ public final class CudaStream implements AutoCloseable {
   }
 
   /**
-   * A new stream that doesn't wait for the legacy default stream.
+   * {@return a new stream that doesn't wait for the legacy default stream}
    *
+   * @param device CUDA's number of the device, from 0
    * @throws CudaException if there is no usable GPU
    */
   public static CudaStream create(int device) {
@@ -47,8 +48,10 @@ public final class CudaStream implements AutoCloseable {
   }
 
   /**
-   * The legacy default stream of a device. One object per device; closing it frees its workspace
-   * alone.
+   * {@return the legacy default stream of a device} One object per device; closing it frees its
+   * workspace alone.
+   *
+   * @param device CUDA's number of the device, from 0
    */
   public static CudaStream defaultStream(int device) {
     checkDevice(device);
@@ -63,9 +66,12 @@ public final class CudaStream implements AutoCloseable {
   }
 
   /**
-   * A stream that someone else owns, such as PyTorch's {@code CUDAStream.stream()}; null is the
-   * legacy default stream. Keep the object as long as the stream is in use: it has the workspace.
-   * Closing it frees the workspace and leaves the stream alone.
+   * {@return a stream that someone else owns, such as PyTorch's {@code CUDAStream.stream()}; null
+   * is the legacy default stream} Keep the object as long as the stream is in use: it has the
+   * workspace. Closing it frees the workspace and leaves the stream alone.
+   *
+   * @param device CUDA's number of the device, from 0
+   * @param handle CUDA's handle of the stream; null for the legacy default stream
    */
   public static CudaStream wrap(int device, CUstream_st handle) {
     checkDevice(device);
@@ -94,13 +100,13 @@ public final class CudaStream implements AutoCloseable {
     }
   }
 
-  /** CUDA's own handle; null is the legacy default stream. */
+  /** {@return CUDA's own handle; null is the legacy default stream} */
   public CUstream_st handle() {
     requireOpen();
     return handle;
   }
 
-  /** The CUDA device number. */
+  /** {@return the CUDA device number} */
   public int device() {
     return device;
   }
@@ -111,10 +117,11 @@ public final class CudaStream implements AutoCloseable {
   }
 
   /**
-   * This stream's scratch memory, at least {@code bytes} of it, for the next call on this stream.
-   * Growing waits for the stream. Hold this object's monitor from here until the call is enqueued
-   * if other threads use the stream too.
+   * {@return this stream's scratch memory, at least {@code bytes} of it, for the next call on this
+   * stream} Growing waits for the stream. Hold this object's monitor from here until the call is
+   * enqueued if other threads use the stream too.
    *
+   * @param bytes how many bytes are needed
    * @throws WorkspaceTooSmallException if it would have to grow while a {@link CudaGraph} is being
    *     captured
    */

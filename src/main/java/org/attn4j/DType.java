@@ -21,17 +21,17 @@ public enum DType {
     this.byteSize = byteSize;
   }
 
-  /** Bytes of one element. */
+  /** {@return bytes of one element} */
   public int byteSize() {
     return byteSize;
   }
 
-  /** Whether the GPU backends take this type for q, k, v and o. */
+  /** {@return whether the GPU backends take this type for q, k, v and o} */
   public boolean isHalf() {
     return this == FLOAT16 || this == BFLOAT16;
   }
 
-  /** Whether the type has a fraction. */
+  /** {@return whether the type has a fraction} */
   public boolean isFloatingPoint() {
     return this == FLOAT16 || this == BFLOAT16 || this == FLOAT32;
   }

@@ -23,6 +23,9 @@ public final class DeviceMemory extends Memory {
   /**
    * Allocates memory on a device. Its contents are undefined.
    *
+   * @param device CUDA's number of the device, from 0
+   * @param bytes how many bytes
+   * @return the memory
    * @throws CudaException if there is no usable GPU or not enough memory
    */
   public static DeviceMemory allocate(int device, long bytes) {
@@ -35,8 +38,12 @@ public final class DeviceMemory extends Memory {
   }
 
   /**
-   * Memory that someone else owns, PyTorch for example. It has to outlive its use here; {@link
-   * #close} doesn't free it.
+   * {@return memory that someone else owns, PyTorch for example} It has to outlive its use here;
+   * {@link #close} doesn't free it.
+   *
+   * @param device CUDA's number of the device, from 0
+   * @param address of the first byte, on the device
+   * @param bytes how many bytes
    */
   public static DeviceMemory wrap(int device, long address, long bytes) {
     checkDevice(device);
@@ -57,12 +64,12 @@ public final class DeviceMemory extends Memory {
     }
   }
 
-  /** The CUDA device number. */
+  /** {@return the CUDA device number} */
   public int device() {
     return device;
   }
 
-  /** The address on the device. */
+  /** {@return the address on the device} */
   public long address() {
     if (isClosed()) {
       throw new ClosedTensorException("the device memory is closed; use it before close()");
@@ -75,12 +82,17 @@ public final class DeviceMemory extends Memory {
     return byteSize;
   }
 
-  /** Whether it was allocated here, and {@link #close} frees it. */
+  /** {@return whether it was allocated here, and {@link #close} frees it} */
   public boolean isOwned() {
     return owned;
   }
 
-  /** Enqueues a fill of the whole block with one byte value. */
+  /**
+   * Enqueues a fill of the whole block with one byte value.
+   *
+   * @param byteValue from 0 to 255; the lowest 8 bits are taken
+   * @param stream the stream to enqueue on
+   */
   public void fill(int byteValue, CudaStream stream) {
     NativeDevice.fill(address(), byteValue, byteSize, stream);
   }

@@ -11,8 +11,11 @@ public final class DeviceTensor extends AttentionTensor {
   }
 
   /**
-   * A contiguous tensor in memory of its own. Its contents are undefined.
+   * {@return a contiguous tensor in memory of its own} Its contents are undefined.
    *
+   * @param device CUDA's number of the device, from 0
+   * @param dtype the type of the elements
+   * @param sizes the number of elements along each dimension
    * @throws CudaException if there is no usable GPU or not enough memory
    */
   public static DeviceTensor allocate(int device, DType dtype, long... sizes) {
@@ -24,15 +27,27 @@ public final class DeviceTensor extends AttentionTensor {
     return new DeviceTensor(memory, 0, dtype, shape, true);
   }
 
-  /** A view of device memory, its first element at {@code byteOffset}. */
+  /**
+   * {@return a view of device memory, its first element at {@code byteOffset}}
+   *
+   * @param memory the memory that it lies in
+   * @param byteOffset of the first element in the memory, a multiple of the element size
+   * @param dtype the type of the elements
+   * @param shape sizes and strides
+   */
   public static DeviceTensor view(
       DeviceMemory memory, long byteOffset, DType dtype, TensorShape shape) {
     return new DeviceTensor(memory, byteOffset, dtype, shape, false);
   }
 
   /**
-   * A view of memory that someone else owns, PyTorch for example: {@code address} is that of
-   * element (0, ..., 0). The memory has to outlive its use here. Strides must not be negative.
+   * {@return a view of memory that someone else owns, PyTorch for example: {@code address} is that
+   * of element (0, ..., 0)} The memory has to outlive its use here. Strides must not be negative.
+   *
+   * @param device CUDA's number of the device, from 0
+   * @param address of the first element, on the device
+   * @param dtype the type of the elements
+   * @param shape sizes and strides
    */
   public static DeviceTensor wrap(int device, long address, DType dtype, TensorShape shape) {
     if (dtype == null || shape == null) {
@@ -45,7 +60,12 @@ public final class DeviceTensor extends AttentionTensor {
     return new DeviceTensor(memory, 0, dtype, shape, false);
   }
 
-  /** A contiguous copy of a host tensor in device memory of its own; waits for the copy. */
+  /**
+   * {@return a contiguous copy of a host tensor in device memory of its own; waits for the copy}
+   *
+   * @param source where the elements come from
+   * @param device CUDA's number of the device, from 0
+   */
   public static DeviceTensor copyOf(HostTensor source, int device) {
     if (source == null) {
       throw new InvalidAttentionArgumentException("source is null; a host tensor is needed");
@@ -63,8 +83,13 @@ public final class DeviceTensor extends AttentionTensor {
   }
 
   /**
-   * A contiguous tensor in device memory of its own, filled with {@code values} in row-major order;
-   * waits for the copy.
+   * {@return a contiguous tensor in device memory of its own, filled with {@code values} in
+   * row-major order; waits for the copy}
+   *
+   * @param device CUDA's number of the device, from 0
+   * @param dtype the type of the elements
+   * @param values the elements in row-major order
+   * @param sizes the number of elements along each dimension
    */
   public static DeviceTensor of(int device, DType dtype, float[] values, long... sizes) {
     try (HostTensor host = HostTensor.of(dtype, values, sizes)) {
@@ -77,12 +102,12 @@ public final class DeviceTensor extends AttentionTensor {
     return memory;
   }
 
-  /** The CUDA device number. */
+  /** {@return the CUDA device number} */
   public int device() {
     return memory.device();
   }
 
-  /** The device address of element (0, ..., 0). */
+  /** {@return the device address of element (0, ..., 0)} */
   public long address() {
     return memory.address() + byteOffset();
   }
@@ -116,6 +141,9 @@ public final class DeviceTensor extends AttentionTensor {
   /**
    * Enqueues a copy of a host tensor into this one. Both are contiguous, of the same sizes and
    * type. The host tensor must not change before the stream has passed the copy.
+   *
+   * @param source where the elements come from
+   * @param stream the stream to enqueue on
    */
   public void copyFrom(HostTensor source, CudaStream stream) {
     checkCopy(source, "source", stream);
@@ -125,6 +153,9 @@ public final class DeviceTensor extends AttentionTensor {
   /**
    * Enqueues a copy of this tensor into a host tensor. Both are contiguous, of the same sizes and
    * type.
+   *
+   * @param target where the elements go
+   * @param stream the stream to enqueue on
    */
   public void copyTo(HostTensor target, CudaStream stream) {
     checkCopy(target, "target", stream);
@@ -132,8 +163,10 @@ public final class DeviceTensor extends AttentionTensor {
   }
 
   /**
-   * A contiguous copy in host memory, once everything enqueued on {@code stream} so far is done.
-   * Any strides.
+   * {@return a contiguous copy in host memory, once everything enqueued on {@code stream} so far is
+   * done} Any strides.
+   *
+   * @param stream the stream to wait for
    */
   public HostTensor toHost(CudaStream stream) {
     CudaStream.requireStream(stream);
@@ -156,7 +189,12 @@ public final class DeviceTensor extends AttentionTensor {
     }
   }
 
-  /** All elements in row-major order, once everything enqueued on {@code stream} so far is done. */
+  /**
+   * {@return all elements in row-major order, once everything enqueued on {@code stream} so far is
+   * done}
+   *
+   * @param stream the stream to wait for
+   */
   public float[] toFloatArray(CudaStream stream) {
     try (HostTensor host = toHost(stream)) {
       return host.toFloatArray();

@@ -31,7 +31,11 @@ public final class Doctor {
 
   private Doctor() {}
 
-  /** Prints the report to stdout; see the class for arguments and the exit status. */
+  /**
+   * Prints the report to stdout; see the class for arguments and the exit status.
+   *
+   * @param args the command line
+   */
   public static void main(String[] args) {
     System.exit(run(System.out, System.err, args));
   }
@@ -39,6 +43,9 @@ public final class Doctor {
   /**
    * Does what {@link #main} does.
    *
+   * @param out where the report goes
+   * @param err where complaints go
+   * @param args the command line
    * @return the exit status
    */
   public static int run(PrintStream out, PrintStream err, String... args) {
@@ -57,7 +64,12 @@ public final class Doctor {
     return examine(out, json) ? 0 : 1;
   }
 
-  /** Prints the report and returns whether a GPU backend is ready. Never throws. */
+  /**
+   * Prints the report and returns whether a GPU backend is ready. Never throws.
+   *
+   * @param out where the report goes
+   * @return whether a GPU backend is ready
+   */
   public static boolean examine(PrintStream out) {
     return examine(out, false);
   }

@@ -14,7 +14,11 @@ public final class Float16Bits {
 
   private Float16Bits() {}
 
-  /** The exact value of a binary16. */
+  /**
+   * {@return the exact value of a binary16}
+   *
+   * @param half the 16 bits
+   */
   public static float toFloat(short half) {
     int bits = half & 0xffff;
     int sign = (bits & 0x8000) << 16;
@@ -30,7 +34,12 @@ public final class Float16Bits {
     return Float.intBitsToFloat(sign | ((magnitude << MANTISSA_SHIFT) + exponentShifted));
   }
 
-  /** The nearest binary16, ties to even; values from 65520 on become infinity. NaN stays NaN. */
+  /**
+   * {@return the nearest binary16, ties to even; values from 65520 on become infinity} NaN stays
+   * NaN.
+   *
+   * @param value any float
+   */
   public static short fromFloat(float value) {
     int bits = Float.floatToRawIntBits(value);
     int sign = bits >>> 16 & 0x8000;

@@ -12,7 +12,10 @@ public final class HostMemory extends Memory {
   }
 
   /**
-   * Direct memory of the JVM, zeroed. It is freed by the garbage collector after {@link #close}.
+   * {@return direct memory of the JVM, zeroed} It is freed by the garbage collector after {@link
+   * #close}.
+   *
+   * @param bytes how many bytes
    */
   public static HostMemory allocate(long bytes) {
     if (bytes < 0 || bytes > Integer.MAX_VALUE) {
@@ -23,9 +26,11 @@ public final class HostMemory extends Memory {
   }
 
   /**
-   * A view of the bytes between the buffer's position and limit; the buffer's byte order is not
-   * read. The buffer stays the caller's. It must be direct if its contents are to be copied to or
-   * from a GPU.
+   * {@return a view of the bytes between the buffer's position and limit; the buffer's byte order
+   * is not read} The buffer stays the caller's. It must be direct if its contents are to be copied
+   * to or from a GPU.
+   *
+   * @param buffer the bytes
    */
   public static HostMemory wrap(ByteBuffer buffer) {
     if (buffer == null) {

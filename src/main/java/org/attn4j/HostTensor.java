@@ -13,7 +13,12 @@ public final class HostTensor extends AttentionTensor {
     this.memory = memory;
   }
 
-  /** A contiguous tensor of zeros in memory of its own. */
+  /**
+   * {@return a contiguous tensor of zeros in memory of its own}
+   *
+   * @param dtype the type of the elements
+   * @param sizes the number of elements along each dimension
+   */
   public static HostTensor allocate(DType dtype, long... sizes) {
     TensorShape shape = TensorShape.contiguous(sizes);
     if (dtype == null) {
@@ -23,15 +28,26 @@ public final class HostTensor extends AttentionTensor {
     return new HostTensor(memory, 0, dtype, shape, true);
   }
 
-  /** A view of host memory, its first element at {@code byteOffset}. */
+  /**
+   * {@return a view of host memory, its first element at {@code byteOffset}}
+   *
+   * @param memory the memory that it lies in
+   * @param byteOffset of the first element in the memory, a multiple of the element size
+   * @param dtype the type of the elements
+   * @param shape sizes and strides
+   */
   public static HostTensor view(
       HostMemory memory, long byteOffset, DType dtype, TensorShape shape) {
     return new HostTensor(memory, byteOffset, dtype, shape, false);
   }
 
   /**
-   * A contiguous tensor in memory of its own, filled with {@code values} in row-major order,
-   * rounded to nearest even.
+   * {@return a contiguous tensor in memory of its own, filled with {@code values} in row-major
+   * order, rounded to nearest even}
+   *
+   * @param dtype the type of the elements
+   * @param values the elements in row-major order
+   * @param sizes the number of elements along each dimension
    */
   public static HostTensor of(DType dtype, float[] values, long... sizes) {
     HostTensor tensor = allocate(dtype, sizes);
@@ -39,7 +55,11 @@ public final class HostTensor extends AttentionTensor {
     return tensor;
   }
 
-  /** A contiguous INT32 tensor of rank 1 in memory of its own, such as key lengths. */
+  /**
+   * {@return a contiguous INT32 tensor of rank 1 in memory of its own, such as key lengths}
+   *
+   * @param values the elements in row-major order
+   */
   public static HostTensor ofInts(int... values) {
     if (values == null) {
       throw new InvalidAttentionArgumentException("values is null; an int array is needed");
@@ -97,12 +117,20 @@ public final class HostTensor extends AttentionTensor {
     return offset;
   }
 
-  /** One element as a float. */
+  /**
+   * {@return one element as a float}
+   *
+   * @param index one index per dimension, from 0
+   */
   public float get(long... index) {
     return elements().read(position(offsetOf(index)));
   }
 
-  /** One element of an INT32 tensor. */
+  /**
+   * {@return one element of an INT32 tensor}
+   *
+   * @param index one index per dimension, from 0
+   */
   public int getInt(long... index) {
     if (dtype() != DType.INT32) {
       throw new InvalidAttentionArgumentException(
@@ -111,7 +139,12 @@ public final class HostTensor extends AttentionTensor {
     return memory.buffer().getInt(position(offsetOf(index)));
   }
 
-  /** Sets one element, rounded to nearest even. */
+  /**
+   * Sets one element, rounded to nearest even.
+   *
+   * @param value the element
+   * @param index one index per dimension, from 0
+   */
   public void set(float value, long... index) {
     elements().write(position(offsetOf(index)), value);
   }
@@ -119,6 +152,11 @@ public final class HostTensor extends AttentionTensor {
   /**
    * Reads {@code count} elements, {@code stride} apart, from an element offset relative to the
    * first element.
+   *
+   * @param elementOffset relative to the tensor's first element
+   * @param stride between the elements, in elements
+   * @param count how many
+   * @param target where the elements go
    */
   public void read(long elementOffset, long stride, int count, float[] target) {
     int step = (int) (stride * dtype().byteSize());
@@ -128,6 +166,11 @@ public final class HostTensor extends AttentionTensor {
   /**
    * Writes {@code count} elements, {@code stride} apart, to an element offset relative to the first
    * element.
+   *
+   * @param elementOffset relative to the tensor's first element
+   * @param stride between the elements, in elements
+   * @param count how many
+   * @param source where the elements come from
    */
   public void write(long elementOffset, long stride, int count, float[] source) {
     int step = (int) (stride * dtype().byteSize());
@@ -142,7 +185,11 @@ public final class HostTensor extends AttentionTensor {
     return (int) (byteOffset() + elementOffset * dtype().byteSize());
   }
 
-  /** Sets all elements from values in row-major order, rounded to nearest even. */
+  /**
+   * Sets all elements from values in row-major order, rounded to nearest even.
+   *
+   * @param values the elements in row-major order
+   */
   public void copyFrom(float[] values) {
     if (values == null || values.length != shape().elements()) {
       throw new InvalidAttentionArgumentException(
@@ -160,7 +207,7 @@ public final class HostTensor extends AttentionTensor {
     }
   }
 
-  /** All elements in row-major order. */
+  /** {@return all elements in row-major order} */
   public float[] toFloatArray() {
     if (shape().elements() > Integer.MAX_VALUE - 8) {
       throw new InvalidAttentionArgumentException(

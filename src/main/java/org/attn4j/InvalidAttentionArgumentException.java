@@ -8,7 +8,11 @@ public non-sealed class InvalidAttentionArgumentException extends IllegalArgumen
     implements AttentionException {
   private static final long serialVersionUID = 1L;
 
-  /** Creates the exception with its sentence. */
+  /**
+   * Creates the exception with its sentence.
+   *
+   * @param message one sentence that says what was found and what is accepted
+   */
   public InvalidAttentionArgumentException(String message) {
     super(message);
   }

@@ -9,10 +9,10 @@ public abstract sealed class Memory implements AutoCloseable permits DeviceMemor
 
   Memory() {}
 
-  /** The bytes of the block. */
+  /** {@return the bytes of the block} */
   public abstract long byteSize();
 
-  /** Whether {@link #close} was called. */
+  /** {@return whether {@link #close} was called} */
   public final boolean isClosed() {
     return closed;
   }

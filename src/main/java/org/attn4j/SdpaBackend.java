@@ -28,12 +28,12 @@ public enum SdpaBackend {
     this.firstUseMessage = firstUseMessage;
   }
 
-  /** The name in lower case, as the system property {@code org.attn4j.backend} has it. */
+  /** {@return the name in lower case, as the system property {@code org.attn4j.backend} has it} */
   public String id() {
     return id;
   }
 
-  /** The log line when this backend first serves a request of this process. */
+  /** {@return the log line when this backend first serves a request of this process} */
   public String firstUseMessage() {
     return firstUseMessage;
   }

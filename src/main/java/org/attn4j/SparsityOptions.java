@@ -47,7 +47,16 @@ public record SparsityOptions(
   private static final float RANKED_SIMTHRESHD1 = -0.1f;
   private static final float RANKED_PVTHRESHD = 50f;
 
-  /** Checks the ranges. */
+  /**
+   * Checks the ranges.
+   *
+   * @param selection the rule
+   * @param simthreshd1 from -1 to 1
+   * @param cdfthreshd from 0 to 1
+   * @param topk from 0 to 1
+   * @param pvthreshd 0 or more
+   * @param attentionSink whether the first block of keys is always computed
+   */
   public SparsityOptions {
     if (selection == null) {
       throw new InvalidAttentionArgumentException(
@@ -63,13 +72,22 @@ public record SparsityOptions(
     }
   }
 
-  /** By rank: this share of the key blocks. simthreshd1 -0.1, pvthreshd 50, as upstream. */
+  /**
+   * By rank: this share of the key blocks. simthreshd1 -0.1, pvthreshd 50, as upstream.
+   *
+   * @param share of the blocks, above 0 and up to 1
+   * @return the options
+   */
   public static SparsityOptions byTopk(float share) {
     return new SparsityOptions(
         Selection.TOPK, RANKED_SIMTHRESHD1, 0f, share, RANKED_PVTHRESHD, false);
   }
 
-  /** By the block mask of the request's {@link SparsityTensors}. pvthreshd 50, as upstream. */
+  /**
+   * By the block mask of the request's {@link SparsityTensors}. pvthreshd 50, as upstream.
+   *
+   * @return the options
+   */
   public static SparsityOptions byMask() {
     return new SparsityOptions(Selection.MASK, RANKED_SIMTHRESHD1, 0f, 0f, RANKED_PVTHRESHD, false);
   }
@@ -78,27 +96,47 @@ public record SparsityOptions(
     return new SparsityOptions(value, simthreshd1, cdfthreshd, topk, pvthreshd, attentionSink);
   }
 
-  /** These options with another simthreshd1. */
+  /**
+   * {@return these options with another simthreshd1}
+   *
+   * @param value the new value
+   */
   public SparsityOptions withSimthreshd1(float value) {
     return new SparsityOptions(selection, value, cdfthreshd, topk, pvthreshd, attentionSink);
   }
 
-  /** These options with another cdfthreshd. */
+  /**
+   * {@return these options with another cdfthreshd}
+   *
+   * @param value the new value
+   */
   public SparsityOptions withCdfthreshd(float value) {
     return new SparsityOptions(selection, simthreshd1, value, topk, pvthreshd, attentionSink);
   }
 
-  /** These options with another topk. */
+  /**
+   * {@return these options with another topk}
+   *
+   * @param value the new value
+   */
   public SparsityOptions withTopk(float value) {
     return new SparsityOptions(selection, simthreshd1, cdfthreshd, value, pvthreshd, attentionSink);
   }
 
-  /** These options with another pvthreshd. */
+  /**
+   * {@return these options with another pvthreshd}
+   *
+   * @param value the new value
+   */
   public SparsityOptions withPvthreshd(float value) {
     return new SparsityOptions(selection, simthreshd1, cdfthreshd, topk, value, attentionSink);
   }
 
-  /** These options with or without an attention sink. */
+  /**
+   * {@return these options with or without an attention sink}
+   *
+   * @param value the new value
+   */
   public SparsityOptions withAttentionSink(boolean value) {
     return new SparsityOptions(selection, simthreshd1, cdfthreshd, topk, pvthreshd, value);
   }

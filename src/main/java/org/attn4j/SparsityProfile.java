@@ -57,37 +57,41 @@ public final class SparsityProfile {
     return values.clone();
   }
 
-  /** The number of query heads. */
+  /** {@return the number of query heads} */
   public int heads() {
     return simthreshd1.length;
   }
 
-  /** simthreshd1 of each head: a copy. */
+  /** {@return simthreshd1 of each head: a copy} */
   public float[] simthreshd1() {
     return simthreshd1.clone();
   }
 
-  /** cdfthreshd of each head: a copy. */
+  /** {@return cdfthreshd of each head: a copy} */
   public float[] cdfthreshd() {
     return cdfthreshd.clone();
   }
 
-  /** pvthreshd of each head: a copy. */
+  /** {@return pvthreshd of each head: a copy} */
   public float[] pvthreshd() {
     return pvthreshd.clone();
   }
 
-  /** The relative L1 error of each head on the data that it was tuned on: a copy. */
+  /** {@return the relative L1 error of each head on the data that it was tuned on: a copy} */
   public float[] l1() {
     return l1.clone();
   }
 
-  /** The share of blocks that each head left out on that data: a copy. */
+  /** {@return the share of blocks that each head left out on that data: a copy} */
   public float[] sparsity() {
     return sparsity.clone();
   }
 
-  /** The thresholds on a device, for {@link AttentionRequest.Builder#sparsityTensors}. */
+  /**
+   * {@return the thresholds on a device, for {@link AttentionRequest.Builder#sparsityTensors}}
+   *
+   * @param device CUDA's number of the device, from 0
+   */
   public Tensors toDevice(int device) {
     return new Tensors(device, this);
   }
@@ -105,7 +109,7 @@ public final class SparsityProfile {
       pvthreshd = DeviceTensor.of(device, DType.FLOAT32, profile.pvthreshd, heads);
     }
 
-    /** A builder that holds the thresholds; masks and reports may be added. */
+    /** {@return a builder that holds the thresholds; masks and reports may be added} */
     public SparsityTensors.Builder tensors() {
       return SparsityTensors.builder()
           .simthreshd1(simthreshd1)
@@ -132,8 +136,8 @@ public final class SparsityProfile {
   }
 
   /**
-   * One JSON object: the version of the format, and an array of numbers, one per head, for each of
-   * the five properties. An l1 that is NaN is written as null.
+   * {@return one JSON object: the version of the format, and an array of numbers, one per head, for
+   * each of the five properties} An l1 that is NaN is written as null.
    */
   public String toJson() {
     return ProfileJson.write(this);
@@ -142,18 +146,31 @@ public final class SparsityProfile {
   /**
    * Reads what {@link #toJson} wrote, with or without a version; other entries are passed over.
    *
+   * @param json the text
+   * @return the profile
    * @throws InvalidAttentionArgumentException if it is anything else
    */
   public static SparsityProfile fromJson(String json) {
     return ProfileJson.readLayer(json);
   }
 
-  /** Writes {@link #toJson} to a file. */
+  /**
+   * Writes {@link #toJson} to a file.
+   *
+   * @param file the file
+   * @throws IOException if the file can't be read or written
+   */
   public void save(Path file) throws IOException {
     Files.writeString(file, toJson());
   }
 
-  /** Reads a file that {@link #save} wrote. */
+  /**
+   * Reads a file that {@link #save} wrote.
+   *
+   * @param file the file
+   * @return the profile
+   * @throws IOException if the file can't be read or written
+   */
   public static SparsityProfile load(Path file) throws IOException {
     return fromJson(Files.readString(file));
   }

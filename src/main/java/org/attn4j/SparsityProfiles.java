@@ -21,7 +21,7 @@ public final class SparsityProfiles {
   }
 
   /**
-   * The profiles of a model.
+   * {@return the profiles of a model}
    *
    * @param model the model's name: any text, kept in the file
    * @param layers the profile of each layer by the layer's name, in the order of the file
@@ -41,19 +41,20 @@ public final class SparsityProfiles {
     return new SparsityProfiles(model, layers);
   }
 
-  /** The model's name; empty if the file names none. */
+  /** {@return the model's name; empty if the file names none} */
   public String model() {
     return model;
   }
 
-  /** The profiles by layer, in the order of the file: not modifiable. */
+  /** {@return the profiles by layer, in the order of the file: not modifiable} */
   public Map<String, SparsityProfile> layers() {
     return layers;
   }
 
   /**
-   * The profile of one layer.
+   * {@return the profile of one layer}
    *
+   * @param name of the layer
    * @throws InvalidAttentionArgumentException if there is no layer of that name
    */
   public SparsityProfile layer(String name) {
@@ -65,7 +66,9 @@ public final class SparsityProfiles {
     return layer;
   }
 
-  /** One JSON object: the version of the format, the model's name, and an object per layer. */
+  /**
+   * {@return one JSON object: the version of the format, the model's name, and an object per layer}
+   */
   public String toJson() {
     return ProfileJson.write(this);
   }
@@ -73,18 +76,31 @@ public final class SparsityProfiles {
   /**
    * Reads what {@link #toJson} wrote; entries that it doesn't know are passed over.
    *
+   * @param json the text
+   * @return the profiles
    * @throws InvalidAttentionArgumentException if it is anything else
    */
   public static SparsityProfiles fromJson(String json) {
     return ProfileJson.readModel(json);
   }
 
-  /** Writes {@link #toJson} to a file. */
+  /**
+   * Writes {@link #toJson} to a file.
+   *
+   * @param file the file
+   * @throws IOException if the file can't be read or written
+   */
   public void save(Path file) throws IOException {
     Files.writeString(file, toJson());
   }
 
-  /** Reads a file that {@link #save} wrote. */
+  /**
+   * Reads a file that {@link #save} wrote.
+   *
+   * @param file the file
+   * @return the profiles
+   * @throws IOException if the file can't be read or written
+   */
   public static SparsityProfiles load(Path file) throws IOException {
     return fromJson(Files.readString(file));
   }

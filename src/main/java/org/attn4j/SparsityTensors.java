@@ -28,50 +28,52 @@ public final class SparsityTensors {
     sparsity = builder.sparsity;
   }
 
-  /** A builder without tensors. */
+  /** {@return a builder without tensors} */
   public static Builder builder() {
     return new Builder();
   }
 
-  /** FLOAT32 (headsQ): simthreshd1 of each head, instead of the options'; or null. */
+  /** {@return FLOAT32 (headsQ): simthreshd1 of each head, instead of the options'; or null} */
   public DeviceTensor simthreshd1() {
     return simthreshd1;
   }
 
-  /** FLOAT32 (headsQ): cdfthreshd of each head, instead of the options'; or null. */
+  /** {@return FLOAT32 (headsQ): cdfthreshd of each head, instead of the options'; or null} */
   public DeviceTensor cdfthreshd() {
     return cdfthreshd;
   }
 
-  /** FLOAT32 (headsQ): topk of each head, instead of the options'; or null. */
+  /** {@return FLOAT32 (headsQ): topk of each head, instead of the options'; or null} */
   public DeviceTensor topk() {
     return topk;
   }
 
-  /** FLOAT32 (headsQ): pvthreshd of each head, instead of the options'; or null. */
+  /** {@return FLOAT32 (headsQ): pvthreshd of each head, instead of the options'; or null} */
   public DeviceTensor pvthreshd() {
     return pvthreshd;
   }
 
-  /** INT8 (batch, headsQ, queryBlocks, keyBlocks), not 0 = compute; or null. */
+  /** {@return INT8 (batch, headsQ, queryBlocks, keyBlocks), not 0 = compute; or null} */
   public DeviceTensor blockMask() {
     return blockMask;
   }
 
-  /** INT8 (batch, headsQ, queryBlocks, keyBlocks), written: 1 = computed; or null. */
+  /** {@return INT8 (batch, headsQ, queryBlocks, keyBlocks), written: 1 = computed; or null} */
   public DeviceTensor blockMap() {
     return blockMap;
   }
 
   /**
-   * FLOAT32 (batch, headsQ), written: the share of blocks left out, of those that the causal mask
-   * and the key lengths leave; or null.
+   * {@return FLOAT32 (batch, headsQ), written: the share of blocks left out, of those that the
+   * causal mask and the key lengths leave; or null}
    */
   public DeviceTensor sparsity() {
     return sparsity;
   }
 
-  /** Whether the request asks for what only SpargeAttn can do: obey a mask, report blocks. */
+  /**
+   * {@return whether the request asks for what only SpargeAttn can do: obey a mask, report blocks}
+   */
   public boolean needSparge() {
     return blockMask != null || blockMap != null || sparsity != null;
   }
@@ -193,49 +195,85 @@ public final class SparsityTensors {
 
     private Builder() {}
 
-    /** FLOAT32 (headsQ). */
+    /**
+     * FLOAT32 (headsQ).
+     *
+     * @param value FLOAT32 (headsQ)
+     * @return this builder
+     */
     public Builder simthreshd1(DeviceTensor value) {
       simthreshd1 = value;
       return this;
     }
 
-    /** FLOAT32 (headsQ). */
+    /**
+     * FLOAT32 (headsQ).
+     *
+     * @param value FLOAT32 (headsQ)
+     * @return this builder
+     */
     public Builder cdfthreshd(DeviceTensor value) {
       cdfthreshd = value;
       return this;
     }
 
-    /** FLOAT32 (headsQ). */
+    /**
+     * FLOAT32 (headsQ).
+     *
+     * @param value FLOAT32 (headsQ)
+     * @return this builder
+     */
     public Builder topk(DeviceTensor value) {
       topk = value;
       return this;
     }
 
-    /** FLOAT32 (headsQ). */
+    /**
+     * FLOAT32 (headsQ).
+     *
+     * @param value FLOAT32 (headsQ)
+     * @return this builder
+     */
     public Builder pvthreshd(DeviceTensor value) {
       pvthreshd = value;
       return this;
     }
 
-    /** INT8 (batch, headsQ, queryBlocks, keyBlocks), with {@link SparsityOptions#byMask}. */
+    /**
+     * INT8 (batch, headsQ, queryBlocks, keyBlocks), with {@link SparsityOptions#byMask}.
+     *
+     * @param value INT8 (batch, headsQ, queryBlocks, keyBlocks), with {@link
+     *     SparsityOptions#byMask}
+     * @return this builder
+     */
     public Builder blockMask(DeviceTensor value) {
       blockMask = value;
       return this;
     }
 
-    /** INT8 (batch, headsQ, queryBlocks, keyBlocks), written. */
+    /**
+     * INT8 (batch, headsQ, queryBlocks, keyBlocks), written.
+     *
+     * @param value INT8 (batch, headsQ, queryBlocks, keyBlocks), written
+     * @return this builder
+     */
     public Builder blockMap(DeviceTensor value) {
       blockMap = value;
       return this;
     }
 
-    /** FLOAT32 (batch, headsQ), written. */
+    /**
+     * FLOAT32 (batch, headsQ), written.
+     *
+     * @param value FLOAT32 (batch, headsQ), written
+     * @return this builder
+     */
     public Builder sparsity(DeviceTensor value) {
       sparsity = value;
       return this;
     }
 
-    /** The tensors. */
+    /** {@return the tensors} */
     public SparsityTensors build() {
       return new SparsityTensors(this);
     }

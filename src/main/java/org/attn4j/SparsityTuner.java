@@ -29,7 +29,12 @@ public final class SparsityTuner {
     /** Upstream's choice for video models: 0.06 and 0.065. */
     public static final Budget DEFAULT = new Budget(0.06f, 0.065f);
 
-    /** Checks the order. */
+    /**
+     * Checks the order.
+     *
+     * @param l1 of the whole, above 0
+     * @param pvL1 with skipped P V, at least l1
+     */
     public Budget {
       if (!(l1 > 0 && pvL1 >= l1)) {
         throw new InvalidAttentionArgumentException(
@@ -61,6 +66,9 @@ public final class SparsityTuner {
   /**
    * Tunes on the q, k, v, key lengths, stream and options of a request. Its output isn't written.
    *
+   * @param request q, k, v and what else the layer has
+   * @param budget the errors that are allowed
+   * @return the profile
    * @throws UnsupportedAttentionException if the sparge or the exact backend doesn't serve it
    */
   public static SparsityProfile tune(AttentionRequest request, Budget budget) {
@@ -70,6 +78,10 @@ public final class SparsityTuner {
   /**
    * The same, and says after each of its calls how far it is.
    *
+   * @param request q, k, v and what else the layer has
+   * @param budget the errors that are allowed
+   * @param progress is told after each call
+   * @return the profile
    * @throws UnsupportedAttentionException if the sparge or the exact backend doesn't serve it
    */
   public static SparsityProfile tune(AttentionRequest request, Budget budget, Progress progress) {

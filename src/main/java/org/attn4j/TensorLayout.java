@@ -15,12 +15,12 @@ public enum TensorLayout {
     this.sequenceDimension = sequenceDimension;
   }
 
-  /** The index of the dimension that counts heads: 1 or 2. */
+  /** {@return the index of the dimension that counts heads: 1 or 2} */
   public int headDimension() {
     return headDimension;
   }
 
-  /** The index of the dimension that counts queries or keys: 2 or 1. */
+  /** {@return the index of the dimension that counts queries or keys: 2 or 1} */
   public int sequenceDimension() {
     return sequenceDimension;
   }

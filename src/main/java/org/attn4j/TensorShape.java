@@ -41,7 +41,11 @@ public final class TensorShape {
     maxOffset = max;
   }
 
-  /** Row-major sizes without gaps. */
+  /**
+   * {@return row-major sizes without gaps}
+   *
+   * @param sizes the number of elements along each dimension
+   */
   public static TensorShape contiguous(long... sizes) {
     long[] checked = checkSizes(sizes);
     long[] strides = new long[checked.length];
@@ -58,7 +62,12 @@ public final class TensorShape {
     return new TensorShape(checked, strides);
   }
 
-  /** Any sizes and strides, both in elements, of the same rank. */
+  /**
+   * {@return any sizes and strides, both in elements, of the same rank}
+   *
+   * @param sizes the number of elements along each dimension
+   * @param strides in elements, one per size
+   */
   public static TensorShape strided(long[] sizes, long[] strides) {
     long[] checked = checkSizes(sizes);
     if (strides == null) {
@@ -93,51 +102,60 @@ public final class TensorShape {
     return sizes.clone();
   }
 
-  /** The number of dimensions. */
+  /** {@return the number of dimensions} */
   public int rank() {
     return sizes.length;
   }
 
-  /** The number of elements along a dimension. */
+  /**
+   * {@return the number of elements along a dimension}
+   *
+   * @param dimension the dimension, from 0
+   */
   public long size(int dimension) {
     return sizes[dimension];
   }
 
-  /** The distance between neighbours along a dimension, in elements. */
+  /**
+   * {@return the distance between neighbours along a dimension, in elements}
+   *
+   * @param dimension the dimension, from 0
+   */
   public long stride(int dimension) {
     return strides[dimension];
   }
 
-  /** All sizes, a copy. */
+  /** {@return all sizes, a copy} */
   public long[] sizes() {
     return sizes.clone();
   }
 
-  /** All strides in elements, a copy. */
+  /** {@return all strides in elements, a copy} */
   public long[] strides() {
     return strides.clone();
   }
 
-  /** The product of the sizes. */
+  /** {@return the product of the sizes} */
   public long elements() {
     return elements;
   }
 
   /**
-   * The lowest element offset that the shape touches, relative to its first element: 0 or negative.
+   * {@return the lowest element offset that the shape touches, relative to its first element: 0 or
+   * negative}
    */
   public long minOffset() {
     return minOffset;
   }
 
-  /** The highest element offset that the shape touches, relative to its first element. */
+  /** {@return the highest element offset that the shape touches, relative to its first element} */
   public long maxOffset() {
     return maxOffset;
   }
 
   /**
-   * Whether the elements lie in row-major order without gaps. Strides of dimensions of size 1 don't
-   * matter.
+   * {@return whether the elements lie in row-major order without gaps} Strides of dimensions of
+   * size 1 don't matter.
    */
   public boolean isContiguous() {
     long expected = 1;
@@ -150,14 +168,20 @@ public final class TensorShape {
     return true;
   }
 
-  /** Whether the sizes are equal; the strides may differ. */
+  /**
+   * {@return whether the sizes are equal; the strides may differ}
+   *
+   * @param other the other one
+   */
   public boolean sameSizes(TensorShape other) {
     return Arrays.equals(sizes, other.sizes);
   }
 
   /**
-   * The same elements with the dimensions in another order: dimension i of the result is {@code
-   * order[i]} of this.
+   * {@return the same elements with the dimensions in another order: dimension i of the result is
+   * {@code order[i]} of this}
+   *
+   * @param order for each dimension of the result, the one that it was
    */
   public TensorShape permute(int... order) {
     boolean[] seen = new boolean[rank()];

@@ -25,8 +25,13 @@ public final class TokenOrder {
   }
 
   /**
-   * Tiles of a picture in raster order, and the tokens of each tile in raster order. Tiles at the
-   * right and lower edge are cut off.
+   * {@return tiles of a picture in raster order, and the tokens of each tile in raster order} Tiles
+   * at the right and lower edge are cut off.
+   *
+   * @param height of the picture, in tokens
+   * @param width of the picture, in tokens
+   * @param tileHeight in tokens
+   * @param tileWidth in tokens
    */
   public static TokenOrder tiles(int height, int width, int tileHeight, int tileWidth) {
     checkSizes(height, width);
@@ -45,12 +50,23 @@ public final class TokenOrder {
     return new TokenOrder(order);
   }
 
-  /** The Hilbert curve through a picture of any size. */
+  /**
+   * {@return the Hilbert curve through a picture of any size}
+   *
+   * @param height of the picture, in tokens
+   * @param width of the picture, in tokens
+   */
   public static TokenOrder hilbert(int height, int width) {
     return hilbert(new int[] {height, width});
   }
 
-  /** The Hilbert curve through a video of any size. */
+  /**
+   * {@return the Hilbert curve through a video of any size}
+   *
+   * @param frames of the video
+   * @param height of the picture, in tokens
+   * @param width of the picture, in tokens
+   */
   public static TokenOrder hilbert(int frames, int height, int width) {
     return hilbert(new int[] {frames, height, width});
   }
@@ -133,37 +149,55 @@ public final class TokenOrder {
     return (int) tokens;
   }
 
-  /** The number of tokens. */
+  /** {@return the number of tokens} */
   public int size() {
     return order.length;
   }
 
-  /** Which token comes {@code i}-th. */
+  /**
+   * {@return which token comes {@code i}-th}
+   *
+   * @param i the place, from 0
+   */
   public int token(int i) {
     return order[i];
   }
 
-  /** At which place a token comes. */
+  /**
+   * {@return at which place a token comes}
+   *
+   * @param token the token, in raster order
+   */
   public int place(int token) {
     return inverse[token];
   }
 
-  /** The tokens in this order: a copy. */
+  /** {@return the tokens in this order: a copy} */
   public int[] order() {
     return order.clone();
   }
 
-  /** Each token's place: a copy. Gathering by it puts an output back into raster order. */
+  /** {@return each token's place: a copy} Gathering by it puts an output back into raster order. */
   public int[] inverse() {
     return inverse.clone();
   }
 
-  /** Rows of {@code channels} values in raster order, brought into this order. */
+  /**
+   * {@return rows of {@code channels} values in raster order, brought into this order}
+   *
+   * @param rows one row after the other
+   * @param channels values per row
+   */
   public float[] arrange(float[] rows, int channels) {
     return gather(rows, channels, order);
   }
 
-  /** Rows of {@code channels} values in this order, put back into raster order. */
+  /**
+   * {@return rows of {@code channels} values in this order, put back into raster order}
+   *
+   * @param rows one row after the other
+   * @param channels values per row
+   */
   public float[] restore(float[] rows, int channels) {
     return gather(rows, channels, inverse);
   }

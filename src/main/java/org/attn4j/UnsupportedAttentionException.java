@@ -12,13 +12,20 @@ public final class UnsupportedAttentionException extends UnsupportedOperationExc
 
   private final transient List<BackendVerdict> verdicts;
 
-  /** Creates the exception from its sentence and the verdicts behind it. */
+  /**
+   * Creates the exception from its sentence and the verdicts behind it.
+   *
+   * @param message one sentence that says what was found and what is accepted
+   * @param verdicts what each backend answered, in the order of the chain
+   */
   public UnsupportedAttentionException(String message, List<BackendVerdict> verdicts) {
     super(message);
     this.verdicts = List.copyOf(verdicts);
   }
 
-  /** What each backend answered, in the order of the chain. Empty after deserialisation. */
+  /**
+   * {@return what each backend answered, in the order of the chain} Empty after deserialisation.
+   */
   public List<BackendVerdict> verdicts() {
     return verdicts == null ? List.of() : verdicts;
   }

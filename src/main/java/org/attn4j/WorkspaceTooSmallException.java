@@ -4,7 +4,11 @@ package org.attn4j;
 public final class WorkspaceTooSmallException extends InvalidAttentionArgumentException {
   private static final long serialVersionUID = 1L;
 
-  /** Creates the exception with its sentence. */
+  /**
+   * Creates the exception with its sentence.
+   *
+   * @param message one sentence that says what was found and what is accepted
+   */
   public WorkspaceTooSmallException(String message) {
     super(message);
   }

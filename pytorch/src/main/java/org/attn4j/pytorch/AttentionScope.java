@@ -34,7 +34,7 @@ public final class AttentionScope implements AutoCloseable {
     return scope == null ? null : scope.options;
   }
 
-  /** The options that this scope gives to calls that don't choose. */
+  /** {@return the options that this scope gives to calls that don't choose} */
   public AttentionOptions options() {
     return options;
   }

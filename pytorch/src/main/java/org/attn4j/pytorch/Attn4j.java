@@ -60,13 +60,19 @@ public final class Attn4j {
     return TorchHook.install();
   }
 
-  /** Attention without a mask, with the scale 1/sqrt(channels). */
+  /**
+   * {@return attention without a mask, with the scale 1/sqrt(channels)}
+   *
+   * @param query (..., queries, channels)
+   * @param key (..., keys, channels)
+   * @param value (..., keys, value channels)
+   */
   public static Tensor scaled_dot_product_attention(Tensor query, Tensor key, Tensor value) {
     return Dispatch.run(call(query, key, value, Dispatch.ambientWith(CausalMask.NONE, Float.NaN)));
   }
 
   /**
-   * Attention with PyTorch's arguments, which mean what they mean there.
+   * {@return attention with PyTorch's arguments, which mean what they mean there}
    *
    * @param query (..., queries, channels)
    * @param key (..., keys, channels)
@@ -96,8 +102,13 @@ public final class Attn4j {
   }
 
   /**
-   * Attention with options: the layout of the tensors, causal mask (bottom-right too), scale,
-   * precision, backend and mode. Key and value may have fewer heads than query.
+   * {@return attention with options: the layout of the tensors, causal mask (bottom-right too),
+   * scale, precision, backend and mode} Key and value may have fewer heads than query.
+   *
+   * @param query (..., queries, channels)
+   * @param key (..., keys, channels)
+   * @param value (..., keys, value channels)
+   * @param options how to compute it
    */
   public static Tensor scaled_dot_product_attention(
       Tensor query, Tensor key, Tensor value, AttentionOptions options) {
@@ -107,6 +118,13 @@ public final class Attn4j {
   /**
    * As {@link #scaled_dot_product_attention(Tensor, Tensor, Tensor, AttentionOptions)}, with a mask
    * of (batch, heads, queries, keys) or what broadcasts to it, whatever the layout; null: none.
+   *
+   * @param query (..., queries, channels)
+   * @param key (..., keys, channels)
+   * @param value (..., keys, value channels)
+   * @param attnMask broadcast to (batch, heads, queries, keys); null for none
+   * @param options how to compute it
+   * @return the output
    */
   public static Tensor scaled_dot_product_attention(
       Tensor query, Tensor key, Tensor value, Tensor attnMask, AttentionOptions options) {
@@ -117,8 +135,13 @@ public final class Attn4j {
    * As {@link #scaled_dot_product_attention(Tensor, Tensor, Tensor, Tensor, AttentionOptions)},
    * with thresholds per head or a block mask for SpargeAttn, or tensors that it reports to.
    *
+   * @param query (..., queries, channels)
+   * @param key (..., keys, channels)
+   * @param value (..., keys, value channels)
    * @param attnMask as there; null: none
+   * @param options how to compute it
    * @param sparsity tensors on query's device; null: none
+   * @return the output
    * @throws InvalidAttentionArgumentException if one of them doesn't fit the call
    * @throws org.attn4j.UnsupportedAttentionException if there is a block mask or a report is asked
    *     for and SpargeAttn doesn't serve the call: nobody else can
@@ -135,15 +158,29 @@ public final class Attn4j {
   }
 
   /**
-   * Attention over packed heads, as the attention of a UNet or a DiT has them after its linear
-   * projections: (batch, sequence, heads * channels) in and out. Nothing is copied, and the scale
-   * is that of the channels of one head.
+   * {@return attention over packed heads, as the attention of a UNet or a DiT has them after its
+   * linear projections: (batch, sequence, heads * channels) in and out} Nothing is copied, and the
+   * scale is that of the channels of one head.
+   *
+   * @param query (batch, queries, heads * channels)
+   * @param key (batch, keys, heads * channels)
+   * @param value (batch, keys, heads * channels)
+   * @param heads how many heads lie side by side
    */
   public static Tensor attention(Tensor query, Tensor key, Tensor value, int heads) {
     return attention(query, key, value, heads, null);
   }
 
-  /** As {@link #attention(Tensor, Tensor, Tensor, int)}, with a mask; null: none. */
+  /**
+   * As {@link #attention(Tensor, Tensor, Tensor, int)}, with a mask; null: none.
+   *
+   * @param query (batch, queries, heads * channels)
+   * @param key (batch, keys, heads * channels)
+   * @param value (batch, keys, heads * channels)
+   * @param heads how many heads lie side by side
+   * @param attnMask broadcast to (batch, heads, queries, keys); null for none
+   * @return the output
+   */
   public static Tensor attention(
       Tensor query, Tensor key, Tensor value, int heads, Tensor attnMask) {
     AttentionOptions options = Dispatch.ambientWith(CausalMask.NONE, Float.NaN);
@@ -155,10 +192,15 @@ public final class Attn4j {
    * #scaled_dot_product_attention(Tensor, Tensor, Tensor, Tensor, AttentionOptions, TorchSparsity)}
    * takes.
    *
+   * @param query (batch, queries, heads * channels)
+   * @param key (batch, keys, heads * channels)
+   * @param value (batch, keys, heads * channels)
+   * @param heads how many heads lie side by side
    * @param attnMask (batch, heads, queries, keys) or what broadcasts to it; null: none
    * @param options causal mask, scale, precision, backend and mode; packed heads have a layout of
    *     their own, so the options name none
    * @param sparsity tensors on query's device; null: none
+   * @return the output
    */
   public static Tensor attention(
       Tensor query,
@@ -173,15 +215,31 @@ public final class Attn4j {
   }
 
   /**
-   * What each backend would answer to {@link #scaled_dot_product_attention(Tensor, Tensor,
-   * Tensor)}, in the order of the chain; the first that serves would run. Runs nothing.
+   * {@return what each backend would answer to {@link #scaled_dot_product_attention(Tensor, Tensor,
+   * Tensor)}, in the order of the chain; the first that serves would run} Runs nothing.
+   *
+   * @param query (..., queries, channels)
+   * @param key (..., keys, channels)
+   * @param value (..., keys, value channels)
    */
   public static List<BackendVerdict> explain(Tensor query, Tensor key, Tensor value) {
     return Dispatch.explain(
         call(query, key, value, Dispatch.ambientWith(CausalMask.NONE, Float.NaN)));
   }
 
-  /** As {@link #explain(Tensor, Tensor, Tensor)}, with PyTorch's arguments. */
+  /**
+   * As {@link #explain(Tensor, Tensor, Tensor)}, with PyTorch's arguments.
+   *
+   * @param query (..., queries, channels)
+   * @param key (..., keys, channels)
+   * @param value (..., keys, value channels)
+   * @param attn_mask as in PyTorch; null for none
+   * @param dropout_p as in PyTorch
+   * @param is_causal as in PyTorch
+   * @param scale as in PyTorch; null for 1/sqrt(channels)
+   * @param enable_gqa as in PyTorch
+   * @return each backend's answer, in the order of the chain
+   */
   public static List<BackendVerdict> explain(
       Tensor query,
       Tensor key,
@@ -198,13 +256,32 @@ public final class Attn4j {
             is_causal));
   }
 
-  /** As {@link #explain(Tensor, Tensor, Tensor)}, with a mask (or null) and options. */
+  /**
+   * As {@link #explain(Tensor, Tensor, Tensor)}, with a mask (or null) and options.
+   *
+   * @param query (..., queries, channels)
+   * @param key (..., keys, channels)
+   * @param value (..., keys, value channels)
+   * @param attnMask broadcast to (batch, heads, queries, keys); null for none
+   * @param options how to compute it
+   * @return each backend's answer, in the order of the chain
+   */
   public static List<BackendVerdict> explain(
       Tensor query, Tensor key, Tensor value, Tensor attnMask, AttentionOptions options) {
     return masked(optionsCall(query, key, value, options), attnMask, Dispatch::explain);
   }
 
-  /** As {@link #explain(Tensor, Tensor, Tensor)}, with a mask, options and sparsity (or null). */
+  /**
+   * As {@link #explain(Tensor, Tensor, Tensor)}, with a mask, options and sparsity (or null).
+   *
+   * @param query (..., queries, channels)
+   * @param key (..., keys, channels)
+   * @param value (..., keys, value channels)
+   * @param attnMask broadcast to (batch, heads, queries, keys); null for none
+   * @param options how to compute it
+   * @param sparsity thresholds per head, a block mask, reports; null for none
+   * @return each backend's answer, in the order of the chain
+   */
   public static List<BackendVerdict> explain(
       Tensor query,
       Tensor key,
@@ -216,7 +293,18 @@ public final class Attn4j {
     return masked(call, attnMask, Dispatch::explain);
   }
 
-  /** As {@link #explain(Tensor, Tensor, Tensor)}, for {@link #attention} with all arguments. */
+  /**
+   * As {@link #explain(Tensor, Tensor, Tensor)}, for {@link #attention} with all arguments.
+   *
+   * @param query (batch, queries, heads * channels)
+   * @param key (batch, keys, heads * channels)
+   * @param value (batch, keys, heads * channels)
+   * @param heads how many heads lie side by side
+   * @param attnMask broadcast to (batch, heads, queries, keys); null for none
+   * @param options how to compute it
+   * @param sparsity thresholds per head, a block mask, reports; null for none
+   * @return each backend's answer, in the order of the chain
+   */
   public static List<BackendVerdict> explain(
       Tensor query,
       Tensor key,
@@ -230,17 +318,30 @@ public final class Attn4j {
   }
 
   /**
-   * How SpargeAttn divides a call into blocks: the last two sizes of {@link
-   * TorchSparsity#blockMask} and {@link TorchSparsity#blockMap}. Runs nothing.
+   * {@return how SpargeAttn divides a call into blocks: the last two sizes of {@link
+   * TorchSparsity#blockMask} and {@link TorchSparsity#blockMap}} Runs nothing.
    *
+   * @param query (..., queries, channels)
+   * @param key (..., keys, channels)
+   * @param value (..., keys, value channels)
+   * @param options how to compute it
    * @throws org.attn4j.UnsupportedAttentionException if SpargeAttn can't serve the call
    */
   public static BlockGrid blockGrid(
       Tensor query, Tensor key, Tensor value, AttentionOptions options) {
-    return Dispatch.blockGrid(optionsCall(query, key, value, dense(require(options))));
+    return Dispatch.blockGrid(optionsCall(query, key, value, dense(CallCheck.options(options))));
   }
 
-  /** As {@link #blockGrid(Tensor, Tensor, Tensor, AttentionOptions)}, for {@link #attention}. */
+  /**
+   * As {@link #blockGrid(Tensor, Tensor, Tensor, AttentionOptions)}, for {@link #attention}.
+   *
+   * @param query (batch, queries, heads * channels)
+   * @param key (batch, keys, heads * channels)
+   * @param value (batch, keys, heads * channels)
+   * @param heads how many heads lie side by side
+   * @param options how to compute it
+   * @return the blocks
+   */
   public static BlockGrid blockGrid(
       Tensor query, Tensor key, Tensor value, int heads, AttentionOptions options) {
     return Dispatch.blockGrid(packedCall(query, key, value, heads, dense(packedOptions(options))));
@@ -255,6 +356,9 @@ public final class Attn4j {
    *   model.forward(x);
    * }
    * }</pre>
+   *
+   * @param backend the backend
+   * @return the scope, to be closed on this thread
    */
   public static AttentionScope use(SdpaBackend backend) {
     return use(AttentionOptions.builder().backend(backend).build());
@@ -263,26 +367,31 @@ public final class Attn4j {
   /**
    * As {@link #use(SdpaBackend)}, with mode, precision and sparsity too.
    *
+   * @param options the options; no layout, causal mask or scale
+   * @return the scope, to be closed on this thread
    * @throws InvalidAttentionArgumentException if the options set a layout, a causal mask or a
    *     scale: those belong to a call
    */
   public static AttentionScope use(AttentionOptions options) {
-    return AttentionScope.open(requireNoCall(options));
+    return AttentionScope.open(CallCheck.scopeOptions(options));
   }
 
   /**
    * Options of all calls of the process that neither choose nor lie in a scope.
    *
+   * @param options the options; no layout, causal mask or scale
    * @throws InvalidAttentionArgumentException as {@link #use(AttentionOptions)}
    */
   public static void setDefaults(AttentionOptions options) {
-    requireNoCall(options);
+    CallCheck.scopeOptions(options);
     Dispatch.change(now -> now.withDefaults(options));
   }
 
   /**
    * Where auto mode starts, by size; {@link Thresholds#NONE} to start at the head of the chain
    * always.
+   *
+   * @param thresholds the table
    */
   public static void setThresholds(Thresholds thresholds) {
     if (thresholds == null) {
@@ -292,7 +401,10 @@ public final class Attn4j {
     Dispatch.change(now -> now.withThresholds(thresholds));
   }
 
-  /** The table that {@link #setThresholds} set last, or the one that this version came with. */
+  /**
+   * {@return the table that {@link #setThresholds} set last, or the one that this version came
+   * with}
+   */
   public static Thresholds thresholds() {
     return Dispatch.settings().thresholds();
   }
@@ -318,6 +430,8 @@ public final class Attn4j {
    * when it masks nothing, or only the end of each batch entry's keys (padding). Reading waits for
    * the stream, so it is off unless switched on; PyTorch serves calls with a mask then. Masks are
    * never read during a graph capture. Masks on the CPU, of CPU tensors, are always read.
+   *
+   * @param inspect true to read them
    */
   public static void inspectDeviceMasks(boolean inspect) {
     Dispatch.change(now -> now.withInspection(inspect));
@@ -338,7 +452,7 @@ public final class Attn4j {
 
   private static SdpaCall optionsCall(
       Tensor query, Tensor key, Tensor value, AttentionOptions options) {
-    AttentionOptions all = Dispatch.inScope(require(options));
+    AttentionOptions all = Dispatch.inScope(CallCheck.options(options));
     Packing packing = packing(query, all);
     boolean grouped = packing.rank() == 4;
     return new SdpaCall(query, key, value, null, 0, null, grouped, all, packing, 0);
@@ -351,7 +465,7 @@ public final class Attn4j {
   }
 
   private static AttentionOptions packedOptions(AttentionOptions options) {
-    if (require(options).layout() != TensorLayout.HND) {
+    if (CallCheck.options(options).layout() != TensorLayout.HND) {
       throw new InvalidAttentionArgumentException(
           "options.layout is "
               + options.layout()
@@ -377,26 +491,5 @@ public final class Attn4j {
     try (TensorOptional optional = new TensorOptional(mask)) {
       return action.apply(call.withMask(optional));
     }
-  }
-
-  private static AttentionOptions require(AttentionOptions options) {
-    if (options == null) {
-      throw new InvalidAttentionArgumentException(
-          "options is null; AttentionOptions.DEFAULTS or options of your own are needed");
-    }
-    return options;
-  }
-
-  private static AttentionOptions requireNoCall(AttentionOptions options) {
-    require(options);
-    if (options.layout() != TensorLayout.HND
-        || options.causalMask() != CausalMask.NONE
-        || options.hasSmScale()) {
-      throw new InvalidAttentionArgumentException(
-          "options is "
-              + options
-              + "; a layout, a causal mask and a scale belong to a call, not to a scope");
-    }
-    return options;
   }
 }

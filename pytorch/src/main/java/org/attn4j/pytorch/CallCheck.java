@@ -1,8 +1,10 @@
 package org.attn4j.pytorch;
 
 import java.util.StringJoiner;
+import org.attn4j.AttentionOptions;
 import org.attn4j.CausalMask;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.TensorLayout;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.DeviceType;
@@ -270,5 +272,28 @@ final class CallCheck {
 
   private static InvalidAttentionArgumentException invalid(String message) {
     return new InvalidAttentionArgumentException(message);
+  }
+
+  /** The options, which are there. */
+  static AttentionOptions options(AttentionOptions options) {
+    if (options == null) {
+      throw new InvalidAttentionArgumentException(
+          "options is null; AttentionOptions.DEFAULTS or options of your own are needed");
+    }
+    return options;
+  }
+
+  /** The options, which may be those of a scope or the process. */
+  static AttentionOptions scopeOptions(AttentionOptions options) {
+    options(options);
+    if (options.layout() != TensorLayout.HND
+        || options.causalMask() != CausalMask.NONE
+        || options.hasSmScale()) {
+      throw new InvalidAttentionArgumentException(
+          "options is "
+              + options
+              + "; a layout, a causal mask and a scale belong to a call, not to a scope");
+    }
+    return options;
   }
 }

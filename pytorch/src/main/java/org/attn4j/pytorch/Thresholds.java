@@ -38,7 +38,15 @@ public final class Thresholds {
    */
   public record Rule(
       int computeCapability, long maxHeadDim, long maxQueries, long maxKeys, SdpaBackend start) {
-    /** Checks that the rule names a backend to start at. */
+    /**
+     * Checks that the rule names a backend to start at.
+     *
+     * @param computeCapability of the device: 90
+     * @param maxHeadDim the largest that the rule covers
+     * @param maxQueries the most that the rule covers
+     * @param maxKeys the most that the rule covers
+     * @param start the backend to start at
+     */
     public Rule {
       if (start != SdpaBackend.EXACT && start != SdpaBackend.PYTORCH) {
         throw new InvalidAttentionArgumentException(
@@ -54,12 +62,16 @@ public final class Thresholds {
     }
   }
 
-  /** A table; the first rule that covers a call counts. */
+  /**
+   * {@return a table; the first rule that covers a call counts}
+   *
+   * @param rules in the order in which they are read
+   */
   public static Thresholds of(List<Rule> rules) {
     return new Thresholds(List.copyOf(rules));
   }
 
-  /** The rules in the order in which they are read. */
+  /** {@return the rules in the order in which they are read} */
   public List<Rule> rules() {
     return rules;
   }

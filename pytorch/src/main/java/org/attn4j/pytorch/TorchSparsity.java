@@ -35,47 +35,52 @@ public final class TorchSparsity {
     sparsity = builder.sparsity;
   }
 
-  /** A builder without tensors. */
+  /** {@return a builder without tensors} */
   public static Builder builder() {
     return new Builder();
   }
 
-  /** Float (heads): simthreshd1 of each query head; or null. */
+  /** {@return Float (heads): simthreshd1 of each query head; or null} */
   public Tensor simthreshd1() {
     return simthreshd1;
   }
 
-  /** Float (heads): cdfthreshd of each query head; or null. */
+  /** {@return Float (heads): cdfthreshd of each query head; or null} */
   public Tensor cdfthreshd() {
     return cdfthreshd;
   }
 
-  /** Float (heads): topk of each query head; or null. */
+  /** {@return Float (heads): topk of each query head; or null} */
   public Tensor topk() {
     return topk;
   }
 
-  /** Float (heads): pvthreshd of each query head; or null. */
+  /** {@return Float (heads): pvthreshd of each query head; or null} */
   public Tensor pvthreshd() {
     return pvthreshd;
   }
 
-  /** Bool or Char (batch, heads, query blocks, key blocks), not 0: compute; or null. */
+  /** {@return Bool or Char (batch, heads, query blocks, key blocks), not 0: compute; or null} */
   public Tensor blockMask() {
     return blockMask;
   }
 
-  /** Bool or Char (batch, heads, query blocks, key blocks), written: 1 if computed; or null. */
+  /**
+   * {@return Bool or Char (batch, heads, query blocks, key blocks), written: 1 if computed; or
+   * null}
+   */
   public Tensor blockMap() {
     return blockMap;
   }
 
-  /** Float (batch, heads), written: the share of blocks that were left out; or null. */
+  /** {@return Float (batch, heads), written: the share of blocks that were left out; or null} */
   public Tensor sparsity() {
     return sparsity;
   }
 
-  /** Whether only SpargeAttn can serve: there is a block mask, or a report is asked for. */
+  /**
+   * {@return whether only SpargeAttn can serve: there is a block mask, or a report is asked for}
+   */
   public boolean needsSparge() {
     return blockMask != null || blockMap != null || sparsity != null;
   }
@@ -92,49 +97,85 @@ public final class TorchSparsity {
 
     private Builder() {}
 
-    /** Float (heads). */
+    /**
+     * Float (heads).
+     *
+     * @param value Float (heads)
+     * @return this builder
+     */
     public Builder simthreshd1(Tensor value) {
       simthreshd1 = value;
       return this;
     }
 
-    /** Float (heads). */
+    /**
+     * Float (heads).
+     *
+     * @param value Float (heads)
+     * @return this builder
+     */
     public Builder cdfthreshd(Tensor value) {
       cdfthreshd = value;
       return this;
     }
 
-    /** Float (heads). */
+    /**
+     * Float (heads).
+     *
+     * @param value Float (heads)
+     * @return this builder
+     */
     public Builder topk(Tensor value) {
       topk = value;
       return this;
     }
 
-    /** Float (heads). */
+    /**
+     * Float (heads).
+     *
+     * @param value Float (heads)
+     * @return this builder
+     */
     public Builder pvthreshd(Tensor value) {
       pvthreshd = value;
       return this;
     }
 
-    /** Bool or Char (batch, heads, query blocks, key blocks), with SparsityOptions.byMask(). */
+    /**
+     * Bool or Char (batch, heads, query blocks, key blocks), with SparsityOptions.byMask().
+     *
+     * @param value Bool or Char (batch, heads, query blocks, key blocks), with
+     *     SparsityOptions.byMask()
+     * @return this builder
+     */
     public Builder blockMask(Tensor value) {
       blockMask = value;
       return this;
     }
 
-    /** Bool or Char (batch, heads, query blocks, key blocks), written. */
+    /**
+     * Bool or Char (batch, heads, query blocks, key blocks), written.
+     *
+     * @param value Bool or Char (batch, heads, query blocks, key blocks), written
+     * @return this builder
+     */
     public Builder blockMap(Tensor value) {
       blockMap = value;
       return this;
     }
 
-    /** Float (batch, heads), written. */
+    /**
+     * Float (batch, heads), written.
+     *
+     * @param value Float (batch, heads), written
+     * @return this builder
+     */
     public Builder sparsity(Tensor value) {
       sparsity = value;
       return this;
     }
 
-    /** The tensors. */
+    /** {@return the tensors} */
     public TorchSparsity build() {
       return new TorchSparsity(this);
     }

@@ -7,7 +7,11 @@ package org.attn4j.torch;
 public final class HookAgent {
   private HookAgent() {}
 
-  /** Called by the JVM. What is in the way is logged; the program starts in any case. */
+  /**
+   * Called by the JVM. What is in the way is logged; the program starts in any case.
+   *
+   * @param arguments what stands behind = on the command line; not read
+   */
   public static void premain(String arguments) {
     TorchHook.installAndLog();
   }

@@ -22,17 +22,21 @@ public final class HookCounts {
     counts = Collections.unmodifiableMap(map);
   }
 
-  /** The calls with one outcome. */
+  /**
+   * {@return the calls with one outcome}
+   *
+   * @param outcome the outcome
+   */
   public long of(HookOutcome outcome) {
     return counts.getOrDefault(outcome, 0L);
   }
 
-  /** The calls that our kernels served. */
+  /** {@return the calls that our kernels served} */
   public long served() {
     return sum(true);
   }
 
-  /** The calls that were left to PyTorch. */
+  /** {@return the calls that were left to PyTorch} */
   public long declined() {
     return sum(false);
   }
@@ -44,12 +48,16 @@ public final class HookCounts {
         .sum();
   }
 
-  /** The outcomes that occurred, with their numbers. */
+  /** {@return the outcomes that occurred, with their numbers} */
   public Map<HookOutcome, Long> byOutcome() {
     return counts;
   }
 
-  /** What happened since an earlier snapshot. */
+  /**
+   * {@return what happened since an earlier snapshot}
+   *
+   * @param earlier an earlier snapshot
+   */
   public HookCounts since(HookCounts earlier) {
     long[] difference = new long[HookOutcome.values().length];
     for (HookOutcome outcome : HookOutcome.values()) {

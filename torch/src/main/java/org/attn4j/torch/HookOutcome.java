@@ -47,7 +47,7 @@ public enum HookOutcome {
   /** A kernel could not be started, or there was no memory. */
   FAILED;
 
-  /** Whether our kernels served. */
+  /** {@return whether our kernels served} */
   public boolean isServed() {
     return compareTo(EXACT) <= 0;
   }

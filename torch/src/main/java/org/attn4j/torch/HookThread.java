@@ -16,6 +16,8 @@ public final class HookThread {
   /**
    * Options for the attention inside whatever this thread runs until {@link #leave}.
    *
+   * @param options how to compute it
+   * @param rules in the order in which they are read
    * @return for {@link #leave}
    */
   public static long enter(AttentionOptions options, List<HookPolicy.Rule> rules) {
@@ -24,7 +26,11 @@ public final class HookThread {
         : NONE;
   }
 
-  /** Back to what counted before {@link #enter}; on the same thread, the innermost first. */
+  /**
+   * Back to what counted before {@link #enter}; on the same thread, the innermost first.
+   *
+   * @param entered what {@link #enter} returned
+   */
   public static void leave(long entered) {
     if (entered != NONE) {
       HookLibrary.leaveScope(entered);
@@ -34,6 +40,7 @@ public final class HookThread {
   /**
    * Whether this thread's calls go to PyTorch untouched.
    *
+   * @param passing true to let calls through
    * @return what counted before
    */
   public static boolean setPassing(boolean passing) {

@@ -118,7 +118,7 @@ public final class TorchHook {
     }
   }
 
-  /** Whether the hook is in libtorch's dispatcher. It may be switched off. */
+  /** {@return whether the hook is in libtorch's dispatcher} It may be switched off. */
   public static boolean isInstalled() {
     return installed;
   }
@@ -126,6 +126,8 @@ public final class TorchHook {
   /**
    * Switches the hook off or on again, for all threads. Off, every call goes to PyTorch's own
    * implementation. Calls that run at this moment end as they began.
+   *
+   * @param enabled false to switch it off
    */
   public static void setEnabled(boolean enabled) {
     HookLibrary.load().ifPresent(TorchHook::fail);
@@ -136,25 +138,33 @@ public final class TorchHook {
     throw new IllegalStateException(sentence);
   }
 
-  /** Whether the hook is installed and not switched off. */
+  /** {@return whether the hook is installed and not switched off} */
   public static boolean isEnabled() {
     return installed && HookLibrary.isEnabled();
   }
 
-  /** How many calls were served by which kernels, and how many were left to PyTorch and why. */
+  /**
+   * {@return how many calls were served by which kernels, and how many were left to PyTorch and
+   * why}
+   */
   public static HookCounts counts() {
     return new HookCounts(installed ? HookLibrary.counts() : new long[HookOutcome.values().length]);
   }
 
   /**
-   * What became of the last call that the calling thread made, in one sentence; empty if it made
-   * none. The first call with each outcome is logged too, under {@code org.attn4j}.
+   * {@return what became of the last call that the calling thread made, in one sentence; empty if
+   * it made none} The first call with each outcome is logged too, under {@code org.attn4j}.
    */
   public static String explainLast() {
     return installed ? HookLibrary.explainLast() : "";
   }
 
-  /** The options of calls outside of scopes. Internal: attn4j-pytorch hands its own down. */
+  /**
+   * The options of calls outside of scopes. Internal: attn4j-pytorch hands its own down.
+   *
+   * @param defaults the options
+   * @param thresholds the table
+   */
   public static synchronized void setDefaults(
       AttentionOptions defaults, List<HookPolicy.Rule> thresholds) {
     options = defaults;
