@@ -20,6 +20,7 @@ final class WildcardImports {
     Attention.class,
     AttentionDims.class,
     AttentionException.class,
+    AttentionMask.class,
     AttentionOptions.class,
     AttentionRequest.class,
     AttentionResult.class,
