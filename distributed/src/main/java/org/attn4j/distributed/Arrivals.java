@@ -44,7 +44,7 @@ final class Arrivals {
       Kind kind = Failures.ofStore(e);
       String sentence =
           kind == Kind.TIMEOUT
-              ? "rank " + rank + " has not come within " + timeout
+              ? "rank " + rank + " has not come within " + World.seconds(timeout)
               : "the store was lost while the ranks met: " + Failures.firstLine(e);
       throw new RankException(kind, kind == Kind.TIMEOUT ? rank : 0, sentence, e);
     }

@@ -69,6 +69,7 @@ final class Failures {
     String line = (end < 0 ? message : message.substring(0, end)).trim();
     int frames = line.indexOf("Exception raised from");
     line = frames > 0 ? line.substring(0, frames).trim() : line;
+    line = line.replaceAll("\\[/[^\\]\\s]*/([^/\\]]+)\\] ?", "$1: "); // a path of who built PyTorch
     return line.length() <= LONGEST ? line : line.substring(0, LONGEST) + "...";
   }
 }

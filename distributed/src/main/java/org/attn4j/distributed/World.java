@@ -1,9 +1,11 @@
 package org.attn4j.distributed;
 
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.function.Supplier;
 import org.attn4j.InvalidAttentionArgumentException;
@@ -33,7 +35,6 @@ public final class World implements AutoCloseable {
   private final Store store;
   private final Backend control;
   private final Map<String, Backend> groups = new LinkedHashMap<>();
-  private int comparisons;
   private volatile RankException loss;
   private boolean closed;
 
@@ -178,10 +179,9 @@ public final class World implements AutoCloseable {
    */
   void requireSame(String what, String text) {
     requireUsable();
-    String prefix = key("same/" + comparisons++ + "/");
-    atStore(() -> store.set(prefix + rank(), text));
+    List<String> texts = Texts.gather(this, control, "comparing " + what, text);
     for (int other = 0; other < size(); other++) {
-      String theirs = textOf(prefix, other, what);
+      String theirs = texts.get(other);
       if (!theirs.equals(text)) {
         throw new RankException(
             Kind.MISMATCH,
@@ -189,28 +189,6 @@ public final class World implements AutoCloseable {
             what + " differs: " + Difference.sentence(rank(), text, other, theirs),
             null);
       }
-    }
-  }
-
-  private String textOf(String prefix, int other, String what) {
-    try {
-      return store.get_to_str(prefix + other);
-    } catch (RuntimeException e) {
-      Kind kind = Failures.ofStore(e);
-      String sentence =
-          kind == Kind.TIMEOUT
-              ? "rank " + other + " did not say its " + what + " within " + options.timeout()
-              : "the store was lost: " + Failures.firstLine(e);
-      throw lose(new RankException(kind, kind == Kind.TIMEOUT ? other : 0, sentence, e));
-    }
-  }
-
-  private void atStore(Runnable call) {
-    try {
-      call.run();
-    } catch (RuntimeException e) {
-      String sentence = "the store was lost: " + Failures.firstLine(e);
-      throw lose(new RankException(Failures.ofStore(e), 0, sentence, e));
     }
   }
 
@@ -254,11 +232,17 @@ public final class World implements AutoCloseable {
     String who = culprit < 0 ? "a rank" : "rank " + culprit;
     String sentence =
         kind == Kind.TIMEOUT
-            ? who + " did not answer within " + options.timeout() + " in " + what
+            ? who + " did not answer within " + seconds(options.timeout()) + " in " + what
             : who + " was lost in " + what;
     RankException own =
         new RankException(kind, culprit, sentence + ": " + Failures.firstLine(e), e);
     return lose(Report.first(this, own));
+  }
+
+  static String seconds(Duration time) {
+    return time.toMillis() % 1000 == 0
+        ? time.toSeconds() + " s"
+        : String.format(Locale.ROOT, "%.3f s", time.toMillis() / 1e3);
   }
 
   /** The first rank whose connection is broken, or -1. */

@@ -5,7 +5,10 @@ import java.util.ArrayList;
 import java.util.List;
 import org.bytedeco.javacpp.PointerScope;
 
-/** A rank that runs random cases: arguments are the first seed and how many. */
+/**
+ * A rank that runs random cases. Arguments: the first seed, how many, and {@code gc} if the garbage
+ * collector is to run all the time, which frees every native object that nothing in Java holds.
+ */
 public final class CasesRank {
   private CasesRank() {}
 
@@ -15,6 +18,9 @@ public final class CasesRank {
     long first = Long.parseLong(args[0]);
     int count = Integer.parseInt(args[1]);
     WorldOptions options = WorldOptions.DEFAULTS.withTimeout(Duration.ofSeconds(30));
+    if (args.length > 2 && args[2].equals("gc")) {
+      collectAllTheTime();
+    }
     List<String> wrong = new ArrayList<>();
     double worst = 0;
     try (World world = World.join(RankEnvironment.ofProcess(), options)) {
@@ -35,6 +41,18 @@ public final class CasesRank {
     System.out.println("worst " + worst);
     wrong.forEach(System.out::println);
     System.exit(wrong.isEmpty() ? 0 : 1);
+  }
+
+  private static void collectAllTheTime() {
+    Thread collector =
+        new Thread(
+            () -> {
+              while (true) {
+                System.gc();
+              }
+            });
+    collector.setDaemon(true);
+    collector.start();
   }
 
   /** All meshes of so many ranks. */

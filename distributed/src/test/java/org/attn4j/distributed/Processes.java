@@ -4,12 +4,14 @@ import static org.testng.Assert.assertEquals;
 
 import java.io.File;
 import java.io.IOException;
+import java.net.BindException;
 import java.net.ServerSocket;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 
 /** Ranks as processes of this machine, started as torchrun starts them. */
@@ -68,18 +70,27 @@ final class Processes implements AutoCloseable {
     processes.add(builder.start());
   }
 
-  /** A port that nobody listens on now. */
+  /**
+   * A port that nobody listens on now, below those that the kernel gives to connections: Gloo opens
+   * many.
+   */
   static int freePort() throws IOException {
-    try (ServerSocket socket = new ServerSocket(0)) {
-      return socket.getLocalPort();
+    for (int attempt = 0; attempt < 100; attempt++) {
+      int port = ThreadLocalRandom.current().nextInt(15_000, 31_000);
+      try (ServerSocket socket = new ServerSocket(port)) {
+        return socket.getLocalPort();
+      } catch (BindException e) {
+        continue;
+      }
     }
+    throw new IOException("no free port was found");
   }
 
   /** This Java and class path; small heaps and a quick compiler, for many start at once. */
   private static List<String> command(Class<?> main, String... arguments) {
     List<String> command = new ArrayList<>();
     command.add(System.getProperty("java.home") + File.separator + "bin" + File.separator + "java");
-    command.addAll(List.of("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"));
+    command.addAll(List.of("-Xms96m", "-Xmx96m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"));
     if (Runtime.version().feature() >= 24) {
       command.add("--enable-native-access=ALL-UNNAMED");
     }
@@ -109,6 +120,18 @@ final class Processes implements AutoCloseable {
     }
     close();
     return ended;
+  }
+
+  /** Waits until all but one have ended, and stops that one. */
+  List<Ended> awaitAllBut(int one, int seconds) throws IOException, InterruptedException {
+    long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds);
+    for (int rank = 0; rank < processes.size(); rank++) {
+      if (rank != one) {
+        processes.get(rank).waitFor(end - System.nanoTime(), TimeUnit.NANOSECONDS);
+      }
+    }
+    processes.get(one).destroyForcibly().waitFor();
+    return await(1);
   }
 
   /** As {@link #await}, and all must have ended well. */

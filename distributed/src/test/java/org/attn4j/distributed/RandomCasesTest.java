@@ -28,4 +28,11 @@ public class RandomCasesTest {
               + ended.get(0).line("worst"));
     }
   }
+
+  @Test
+  public void garbageCollectionFreesNothingThatIsInUse() throws IOException, InterruptedException {
+    try (Processes ranks = Processes.start(2, CasesRank.class, "5000", "" + CASES / 5, "gc")) {
+      ranks.awaitSuccess(240);
+    }
+  }
 }
