@@ -73,6 +73,7 @@ export default defineConfig({
           page("Few queries", "/decode"),
           page("Kernels on a CPU", "/emulation"),
           page("Architecture", "/architecture"),
+          page("Kernels on a CPU", "/emulation"),
         ],
       },
       {
