@@ -8,8 +8,11 @@ import org.attn4j.BlockGrid;
  * column for each block of keys. Immutable.
  */
 public final class BlockMap {
-  private static final float LIGHT = 0.8f;
-  private static final float DARK = 0.10f;
+  /** The grey of a block that is computed. */
+  static final float LIGHT = 0.8f;
+
+  /** The grey of a block that is left out. */
+  static final float DARK = 0.10f;
 
   private final BlockGrid grid;
   private final boolean[] computed; // [queryBlocks][keyBlocks]

@@ -6,13 +6,16 @@ import java.util.ArrayList;
 import java.util.List;
 import org.attn4j.SdpaBackend;
 import org.attn4j.samples.ResultTable.Row;
+import org.attn4j.samples.Sheet.Key;
+import org.attn4j.samples.Sheet.Panel;
 import org.attn4j.samples.SpargeRun.Thresholds;
 
 /** Denoises one picture by one backend after another, and writes what each made of it. */
 final class Comparison {
-  private static final double DIFFERENCE_GAIN = 4;
-  private static final int GAP = 4; // pixels between the parts of a picture
+  private static final double DIFFERENCE_GAIN = 2;
+  private static final int PANEL_SIDE = 256; // pixels, of the pictures side by side
   private static final int MAP_SIDE = 512; // pixels
+  private static final int SHEET_MAP_SIDE = 256; // pixels
 
   private final DemoOptions options;
   private final Picture clean;
@@ -49,7 +52,7 @@ final class Comparison {
     double psnr = denoised.psnr(clean);
     double error = exact.relativeL1(denoised);
     table.add(new Row(backend.id(), options.order(), run.arch(), run.millis(), null, psnr, error));
-    writeResult(backend.id(), denoised);
+    writeResult(backend.id(), denoised, "by " + backend.id(), psnr);
   }
 
   /** Without SpargeAttn's kernel: what it would do. */
@@ -66,7 +69,8 @@ final class Comparison {
       table.add(new Row(backend, run.order(), run.arch(), run.millis(), run, psnr, error));
     }
     SpargeRun last = runs.get(runs.size() - 1); // along the Hilbert curve: it leaves out most
-    writeResult(backend, last.denoised());
+    String how = "by %s, %.0f %% left out".formatted(backend, 100 * last.map().sparsity());
+    writeResult(backend, last.denoised(), how, last.denoised().psnr(clean));
   }
 
   /** Whether SpargeAttn ran. */
@@ -89,32 +93,81 @@ final class Comparison {
     write(noisy, "noisy");
   }
 
-  private void writeResult(String backend, Picture denoised) throws IOException {
+  private void writeResult(String backend, Picture denoised, String how, double psnr)
+      throws IOException {
     Picture difference = denoised.differenceFrom(clean, DIFFERENCE_GAIN);
     write(denoised, "denoised-" + backend);
     write(difference, "difference-" + backend);
-    write(Picture.beside(GAP, clean, noisy, denoised, difference), "overview-" + backend);
+    String heading =
+        "A photograph denoised by attention: %d x %d pixels, every pixel a token"
+            .formatted(clean.width(), clean.height());
+    String explanation =
+        "Each pixel becomes an average of all pixels, weighted by how much their surroundings look"
+            + " alike.";
+    List<Panel> panels =
+        List.of(
+            new Panel("clean", "", clean),
+            new Panel(
+                "with noise, sigma %s".formatted(options.sigma()),
+                decibels(noisy.psnr(clean)),
+                noisy),
+            new Panel("denoised", decibels(psnr) + ", " + how, denoised),
+            new Panel(
+                "what is left of the error",
+                "%.0f times, grey is none".formatted(DIFFERENCE_GAIN),
+                difference));
+    int scale = Math.max(1, PANEL_SIDE / clean.width());
+    new Sheet(heading, explanation, List.of(), scale)
+        .write(List.of(panels), options.out().resolve("overview-" + backend + ".png"));
+  }
+
+  private static String decibels(double psnr) {
+    return String.format("PSNR %.1f dB", psnr);
   }
 
   /** Writes the table as JSON and, if SpargeAttn ran, its block maps. */
   void writeResults() throws IOException {
     Files.writeString(options.out().resolve("results.json"), table.toJson());
-    List<Picture> lines = new ArrayList<>(); // one for each kind of thresholds
+    List<List<Panel>> lines = new ArrayList<>(); // one for each kind of thresholds
     for (String label :
         sparseRuns.stream().map(run -> run.thresholds().label()).distinct().toList()) {
-      List<Picture> maps = new ArrayList<>(); // one for each order
+      List<Panel> maps = new ArrayList<>(); // one for each order
       for (SpargeRun run : sparseRuns) {
         if (run.thresholds().label().equals(label)) {
-          Picture map = run.map().picture(MAP_SIDE);
-          write(map, "blockmap-" + run.order().label() + suffix(run.thresholds()));
-          maps.add(map);
+          write(
+              run.map().picture(MAP_SIDE),
+              "blockmap-" + run.order().label() + suffix(run.thresholds()));
+          maps.add(panel(run));
         }
       }
-      lines.add(Picture.beside(GAP, maps.toArray(Picture[]::new)));
+      lines.add(maps);
     }
     if (!lines.isEmpty()) {
-      write(Picture.below(GAP, lines.toArray(Picture[]::new)), "blockmaps");
+      List<Key> legend =
+          List.of(
+              new Key(grey(BlockMap.LIGHT), "computed"), new Key(grey(BlockMap.DARK), "left out"));
+      new Sheet(
+              "What SpargeAttn leaves out of the attention matrix",
+              "Down: queries in blocks of %d. Across: keys in blocks of %d."
+                  .formatted(
+                      sparseRuns.get(0).map().grid().queryBlock(),
+                      sparseRuns.get(0).map().grid().keyBlock()),
+              legend,
+              1)
+          .write(lines, options.out().resolve("blockmaps.png"));
     }
+  }
+
+  private Panel panel(SpargeRun run) {
+    String title = "%s order, %s".formatted(run.order().label(), run.thresholds().label());
+    String note =
+        "%.1f %% left out, %s"
+            .formatted(100 * run.map().sparsity(), decibels(run.denoised().psnr(clean)));
+    return new Panel(title, note, run.map().picture(SHEET_MAP_SIDE));
+  }
+
+  private static float[] grey(float value) {
+    return new float[] {value, value, value};
   }
 
   private static String suffix(Thresholds thresholds) {

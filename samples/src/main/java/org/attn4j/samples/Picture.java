@@ -193,45 +193,6 @@ public final class Picture {
     return distance / size;
   }
 
-  /**
-   * These pictures, which have one height, side by side with {@code gap} white pixels between them.
-   */
-  public static Picture beside(int gap, Picture... parts) {
-    int height = parts[0].height;
-    int width = gap * (parts.length - 1);
-    for (Picture part : parts) {
-      if (part.height != height) {
-        throw new IllegalArgumentException(
-            "a part is " + part.height + " pixels high; the first one is " + height);
-      }
-      width += part.width;
-    }
-    float[] joined = new float[width * height * CHANNELS];
-    Arrays.fill(joined, 1);
-    int left = 0;
-    for (Picture part : parts) {
-      for (int y = 0; y < height; y++) {
-        System.arraycopy(
-            part.values,
-            y * part.width * CHANNELS,
-            joined,
-            (y * width + left) * CHANNELS,
-            part.width * CHANNELS);
-      }
-      left += part.width + gap;
-    }
-    return new Picture(width, height, joined);
-  }
-
-  /**
-   * These pictures, which have one width, one below the other with {@code gap} white pixels between
-   * them.
-   */
-  public static Picture below(int gap, Picture... parts) {
-    Picture[] turned = Arrays.stream(parts).map(Picture::transpose).toArray(Picture[]::new);
-    return beside(gap, turned).transpose();
-  }
-
   /** Writes it as {@link #png()}. */
   public void writePng(Path file) throws IOException {
     Files.write(file, png());

@@ -4,6 +4,7 @@ import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertThrows;
 import static org.testng.Assert.assertTrue;
 
+import java.awt.image.BufferedImage;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -12,6 +13,8 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
 import java.util.stream.IntStream;
 import org.attn4j.SdpaBackend;
 import org.attn4j.samples.ResultTable.Row;
@@ -131,13 +134,19 @@ public class DenoiseDemoTest {
   }
 
   @Test
-  public void picturesAreStacked() {
-    Picture upper = Picture.of(2, 1, new float[] {0, 0, 0, 0.5f, 0.5f, 0.5f});
-    Picture lower = Picture.of(2, 1, new float[6]);
-    Picture both = Picture.below(3, upper, lower);
-    assertEquals(both.width(), 2);
-    assertEquals(both.height(), 5);
-    assertEquals(both.luminance(), new float[] {0, 0.5f, 1, 1, 1, 1, 1, 1, 0, 0});
+  public void aSheetShowsEachPixelOfItsPictures() {
+    Picture left = Picture.of(2, 1, new float[] {0, 0, 0, 1, 0, 0});
+    Picture right = Picture.of(2, 1, new float[] {0, 1, 0, 0, 0, 1});
+    var panels = List.of(new Sheet.Panel("", "", left), new Sheet.Panel("", "", right));
+    BufferedImage sheet = new Sheet("", "", List.of(), 3).draw(List.of(panels));
+    Map<Integer, Integer> pixels = new TreeMap<>();
+    for (int i = 0; i < sheet.getWidth() * sheet.getHeight(); i++) {
+      int rgb = sheet.getRGB(i % sheet.getWidth(), i / sheet.getWidth()) & 0xffffff;
+      pixels.merge(rgb, 1, Integer::sum);
+    }
+    for (int colour : new int[] {0x000000, 0xff0000, 0x00ff00, 0x0000ff}) {
+      assertEquals(pixels.get(colour), (Integer) 9, Integer.toHexString(colour)); // 3 x 3 each
+    }
   }
 
   private static Picture exact(Picture noisy) {
