@@ -24,6 +24,8 @@
 #define __grid_constant__
 #undef __forceinline__
 #define __forceinline__ inline
+#undef __noinline__
+#define __noinline__ __attribute__((noinline))
 
 // --------------------------------------------------------------------------------------------------------- arithmetic
 
@@ -90,14 +92,20 @@ inline T __ldg(const T* p) {
 }
 template <class T>
 inline T __ldcg(const T* p) {
-  return *static_cast<const volatile T*>(p);
+  __asm__ volatile("" ::: "memory");  // read where the source has it
+  return *p;
 }
 template <class T>
 inline void __stcg(T* p, T x) {
-  *static_cast<volatile T*>(p) = x;
+  *p = x;
+  __asm__ volatile("" ::: "memory");
 }
 inline size_t __cvta_generic_to_shared(const void* p) { return ::emulation::shared_address(p); }
 inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+inline long long clock64() {
+  static thread_local long long ticks = 0;
+  return ++ticks;
+}
 inline void __nanosleep(unsigned) { ::emulation::yield(); }
 
 template <class T>
