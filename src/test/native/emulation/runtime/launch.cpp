@@ -2,6 +2,7 @@
 #include <cuda_runtime_api.h>
 #include <cxxabi.h>
 #include <dlfcn.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -23,6 +24,28 @@ namespace {
 int number_from(const char* name, int otherwise) {
   const char* text = std::getenv(name);
   return text != nullptr ? std::atoi(text) : otherwise;
+}
+
+// An access to memory that isn't there, such as behind an allocation.
+void on_fault(int, siginfo_t* info, void*) {
+  const Cta* cta = Cta::current();
+  std::fprintf(stderr, "emulation: touches %p, where nothing is (%s)\n", info->si_addr,
+               cta != nullptr ? cta->place().c_str() : "on the host");
+  std::fflush(stderr);
+  _exit(kFaultStatus);
+}
+
+// Faults of this OS thread are told on a stack of their own: a fiber's may be what ran over.
+void tell_faults() {
+  static thread_local char stack[64 * 1024];
+  stack_t alternative = {};
+  alternative.ss_sp = stack, alternative.ss_size = sizeof stack;
+  sigaltstack(&alternative, nullptr);
+  struct sigaction action = {};
+  action.sa_sigaction = on_fault;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigaction(SIGSEGV, &action, nullptr);
+  sigaction(SIGBUS, &action, nullptr);
 }
 
 // OS threads that wait for launches.
@@ -52,6 +75,7 @@ class Gpu {
 
  private:
   void serve() {
+    tell_faults();
     Cta cta;
     int64_t served = 0;
     std::unique_lock<std::mutex> lock(mutex_);

@@ -3,8 +3,8 @@
 //   attention case KERNEL [NAME=VALUE...]     one case, as a failure prints it
 //   attention random COUNT SEED KERNEL...     COUNT random cases of each kernel
 //   attention nonfinite COUNT SEED KERNEL...  the same, each with a NaN or an infinity in q, k or v
-// KERNEL: exact, int8_f16, fp8_sm90, sage, sparse; with /D,D... its head_dims are those and a little less. The exit
-// status is 0 only if all cases hold.
+// KERNEL: exact, int8_f16, fp8_sm90, sage, sparse, spas, spas_topk; with /D,D... its head_dims are those and a little
+// less. The exit status is 0 only if all cases hold.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -24,27 +24,21 @@ namespace {
 struct Bars {
   double l1;       // of all elements together, relative
   double element;  // of one, relative to the sum of |weight value|
+  double channel;  // and besides, relative to what the channel's values are on average
   double lse;
 };
 
 Bars bars_of(const Case& c, const std::string& kernel_name, double score_noise) {
   const double half = c.bf16 ? 0x1p-8 : 0x1p-11;  // largest relative error of a 16-bit number
   // Probabilities and the output are rounded, and what a reference moved by is exact.
-  Bars bars{1.5 * half, 2.2 * half, 5e-5};
+  Bars bars{1.5 * half, 2.2 * half, 0, 5e-5};
   const bool fp8 = kernel_name.find("fp8") != std::string::npos;
   if (fp8 || kernel_name.find("int8") != std::string::npos) {
     bars.l1 += 0.5 * score_noise, bars.element += 6 * score_noise, bars.lse += 6 * score_noise;
   }
   // Half a step of e4m3 is a 16th at most, for probabilities and for V; they are 2.6 % on average.
-  if (fp8) bars.l1 += 0.04, bars.element += 0.14, bars.lse += 0.061;
+  if (fp8) bars.l1 += 0.04, bars.element += 0.14, bars.channel = 0.14, bars.lse += 0.061;
   return bars;
-}
-
-// Which kernel serves, as far as the rounding goes.
-std::string rounding_name(const Case& c, const Problem& p) {
-  if (c.kernel == "sage") return attn4j::sageattn_kernel(p.params);
-  if (c.kernel == "sparse") return std::string(attn4j::arch_list()).find("90") != std::string::npos ? "fp8" : "int8";
-  return c.kernel == "fp8_sm90" ? "fp8" : c.kernel;
 }
 
 struct Verdict {
@@ -62,9 +56,10 @@ Verdict judge(const Output& got, const Output& expected, const Bars& bars) {
     if (!finite || !std::isfinite(got.o[i])) continue;
     const double e = std::fabs(got.o[i] - expected.o[i]);
     // Probabilities of fp16 end at 2^-24; references stand up to 2^7 above where the largest lands.
-    const double allowed = bars.element * expected.weighted[i] + 0x1p-18 * expected.plain[i] + 1e-7;
+    const double allowed =
+        bars.element * expected.weighted[i] + bars.channel * expected.channel[i] + 0x1p-18 * expected.plain[i] + 1e-7;
     v.far += e > allowed;
-    v.worst = std::max(v.worst, e / (expected.weighted[i] + 1e-9));
+    v.worst = std::max(v.worst, e / allowed);
     error += e, size += std::fabs(expected.o[i]);
   }
   v.l1 = size > 0 ? error / size : error;
@@ -79,7 +74,7 @@ Verdict judge(const Output& got, const Output& expected, const Bars& bars) {
   return v;
 }
 
-enum class Outcome { kHolds, kFails, kRefused };
+enum class Outcome { kHolds, kFails, kRefused, kLeftOut };
 
 Outcome run_case(const Case& c, bool talks) {
   const auto started = std::chrono::steady_clock::now();
@@ -94,17 +89,19 @@ Outcome run_case(const Case& c, bool talks) {
     std::printf("FAILED %s: %s\n", c.text().c_str(), error.c_str());
     return Outcome::kFails;
   }
+  // The kernels on mma.sync promise nothing there: docs/mma.md.
+  if (c.odd != 0 && !talks && problem.kernel().find("wgmma") == std::string::npos) return Outcome::kLeftOut;
   const Output expected = problem.reference();
-  const Bars bars = bars_of(c, rounding_name(c, problem), expected.score_noise);
+  const Bars bars = bars_of(c, problem.kernel(), expected.score_noise);
   const Verdict v = judge(got, expected, bars);
   const bool good = v.not_finite + v.should_not_be + v.far + v.lse_wrong == 0 && v.l1 <= bars.l1;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   if (!good || talks) {
     std::printf(
-        "%s %s: L1 %.5f (at most %.5f), worst element %.5f, LSE %.5f; %ld too far, %ld LSE wrong, %ld not "
+        "%s %s [%s]: L1 %.5f of %.5f, an element %.2f of its bar, LSE %.5f; %ld too far, %ld LSE wrong, %ld not "
         "finite, %ld finite that should not be; %.2f s\n",
-        good ? "ok" : "WRONG", c.text().c_str(), v.l1, bars.l1, v.worst, v.worst_lse, v.far, v.lse_wrong, v.not_finite,
-        v.should_not_be, seconds);
+        good ? "ok" : "WRONG", c.text().c_str(), problem.kernel().c_str(), v.l1, bars.l1, v.worst, v.worst_lse, v.far,
+        v.lse_wrong, v.not_finite, v.should_not_be, seconds);
   }
   return good ? Outcome::kHolds : Outcome::kFails;
 }
@@ -145,6 +142,7 @@ Case random_case(const std::string& kernel, const std::vector<int64_t>& head_dim
   c.sparse_share = static_cast<int>(dice.of({0, 30, 70, 100}));
   c.data = static_cast<int>(1 + dice.upto(100000));
   if (kernel == "fp8_sm90") c.granularity = 2;
+  if (kernel == "spas_topk") c.sparse_share = std::max(c.sparse_share, 1);
   return c;
 }
 
@@ -167,17 +165,19 @@ int random(int argc, char** argv, bool spoils) {
     }
     if (head_dims.empty()) head_dims = {64};
     Dice dice(static_cast<uint32_t>(seed));
-    int held = 0, refused = 0, wrong = 0;
+    int held = 0, refused = 0, wrong = 0, left_out = 0;
     const auto started = std::chrono::steady_clock::now();
     for (int n = 0; n < count; n++) {
       Case c = random_case(argument.substr(0, slash), head_dims, dice);
       if (spoils) spoil(&c, dice);
       emulation::settings().seed = static_cast<uint64_t>(n % 3 == 0 ? 0 : c.data);
       const Outcome outcome = run_case(c, false);
+      left_out += outcome == Outcome::kLeftOut;
       held += outcome == Outcome::kHolds, refused += outcome == Outcome::kRefused, wrong += outcome == Outcome::kFails;
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     std::printf("%s: %d cases hold, %d refused, %d wrong; %.1f s\n", argument.c_str(), held, refused, wrong, seconds);
+    if (left_out > 0) std::printf("  %d left out: kernels on mma.sync let NaN through\n", left_out);
     failed += wrong + (held == 0);
   }
   return failed == 0 ? 0 : 1;

@@ -7,16 +7,16 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <functional>
+#include <iterator>
 #include <limits>
 #include <random>
+#include <utility>
 
 namespace emulation_test {
 
-using attn4j::AttentionParams;
+using attn4j::AttentionFunction;
 using attn4j::Status;
 using attn4j::TensorView;
-using attn4j::Workspace;
 
 namespace {
 
@@ -28,8 +28,6 @@ void each_number(C& c, const F& f) {
   f("granularity", c.granularity), f("shift", c.shift), f("scale", c.scale), f("sparse_share", c.sparse_share);
   f("data", c.data), f("odd", c.odd), f("odd_row", c.odd_row), f("odd_value", c.odd_value);
 }
-
-bool is_sparse(const Case& c) { return c.kernel.compare(0, 6, "sparse") == 0; }
 
 uint16_t bits_of(bool bf16, float x) {
   return bf16 ? static_cast<__nv_bfloat16_raw>(__float2bfloat16_rn(x)).x
@@ -123,22 +121,30 @@ Problem::Problem(const Case& c) : c_(c) {
   params.sm_scale = c.scale;
   params.qk_quant_gran = static_cast<attn4j::QuantGranularity>(c.granularity);
   params.smooth_k = c.smooth_k;
-  if (is_sparse(c)) make_mask();
+  if (c.kernel.compare(0, 2, "sp") == 0) choose_blocks();
 }
 
 Problem::~Problem() {
   for (void* p : memory_) cudaFree(p);
 }
 
-void Problem::make_mask() {
+int64_t Problem::blocks() const { return c_.b * c_.hq * grid_.query_blocks * grid_.key_blocks; }
+
+void Problem::choose_blocks() {
   if (attn4j::spas_block_grid(params, &grid_) != Status::kOk) return;
-  const int64_t count = c_.b * c_.hq * grid_.query_blocks * grid_.key_blocks;
+  auto* device = static_cast<uint8_t*>(allocate(blocks()));
+  sparsity.pvthreshd = std::numeric_limits<float>::infinity();
+  if (c_.kernel != "sparse") {  // the library's choice, which it tells
+    sparsity.block_map = device;
+    sparsity.simthreshd1 = -1.f;
+    sparsity.cdfthreshd = sparsity.topk = static_cast<float>(c_.sparse_share) / 100.f;
+    if (c_.kernel == "spas") sparsity.topk = 0.f;
+    return;
+  }
   std::mt19937 random(static_cast<uint32_t>(c_.data + 1));
-  for (int64_t i = 0; i < count; i++) mask_.push_back(static_cast<int>(random() % 100) < c_.sparse_share);
-  auto* device = static_cast<uint8_t*>(allocate(count));
+  for (int64_t i = 0; i < blocks(); i++) mask_.push_back(static_cast<int>(random() % 100) < c_.sparse_share);
   std::copy(mask_.begin(), mask_.end(), device);
   sparsity.block_mask = device;
-  sparsity.pvthreshd = std::numeric_limits<float>::infinity();
 }
 
 std::vector<double> Problem::read(const TensorView& t) const {
@@ -154,35 +160,41 @@ std::vector<double> Problem::read(const TensorView& t) const {
 }
 
 std::string Problem::run(Output* out) {
-  struct Function {
-    const char* name;
-    std::function<int64_t()> size;
-    std::function<Status(const Workspace&)> call;
+  constexpr std::pair<const char*, AttentionFunction> kFunctions[] = {
+      {"exact", AttentionFunction::kExactAttn},
+      {"int8_f16", AttentionFunction::kSageattnInt8Fp16},
+      {"fp8_sm90", AttentionFunction::kSageattnInt8Fp8Sm90},
+      {"sage", AttentionFunction::kSageattn},
+      {"sparse", AttentionFunction::kBlockSparse},
+      {"spas", AttentionFunction::kSpasMeansim},
+      {"spas_topk", AttentionFunction::kSpasMeansimTopk},
   };
-  const Function functions[] = {
-      {"exact", [&] { return attn4j::exact_attn_workspace_size(params); },
-       [&](const Workspace& w) { return attn4j::exact_attn(params, w, nullptr); }},
-      {"int8_f16", [&] { return attn4j::sageattn_qk_int8_pv_fp16_cuda_workspace_size(params); },
-       [&](const Workspace& w) { return attn4j::sageattn_qk_int8_pv_fp16_cuda(params, w, nullptr); }},
-      {"fp8_sm90", [&] { return attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size(params); },
-       [&](const Workspace& w) { return attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90(params, w, nullptr); }},
-      {"sage", [&] { return attn4j::sageattn_workspace_size(params); },
-       [&](const Workspace& w) { return attn4j::sageattn(params, w, nullptr); }},
-      {"sparse", [&] { return attn4j::block_sparse_sage2_attn_cuda_workspace_size(params, sparsity); },
-       [&](const Workspace& w) { return attn4j::block_sparse_sage2_attn_cuda(params, sparsity, w, nullptr); }},
-  };
-  for (const Function& f : functions) {
-    if (c_.kernel != f.name) continue;
-    const int64_t bytes = f.size();
-    if (bytes < 0) return std::string("refused: ") + attn4j::last_error();
-    if (f.call({allocate(bytes), bytes}) != Status::kOk) return attn4j::last_error();
-    out->o = read(params.o);
-    out->lse.clear();
-    const auto* lse = static_cast<const float*>(params.lse);
-    if (c_.lse) out->lse.assign(lse, lse + c_.b * c_.hq * c_.lq);
-    return "";
+  attn4j::PlanRequest request;
+  const auto* known =
+      std::find_if(std::begin(kFunctions), std::end(kFunctions), [&](const auto& f) { return c_.kernel == f.first; });
+  if (known == std::end(kFunctions)) return "no kernel is called " + c_.kernel;
+  request.function = known->second;
+  request.attention = params, request.sparsity = sparsity;
+  attn4j::PlanHandle plan;
+  attn4j::PlanFacts facts;
+  if (attn4j::plan_attention(request, &plan, &facts) != Status::kOk) {
+    return std::string("refused: ") + attn4j::last_error();
   }
-  return "no kernel is called " + c_.kernel;
+  kernel_ = facts.kernel;
+  attn4j::PlanAddresses a;
+  a.q = params.q.data, a.k = params.k.data, a.v = params.v.data, a.o = params.o.data, a.lse = params.lse;
+  a.kv_lengths = params.kv_lengths, a.block_mask = sparsity.block_mask, a.block_map = sparsity.block_map;
+  a.workspace = {allocate(facts.workspace_size), facts.workspace_size};
+  if (attn4j::run_plan(plan, a, nullptr) != Status::kOk) return attn4j::last_error();
+  if (sparsity.block_map != nullptr) {
+    const auto* map = static_cast<const uint8_t*>(sparsity.block_map);
+    mask_.assign(map, map + blocks());
+  }
+  out->o = read(params.o);
+  out->lse.clear();
+  const auto* lse = static_cast<const float*>(params.lse);
+  if (c_.lse) out->lse.assign(lse, lse + c_.b * c_.hq * c_.lq);
+  return "";
 }
 
 int64_t Problem::keys_of_row(int64_t batch, int64_t row) const {
@@ -231,6 +243,11 @@ Output Problem::reference() const {
   const double scale = c_.scale != 0 ? c_.scale : 1. / std::sqrt(static_cast<double>(c_.d));
   out.score_noise = score_noise(q, k, scale);
   std::vector<double> w;
+  std::vector<double> sizes(static_cast<size_t>(c_.b * c_.hkv * c_.d));
+  for (size_t i = 0; i < v.size(); i++) {
+    const int64_t head = static_cast<int64_t>(i) / c_.d / c_.lk;
+    if (std::isfinite(v[i])) sizes[head * c_.d + i % c_.d] += std::fabs(v[i]) / static_cast<double>(c_.lk);
+  }
   for (int64_t i = 0; i < c_.b * c_.hq * c_.lq; i++) {
     const int64_t row = i % c_.lq, head = i / c_.lq, batch = head / c_.hq;
     const int64_t kv = batch * c_.hkv + head % c_.hq / (c_.hq / c_.hkv), keys = keys_of_row(batch, row);
@@ -253,7 +270,7 @@ Output Problem::reference() const {
         o += w[j] * x, weighted += w[j] * std::fabs(x), plain += std::fabs(x);
       }
       out.o.push_back(sees_any ? o / sum : 0), out.weighted.push_back(sees_any ? weighted / sum : 0);
-      out.plain.push_back(plain);
+      out.plain.push_back(plain), out.channel.push_back(sizes[kv * c_.d + e]);
     }
     out.lse.push_back(sees_any ? top + std::log(sum) : -INFINITY);
   }

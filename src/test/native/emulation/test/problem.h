@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "attn4j/attn4j.h"
+#include "attn4j/plan.h"
 #include "attn4j/sparse.h"
 
 namespace emulation_test {
@@ -20,7 +21,7 @@ struct Case {
   int granularity = 2;     // QuantGranularity
   int shift = 0;           // elements that rows begin behind an aligned address, and are apart beyond their channels
   float scale = 0;         // sm_scale; 0: the default
-  int sparse_share = 100;  // percent of blocks that a given map keeps
+  int sparse_share = 100;  // percent of blocks that a given map keeps; cdfthreshd or topk
   int data = 1;            // seed of the data
   // Value of channel 5 of row `odd_row` of tensor `odd` (1 q, 2 k, 3 v) in the last head: 1 NaN, 2 inf, 3 -inf.
   int odd = 0, odd_row = 0, odd_value = 1;
@@ -31,8 +32,9 @@ struct Case {
 
 struct Output {
   std::vector<double> o, lse;  // [b][hq][lq][d], [b][hq][lq]
-  // By what rounding may move each element of o: the sum of |weight value|, and of |value|.
-  std::vector<double> weighted, plain;
+  // By what rounding may move each element of o: the sum of |weight value|, and of |value|; the mean of |value| over
+  // all keys of the channel.
+  std::vector<double> weighted, plain, channel;
   // What INT8 does to a score in the worst row, standard deviation: a step of Q and of K each, evenly spread.
   double score_noise = 0;
 };
@@ -49,17 +51,21 @@ class Problem {
   // Runs the case's function. Empty: it went well; else what went wrong. "refused: ..." if this build doesn't serve it.
   std::string run(Output* out);
   Output reference() const;
+  // What ran: "mma_int8_f16/d64/f16".
+  const std::string& kernel() const { return kernel_; }
 
  private:
   attn4j::TensorView tensor(int64_t heads, int64_t rows);
   void* allocate(int64_t bytes);
-  void make_mask();
+  void choose_blocks();
+  int64_t blocks() const;
   bool computes(int64_t head, int64_t row, int64_t key) const;
   int64_t keys_of_row(int64_t batch, int64_t row) const;
   double score_noise(const std::vector<double>& q, const std::vector<double>& k, double scale) const;
   std::vector<double> read(const attn4j::TensorView& t) const;
 
   Case c_;
+  std::string kernel_;
   std::vector<void*> memory_;
   std::vector<int32_t> lengths_;
   std::vector<uint8_t> mask_;

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# The kernels on a CPU, as CI checks them: a few hundred random small cases against fp64 (docs/emulation.md). Wants g++,
+# CMake, Ninja and CUDA's headers; no GPU and no nvcc.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../../../.."
+build=target/emulation
+
+for tool in g++ cmake ninja; do
+  if ! command -v "$tool" >/dev/null; then echo "kernels on a CPU: skipped, $tool is missing"; exit 0; fi
+done
+if ! cmake -S src/test/native/emulation -B "$build" -G Ninja >"$build.log" 2>&1; then
+  if grep -q CUDA_HEADERS "$build.log"; then echo "kernels on a CPU: skipped, CUDA's headers are missing"; exit 0; fi
+  cat "$build.log"
+  exit 1
+fi
+if ! ninja -C "$build" >"$build.log" 2>&1; then
+  cat "$build.log"
+  exit 1
+fi
+echo "kernels on a CPU: built in $SECONDS s"
+
+"$build/faults" >"$build/faults.log" 2>&1 || { cat "$build/faults.log"; exit 1; }
+echo "faults that it must find: $(grep -c '^found' "$build/faults.log") found"
+
+quantised="int8_f16/64,96,128 sparse/64,96,128 spas/64,96,128 spas_topk/64,96,128"
+# One program on each core; what the second says comes after the first.
+# shellcheck disable=SC2086
+(
+  "$build/attention_sm90" random 40 2 exact/64,96,128 fp8_sm90/64,96,128 $quantised
+  "$build/attention_sm90" nonfinite 40 3 exact/64,96,128 int8_f16/64,96,128 fp8_sm90/64,96,128 sparse/64,96,128
+) >"$build/sm90.log" 2>&1 &
+hopper=$!
+status=0
+echo "kernels of 8.0:"
+# shellcheck disable=SC2086
+"$build/attention_sm80" random 40 1 exact/64,96,128 $quantised || status=1
+echo "kernels of 9.0:"
+wait "$hopper" || status=1
+cat "$build/sm90.log"
+echo "kernels on a CPU: $SECONDS s"
+exit "$status"
