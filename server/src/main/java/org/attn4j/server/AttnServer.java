@@ -11,6 +11,7 @@ import java.io.InputStream;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Function;
 import java.util.logging.Level;
 import java.util.logging.Logger;
 import org.attn4j.samples.DenoiseDemo;
@@ -37,10 +38,12 @@ public final class AttnServer implements AutoCloseable {
   private final ServerOptions options;
   private final WorkQueue queue;
   private final Denoiser denoiser = new Denoiser();
+  private final Generator generator;
   private final Javalin http;
 
   private AttnServer(ServerOptions options) {
     this.options = options;
+    generator = Generator.of(options.model(), options.maxSide());
     queue = new WorkQueue(options.workers(), options.queue(), options.timeout());
     http = Javalin.create(this::configure);
   }
@@ -129,7 +132,7 @@ public final class AttnServer implements AutoCloseable {
 
   private void backends(Context ctx) {
     parameters(ctx, List.of());
-    String json = BackendsReport.toJson(options, GenerateRequest.obstacle()).toString();
+    String json = BackendsReport.toJson(options, generator).toString();
     ctx.contentType(JSON).result(json);
   }
 
@@ -140,14 +143,25 @@ public final class AttnServer implements AutoCloseable {
     }
   }
 
-  private void generate(Context ctx) {
-    throw Problem.unavailable(GenerateRequest.obstacle());
+  private void generate(Context ctx) throws IOException {
+    parameters(ctx, List.of());
+    GenerateRequest request = generator.request(body(ctx));
+    Function<Progress, JsonObject> work = progress -> generator.generate(request, progress);
+    if (accept(ctx).startsWith(EventStream.CONTENT_TYPE)) {
+      EventStream.answer(ctx, steps -> queue.run(work, steps));
+    } else {
+      ctx.contentType(JSON).result(queue.run(work, step -> {}).toString());
+    }
+  }
+
+  private static String accept(Context ctx) {
+    return ctx.header("Accept") == null ? "*/*" : ctx.header("Accept");
   }
 
   private void denoise(Context ctx) throws IOException {
     DenoiseRequest request = DenoiseRequest.of(query(ctx), options.maxSide());
     Picture picture = UploadedPicture.decode(body(ctx));
-    String accept = ctx.header("Accept") == null ? "*/*" : ctx.header("Accept");
+    String accept = accept(ctx);
     if (accept.startsWith(EventStream.CONTENT_TYPE)) {
       EventStream.answer(
           ctx,

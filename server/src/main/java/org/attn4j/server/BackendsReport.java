@@ -13,7 +13,7 @@ import org.attn4j.Doctor;
 final class BackendsReport {
   private BackendsReport() {}
 
-  static JsonObject toJson(ServerOptions options, String generateObstacle) {
+  static JsonObject toJson(ServerOptions options, Generator generator) {
     ByteArrayOutputStream text = new ByteArrayOutputStream();
     boolean gpu = Doctor.examine(new PrintStream(text, true, StandardCharsets.UTF_8));
     JsonObject json = new JsonObject();
@@ -32,10 +32,7 @@ final class BackendsReport {
     limits.addProperty("workers", options.workers());
     limits.addProperty("queue", options.queue());
     json.add("limits", limits);
-    JsonObject generate = new JsonObject();
-    generate.addProperty("ready", generateObstacle == null);
-    generate.addProperty("reason", generateObstacle);
-    json.add("generate", generate);
+    json.add("generate", generator.toJson());
     return json;
   }
 

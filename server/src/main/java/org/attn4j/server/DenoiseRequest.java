@@ -56,21 +56,23 @@ record DenoiseRequest(
     if (backend.equals("sparge") && !sparse) {
       throw Problem.badRequest("sparsity is off; with backend sparge it can only be on");
     }
-    float similarity =
-        (float) parameters.number("simthreshd1", SparsityOptions.DEFAULTS.simthreshd1(), -1, 1);
-    float mass =
-        (float) parameters.number("cdfthreshd", SparsityOptions.DEFAULTS.cdfthreshd(), 0, 1);
-    SparsityOptions sparsity =
-        SparsityOptions.DEFAULTS.withSimthreshd1(similarity).withCdfthreshd(mass);
     return new DenoiseRequest(
         backend,
-        sparse ? sparsity : null,
+        sparse ? sparsity(parameters) : null,
         PictureOrder.parse(
             parameters.word("order", "hilbert", List.of("raster", "tiles", "hilbert"))),
         parameters.integer("size", Math.min(USUAL_SIDE, maxSide), LEAST_SIDE, maxSide),
         parameters.number("sigma", 0.1, 0.005, 0.5),
         parameters.word("noise", "add", List.of("add", "none")).equals("add"),
         parameters.whole("seed", 1, Long.MIN_VALUE, Long.MAX_VALUE));
+  }
+
+  /** SpargeAttn's options with the thresholds that were given. */
+  static SparsityOptions sparsity(Parameters given) {
+    SparsityOptions usual = SparsityOptions.DEFAULTS;
+    return usual
+        .withSimthreshd1((float) given.number("simthreshd1", usual.simthreshd1(), -1, 1))
+        .withCdfthreshd((float) given.number("cdfthreshd", usual.cdfthreshd(), 0, 1));
   }
 
   private static List<String> backends() {

@@ -9,6 +9,7 @@ import org.attn4j.SdpaBackend;
 import org.attn4j.UnsupportedAttentionException;
 import org.attn4j.samples.BackendRun;
 import org.attn4j.samples.BlockMap;
+import org.attn4j.samples.BlockRows;
 import org.attn4j.samples.BlockSelection;
 import org.attn4j.samples.PatchTokens;
 import org.attn4j.samples.Picture;
@@ -21,6 +22,7 @@ import org.attn4j.samples.SpargeRun;
 final class Denoiser {
   private static final Logger LOG = Logger.getLogger(Denoiser.class.getName());
   private static final String EXACT = "exact attention";
+  private static final int STEPS = 8; // of attention on the CPU
   private static final int WARM_SIDE = 48;
   private static final String SPARSE = "sparse attention";
 
@@ -116,10 +118,19 @@ final class Denoiser {
   private static Served onCpu(String name, PatchTokens tokens, BlockMap map, Progress progress) {
     BlockMap rows =
         map != null ? map : BlockMap.full(BlockSelection.grid(tokens.count(), tokens.count()));
-    try (CpuRows cpu = new CpuRows(tokens, rows)) {
-      double millis = cpu.run(name, progress);
-      Picture picture = tokens.picture(cpu.output());
-      return new Served(SdpaBackend.CPU.id(), cpu.kernel(), picture, millis, map, false);
+    try (BlockRows blocks = new BlockRows(tokens, rows)) {
+      int steps = Math.min(STEPS, rows.rows());
+      double total = 0;
+      for (int step = 0; step < steps; step++) {
+        progress.check();
+        long start = System.nanoTime();
+        blocks.run(step * rows.rows() / steps, (step + 1) * rows.rows() / steps);
+        double millis = (System.nanoTime() - start) / 1e6;
+        total += millis;
+        progress.done(new Progress.Step(name, SdpaBackend.CPU.id(), step + 1, steps, millis));
+      }
+      Picture picture = tokens.picture(blocks.output());
+      return new Served(SdpaBackend.CPU.id(), blocks.kernel(), picture, total, map, false);
     }
   }
 

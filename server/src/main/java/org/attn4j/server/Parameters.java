@@ -24,8 +24,8 @@ final class Parameters {
     return new Parameters(given);
   }
 
-  boolean has(String name) {
-    return given.containsKey(name);
+  String text(String name, String otherwise) {
+    return given.getOrDefault(name, otherwise);
   }
 
   int integer(String name, int otherwise, int least, int most) {

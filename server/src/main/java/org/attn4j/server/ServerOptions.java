@@ -1,5 +1,6 @@
 package org.attn4j.server;
 
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Map;
 import java.util.TreeMap;
@@ -15,9 +16,17 @@ import org.attn4j.Attention;
  * @param timeout what a request may take, waiting included
  * @param maxSide the most pixels on a side that attention runs on
  * @param maxBytes the largest upload
+ * @param model the folder of a diffusion model, or null for the build's own
  */
 public record ServerOptions(
-    String host, int port, int workers, int queue, Duration timeout, int maxSide, int maxBytes) {
+    String host,
+    int port,
+    int workers,
+    int queue,
+    Duration timeout,
+    int maxSide,
+    int maxBytes,
+    Path model) {
 
   static final String USAGE =
       String.join(
@@ -29,7 +38,8 @@ public record ServerOptions(
           "  --queue N        requests that may wait for a worker (default: 16)",
           "  --timeout N      seconds that a request may take, waiting included (default: 120)",
           "  --max-side N     most pixels on a side (default: 256 with a GPU, 128 without)",
-          "  --max-bytes N    largest upload in bytes (default: 8388608)");
+          "  --max-bytes N    largest upload in bytes (default: 8388608)",
+          "  --model DIR      a diffusion model that samples/model/train.py wrote (default: the build's own)");
 
   private static final int MOST = 1 << 30;
 
@@ -61,7 +71,8 @@ public record ServerOptions(
         number(given, "--queue", 16, 0, 1024),
         Duration.ofSeconds(number(given, "--timeout", 120, 1, 3600)),
         number(given, "--max-side", hasGpu() ? 256 : 128, DenoiseRequest.LEAST_SIDE, 1024),
-        number(given, "--max-bytes", 8 << 20, 1, MOST));
+        number(given, "--max-bytes", 8 << 20, 1, MOST),
+        given.containsKey("--model") ? Path.of(given.get("--model")) : null);
   }
 
   /** Whether a backend on a GPU is ready. */

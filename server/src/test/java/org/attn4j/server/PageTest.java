@@ -12,6 +12,7 @@ import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.attn4j.samples.Picture;
+import org.attn4j.server.diffusion.Formula;
 import org.openqa.selenium.Keys;
 import org.openqa.selenium.WebElement;
 import org.openqa.selenium.support.ui.Select;
@@ -174,6 +175,29 @@ public class PageTest {
         browser.text("#generate-reason").startsWith("Not here: the diffusion model's weights"),
         browser.text("#generate-reason"));
     assertFalse(browser.find("#generate-go").isEnabled());
+  }
+
+  @Test
+  public void generatesStepByStep() throws Exception {
+    try (Client painter = new Client("--port", "0", "--model", Formula.folder().toString())) {
+      browser.open(painter.uri("/").toString());
+      browser.await(READY);
+      browser.find("#prompt").clear();
+      browser.find("#prompt").sendKeys("dog");
+      browser.find("#generate-go").click();
+      browser.await("!document.getElementById('problem').hidden");
+      assertEquals(
+          browser.text("#problem"), "prompt has the word dog; the model knows cat, moon, grass");
+      browser.find("#prompt").clear();
+      browser.find("#prompt").sendKeys("moon");
+      choose(browser, "#generate-size", "32");
+      browser.find("#steps-wanted").clear();
+      browser.find("#steps-wanted").sendKeys("5");
+      browser.find("#generate-go").click();
+      browser.await("document.querySelector('#generated img')?.naturalWidth === 32");
+      assertEquals(browser.all("#step-rows tr").size(), 5);
+      assertTrue(browser.text("#generated figcaption").startsWith("moon: seed 1, cpu, "));
+    }
   }
 
   @Test

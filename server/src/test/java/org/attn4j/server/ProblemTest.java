@@ -175,7 +175,7 @@ public class ProblemTest {
     ServerOptions usual = ServerOptions.defaults();
     ServerOptions hurried =
         new ServerOptions(
-            usual.host(), 0, 1, 1, Duration.ofMillis(100), usual.maxSide(), usual.maxBytes());
+            usual.host(), 0, 1, 1, Duration.ofMillis(100), usual.maxSide(), usual.maxBytes(), null);
     try (Client other = new Client(hurried)) {
       long start = System.nanoTime();
       HttpResponse<byte[]> response = other.post("/api/denoise?backend=cpu&size=128", photograph);

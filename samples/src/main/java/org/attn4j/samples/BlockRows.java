@@ -1,4 +1,4 @@
-package org.attn4j.server;
+package org.attn4j.samples;
 
 import java.util.Arrays;
 import java.util.Queue;
@@ -12,17 +12,15 @@ import org.attn4j.BackendVerdict;
 import org.attn4j.DType;
 import org.attn4j.HostTensor;
 import org.attn4j.SdpaBackend;
-import org.attn4j.samples.BlockMap;
-import org.attn4j.samples.PatchTokens;
 
 /**
  * Attention over the blocks of a map on the CPU backend. Every row of blocks is a request of its
  * own, whose keys and values are those of the blocks to compute: what is left out costs no time.
  */
-final class CpuRows implements AutoCloseable {
-  private static final int STEPS = 8;
-
-  private final PatchTokens tokens;
+public final class BlockRows implements AutoCloseable {
+  private final float[] keyRows; // [key][HEAD_DIM]
+  private final float[] valueRows;
+  private final long count; // of tokens
   private final BlockMap map;
   private final AttentionOptions options;
   private final HostTensor q; // each (1, 1, tokens, HEAD_DIM)
@@ -31,23 +29,35 @@ final class CpuRows implements AutoCloseable {
   private final HostTensor o;
   private final Queue<Scratch> scratch = new ConcurrentLinkedQueue<>();
 
-  CpuRows(PatchTokens tokens, BlockMap map) {
-    this.tokens = tokens;
+  public BlockRows(PatchTokens tokens, BlockMap map) {
+    this(tokens.queries(), tokens.keys(), tokens.values(), tokens.scale(), map);
+  }
+
+  /**
+   * Takes queries, keys and values of one head, {@code [token][64]}.
+   *
+   * @param scale what multiplies the dot product of a query and a key
+   * @param map the blocks to compute
+   */
+  public BlockRows(float[] queries, float[] keys, float[] values, float scale, BlockMap map) {
     this.map = map;
+    keyRows = keys;
+    valueRows = values;
+    count = queries.length / PatchTokens.HEAD_DIM;
     options =
         AttentionOptions.builder()
-            .smScale(tokens.scale())
+            .smScale(scale)
             .backend(SdpaBackend.CPU)
             .mode(BackendMode.REQUIRE)
             .build();
-    q = tensor(tokens.queries());
-    k = tensor(tokens.keys());
-    v = tensor(tokens.values());
-    o = room(tokens.count());
+    q = tensor(queries);
+    k = tensor(keys);
+    v = tensor(values);
+    o = room(count);
   }
 
   /** The kernel that serves, in the backend's own words. */
-  String kernel() {
+  public String kernel() {
     return Attention.explain(request(q, k, v, o)).stream()
         .filter(verdict -> verdict.outcome() == BackendVerdict.Outcome.SERVES)
         .map(BackendVerdict::reason)
@@ -55,32 +65,24 @@ final class CpuRows implements AutoCloseable {
         .orElseThrow();
   }
 
-  /** Computes all rows, a few at a time; returns the milliseconds that it took. */
-  double run(String name, Progress progress) {
-    int rows = map.rows();
-    int steps = Math.min(STEPS, rows);
-    double total = 0;
-    for (int step = 0; step < steps; step++) {
-      progress.check();
-      long start = System.nanoTime();
-      IntStream.range(step * rows / steps, (step + 1) * rows / steps)
-          .parallel()
-          .forEach(this::attend);
-      double millis = (System.nanoTime() - start) / 1e6;
-      total += millis;
-      progress.done(new Progress.Step(name, SdpaBackend.CPU.id(), step + 1, steps, millis));
-    }
-    return total;
+  /** Computes all rows. */
+  public void run() {
+    run(0, map.rows());
+  }
+
+  /** Computes the rows of blocks from {@code first} up to {@code end}, which it leaves out. */
+  public void run(int first, int end) {
+    IntStream.range(first, end).parallel().forEach(this::attend);
   }
 
   /** {@code [token][HEAD_DIM]} */
-  float[] output() {
+  public float[] output() {
     return o.toFloatArray();
   }
 
   private void attend(int row) {
     long from = row * map.grid().queryBlock();
-    long to = Math.min(from + map.grid().queryBlock(), tokens.count());
+    long to = Math.min(from + map.grid().queryBlock(), count);
     HostTensor queries = q.slice(2, from, to);
     HostTensor output = o.slice(2, from, to);
     int[] blocks = IntStream.range(0, map.columns()).filter(b -> map.computed(row, b)).toArray();
@@ -88,9 +90,9 @@ final class CpuRows implements AutoCloseable {
       Attention.sdpa(request(queries, k, v, output));
     } else if (blocks.length > 0) {
       Scratch free = scratch.poll();
-      Scratch room = free == null ? new Scratch(tokens.count()) : free;
-      HostTensor keys = gather(tokens.keys(), blocks, room.keys());
-      HostTensor values = gather(tokens.values(), blocks, room.values());
+      Scratch room = free == null ? new Scratch(count) : free;
+      HostTensor keys = gather(keyRows, blocks, room.keys());
+      HostTensor values = gather(valueRows, blocks, room.values());
       Attention.sdpa(request(queries, keys, values, output));
       scratch.add(room);
     }
@@ -118,13 +120,13 @@ final class CpuRows implements AutoCloseable {
     return HostTensor.of(DType.FLOAT32, rows, 1, 1, count, PatchTokens.HEAD_DIM);
   }
 
-  private static HostTensor room(int count) {
+  private static HostTensor room(long count) {
     return HostTensor.allocate(DType.FLOAT32, 1, 1, count, PatchTokens.HEAD_DIM);
   }
 
   /** Where a thread puts the keys and values of a row, one row after another. */
   private record Scratch(HostTensor keys, HostTensor values) {
-    Scratch(int count) {
+    Scratch(long count) {
       this(room(count), room(count));
     }
   }

@@ -1,0 +1,147 @@
+package org.attn4j.server;
+
+import com.google.gson.JsonArray;
+import com.google.gson.JsonObject;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.Base64;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.logging.Logger;
+import org.attn4j.samples.Picture;
+import org.attn4j.server.diffusion.Model;
+import org.attn4j.server.diffusion.Painter;
+import org.attn4j.server.diffusion.Sampler;
+
+/** Generates pictures from words, if there is a model. Any number of threads may use it. */
+final class Generator {
+  private static final Logger LOG = Logger.getLogger(Generator.class.getName());
+
+  private final Model model; // null: there is none
+  private final int maxSide;
+
+  private Generator(Model model, int maxSide) {
+    this.model = model;
+    this.maxSide = maxSide;
+  }
+
+  /** With the model in {@code folder}, or this build's own if that is null. */
+  static Generator of(Path folder, int maxSide) {
+    try {
+      Optional<Model> model = folder == null ? Model.ofBuild() : Optional.of(Model.of(folder));
+      return new Generator(model.orElse(null), maxSide);
+    } catch (IOException e) {
+      throw new IllegalStateException("the diffusion model can't be read: " + e.getMessage(), e);
+    }
+  }
+
+  /** Why no picture can be generated, or null. */
+  String obstacle() {
+    return model != null
+        ? null
+        : "the diffusion model's weights are missing: this build has no resource "
+            + Model.RESOURCES
+            + "model.safetensors, which samples/model/train.py writes";
+  }
+
+  /** What {@code GET /api/backends} says of it. */
+  JsonObject toJson() {
+    JsonObject json = new JsonObject();
+    json.addProperty("ready", model != null);
+    if (model == null) {
+      json.addProperty("reason", obstacle());
+      return json;
+    }
+    JsonArray words = new JsonArray();
+    model.facts().words().stream().skip(1).forEach(words::add);
+    json.add("words", words);
+    JsonArray sides = new JsonArray();
+    model.facts().sides().stream().filter(side -> side <= maxSide).forEach(sides::add);
+    json.add("sizes", sides);
+    json.addProperty("commit", model.facts().commit());
+    json.addProperty("seed", model.facts().seed());
+    return json;
+  }
+
+  /** Reads a body, or throws a {@link Problem}. */
+  GenerateRequest request(byte[] body) {
+    if (model == null) {
+      throw Problem.unavailable(obstacle());
+    }
+    GenerateRequest request = GenerateRequest.of(body, model, maxSide);
+    if (request.backend().equals("pytorch")) {
+      throw Problem.notHere("backend is pytorch, which this version doesn't serve yet");
+    }
+    return request;
+  }
+
+  /** Paints, a step after the other. */
+  JsonObject generate(GenerateRequest request, Progress progress) {
+    JsonArray images = new JsonArray();
+    double[] millis = new double[1];
+    try (Painter painter = model.onCpu(request.sparsity())) {
+      for (int i = 0; i < request.images(); i++) {
+        String name = request.images() == 1 ? "step" : "picture " + (i + 1);
+        float[] x =
+            request
+                .sampler()
+                .sample(
+                    painter,
+                    Sampler.noise(request.side(), request.seed() + i),
+                    request.side(),
+                    request.words(),
+                    request.steps(),
+                    request.guidance(),
+                    (number, ms) -> {
+                      millis[0] += ms;
+                      progress.done(
+                          new Progress.Step(name, painter.backend(), number, request.steps(), ms));
+                    });
+        images.add(Base64.getEncoder().encodeToString(picture(x, request.side()).png()));
+      }
+      double perStep = millis[0] / (request.images() * request.steps());
+      LOG.info(
+          () ->
+              String.format(
+                  Locale.ROOT,
+                  "generate %dx%d: %s (%s), %.1f ms a step, %.1f %% left out",
+                  request.side(),
+                  request.side(),
+                  painter.backend(),
+                  painter.kernel(),
+                  perStep,
+                  100 * painter.leftOut()));
+      return answer(request, images, painter, perStep);
+    }
+  }
+
+  private static JsonObject answer(
+      GenerateRequest request, JsonArray images, Painter painter, double perStep) {
+    JsonObject served = new JsonObject();
+    served.addProperty("backend", painter.backend());
+    served.addProperty("kernel", painter.kernel());
+    served.addProperty("steps", request.steps());
+    served.addProperty("ms_per_step", DenoiseAnswer.rounded(perStep, 3));
+    served.addProperty("left_out", DenoiseAnswer.rounded(painter.leftOut(), 6));
+    served.add("why", BackendsReport.backends());
+    JsonObject json = new JsonObject();
+    json.addProperty("prompt", request.prompt());
+    json.addProperty("width", request.side());
+    json.addProperty("height", request.side());
+    json.addProperty("seed", request.seed());
+    json.addProperty("sampler", request.sampler().label());
+    json.addProperty("guidance", request.guidance());
+    json.add("served", served);
+    json.add("images", images);
+    return json;
+  }
+
+  /** From {@code [channel][row][column]} and -1 to 1. */
+  private static Picture picture(float[] x, int side) {
+    float[] values = new float[x.length];
+    for (int i = 0; i < x.length; i++) {
+      values[i % (side * side) * Picture.CHANNELS + i / (side * side)] = (x[i] + 1) / 2;
+    }
+    return Picture.of(side, side, values);
+  }
+}

@@ -1,0 +1,107 @@
+package org.attn4j.server.diffusion;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Locale;
+import java.util.Optional;
+import org.attn4j.SparsityOptions;
+
+/** A trained model: its weights in host memory, and what is known of them. */
+public final class Model {
+  /** Where a build has the weights. */
+  public static final String RESOURCES = "/org/attn4j/server/model/";
+
+  private static final String WEIGHTS = "model.safetensors";
+  private static final String FACTS = "model.json";
+
+  private final ModelFacts facts;
+  private final HostPainter painter;
+
+  private Model(ModelFacts facts, HostPainter painter) {
+    this.facts = facts;
+    this.painter = painter;
+  }
+
+  /** The files of a model. */
+  private interface Source {
+    /** The bytes of a file, or null if it isn't there. */
+    byte[] read(String name) throws IOException;
+  }
+
+  /** The model that this build ships, if it ships one. */
+  public static Optional<Model> ofBuild() throws IOException {
+    return of(
+        name -> {
+          try (InputStream in = Model.class.getResourceAsStream(RESOURCES + name)) {
+            return in == null ? null : in.readAllBytes();
+          }
+        });
+  }
+
+  /**
+   * The model in a folder that training wrote, or throws IOException with what is wrong with it.
+   */
+  public static Model of(Path folder) throws IOException {
+    return of(name -> {
+          Path file = folder.resolve(name);
+          return Files.isReadable(file) ? Files.readAllBytes(file) : null;
+        })
+        .orElseThrow(
+            () -> new IOException(folder + " has no " + WEIGHTS + " and " + FACTS + " to read"));
+  }
+
+  private static Optional<Model> of(Source source) throws IOException {
+    byte[] weights = source.read(WEIGHTS);
+    byte[] json = source.read(FACTS);
+    if (weights == null || json == null) {
+      return Optional.empty();
+    }
+    ModelFacts facts = ModelFacts.parse(new String(json, StandardCharsets.UTF_8));
+    try {
+      return Optional.of(new Model(facts, HostPainter.of(facts, Safetensors.read(weights))));
+    } catch (IllegalArgumentException e) {
+      throw new IOException("the weights don't fit model.json: " + e.getMessage(), e);
+    }
+  }
+
+  public ModelFacts facts() {
+    return facts;
+  }
+
+  /** A painter on the CPU, without PyTorch; {@code sparsity} null is dense. Any number may run. */
+  public Painter onCpu(SparsityOptions sparsity) {
+    return painter.with(sparsity);
+  }
+
+  /**
+   * The tokens of a prompt: the words that it has, whatever stands between them.
+   *
+   * @throws IllegalArgumentException with a sentence if it has other words, or too many
+   */
+  public int[] words(String prompt) {
+    String[] words =
+        Arrays.stream(prompt.toLowerCase(Locale.ROOT).split("[^\\p{L}\\p{N}]+"))
+            .filter(word -> !word.isEmpty())
+            .toArray(String[]::new);
+    if (words.length > Painter.MAX_WORDS) {
+      throw new IllegalArgumentException(
+          "prompt has " + words.length + " words; up to " + Painter.MAX_WORDS + " are accepted");
+    }
+    int[] tokens = new int[Painter.MAX_WORDS];
+    for (int i = 0; i < words.length; i++) {
+      tokens[i] = facts.words().indexOf(words[i]);
+      if (tokens[i] < 1) {
+        throw new IllegalArgumentException(
+            "prompt has the word "
+                + words[i]
+                + "; the model knows "
+                + String.join(", ", facts.words().subList(1, facts.words().size())));
+      }
+    }
+    return tokens;
+  }
+}
