@@ -2,7 +2,7 @@
 # Builds libattn4j.so, one library per GPU architecture. Run by Maven (presets/pom.xml) and by hand; the contract is that
 # of the JavaCPP presets: PLATFORM, EXTENSION and MAKEJ from the environment or as options, then an operation.
 #
-#   cppbuild.sh [-platform=linux-x86_64] [-extension=-smNN] [-archs=LIST] [-natives=auto|required|skip|prebuilt]
+#   cppbuild.sh [-platform=linux-x86_64|linux-arm64] [-extension=-smNN] [-archs=LIST] [-natives=auto|required|skip|prebuilt]
 #               [-output=DIR] [check | install | stage-jni | clean]
 #
 #   check      translate the list of architectures, say what would be built, build nothing
@@ -29,6 +29,8 @@ CUDA_NEEDED=13
 NATIVES=auto
 OUTPUT="$ROOT/presets/target"
 OPERATION=install
+CROSS=""        # what stands before the names of the compilers
+CUDA_TARGET=""  # the toolkit's name of the machine to compile for, if it is another one
 
 say() { echo "cppbuild: $*"; }
 fail() { echo "cppbuild: $*" >&2; exit 2; }
@@ -48,7 +50,12 @@ parse_arguments() {
       *) fail "unknown argument '$argument' (see the head of cppbuild.sh)" ;;
     esac
   done
-  [[ $PLATFORM == linux-x86_64 ]] || fail "platform '$PLATFORM' is not supported: linux-x86_64 is"
+  case "$PLATFORM" in
+    linux-x86_64) ;;
+    # Server processors and Jetsons of today (GH200, Grace, Orin, Thor, DGX Spark), compiled for elsewhere but there.
+    linux-arm64) if [[ "$(uname -m)" != aarch64 ]]; then CROSS=aarch64-linux-gnu- CUDA_TARGET=sbsa-linux; fi ;;
+    *) fail "platform '$PLATFORM' is not supported: linux-x86_64 and linux-arm64 are" ;;
+  esac
   case "$NATIVES" in auto | required | skip | prebuilt) ;; *)
     fail "natives=$NATIVES is not known: auto, required, skip and prebuilt are" ;;
   esac
@@ -208,7 +215,10 @@ missing_tools() {
   elif [[ -n "$NVCC_FAULT" ]]; then
     echo "$NVCC_FAULT"
   fi
-  command -v g++ >/dev/null || echo "g++ (apt-get install g++)"
+  command -v "${CROSS}g++" >/dev/null || echo "${CROSS}g++ (apt-get install g++${CROSS:+-${CROSS%-}})"
+  if [[ -n "$CUDA_TARGET" && -n "$NVCC" && ! -f "$(cuda_target_folder)/lib/libcudart_static.a" ]]; then
+    echo "CUDA runtime for $CUDA_TARGET ($(cuda_target_folder); NVIDIA's package cuda-cross-sbsa)"
+  fi
   version="$(cmake --version 2>/dev/null | sed -n '1s/[^0-9.]*\([0-9]*\.[0-9]*\).*/\1/p' || true)"
   if [[ -z "$version" ]]; then
     echo "cmake 3.22 or newer (apt-get install cmake)"
@@ -218,6 +228,11 @@ missing_tools() {
   command -v ninja >/dev/null || command -v make >/dev/null || echo "ninja or make (apt-get install ninja-build)"
 }
 
+cuda_target_folder() { echo "$(dirname "$(dirname "$(readlink -f "$NVCC")")")/targets/$CUDA_TARGET"; }
+
+# nvcc's options for another machine.
+cross_options() { if [[ -n "$CROSS" ]]; then echo "-ccbin=${CROSS}g++ --target-directory=$CUDA_TARGET"; fi; }
+
 # Why nvcc compiles nothing here (a g++ newer than it takes, half an installation), or nothing if it does. Asked once per
 # build tree, for a second or two.
 nvcc_refuses() {
@@ -225,7 +240,8 @@ nvcc_refuses() {
   if [[ -f "$OUTPUT/cppbuild/CMakeCache.txt" ]]; then return; fi
   folder="$(mktemp -d)"
   echo '__global__ void probe() {}' >"$folder/probe.cu"
-  "$NVCC" -arch="sm_$(cut -d, -f3 <<<"${BUILDS[0]}")" -c "$folder/probe.cu" -o "$folder/probe.o" \
+  # shellcheck disable=SC2046 # several options
+  "$NVCC" $(cross_options) -arch="sm_$(cut -d, -f3 <<<"${BUILDS[0]}")" -c "$folder/probe.cu" -o "$folder/probe.o" \
     >"$folder/log" 2>&1 || status=$?
   if ((status != 0)); then
     echo "working nvcc ($NVCC ends with $status: $(grep -m 1 -i error "$folder/log" || sed -n '$p' "$folder/log"))"
@@ -243,14 +259,15 @@ jobs_allowed() {
 
 # For Maven, which decides by these what it builds and what it skips.
 write_properties() {  # kernels_absent
-  local compiler=g++
-  command -v g++ >/dev/null && [[ $NATIVES != skip && $NATIVES != prebuilt ]] || compiler=true
+  local compiler="${CROSS}g++"
+  command -v "$compiler" >/dev/null && [[ $NATIVES != skip && $NATIVES != prebuilt ]] || compiler=true
   mkdir -p "$OUTPUT"
   {
     echo "attn4j.kernels.absent=$1"
     if [[ $compiler == true ]]; then echo "attn4j.cxx.absent=true"; else echo "attn4j.cxx.absent=false"; fi
-    # The program that compiles the C++ ABI test: `true` does nothing, successfully.
-    if [[ $1 == true ]]; then echo "attn4j.cxx=true"; else echo "attn4j.cxx=$compiler"; fi
+    echo "attn4j.jni.cxx=${CROSS}g++"
+    # The program that compiles the C++ ABI test: `true` does nothing, successfully. What is for elsewhere can't run here.
+    if [[ $1 == true || -n "$CROSS" ]]; then echo "attn4j.cxx=true"; else echo "attn4j.cxx=$compiler"; fi
   } >"$OUTPUT/natives.properties"
 }
 
@@ -261,17 +278,21 @@ cached() { sed -n "s/^$2:[A-Z]*=//p" "$1/CMakeCache.txt"; }  # build tree, varia
 build_tree_fits() {  # build tree, generator
   [[ -f "$1/CMakeCache.txt" ]] || return 0
   [[ "$(cached "$1" CMAKE_GENERATOR)" == "$2" ]] && [[ "$(cached "$1" CMAKE_HOME_DIRECTORY)" -ef "$CPP" ]] &&
-    [[ "$(cached "$1" CMAKE_CACHEFILE_DIR)" -ef "$1" ]] && [[ "$(cached "$1" CMAKE_CUDA_COMPILER)" -ef "$NVCC" ]]
+    [[ "$(cached "$1" CMAKE_SYSTEM_PROCESSOR)" == "${CROSS:+aarch64}" ]] && [[ "$(cached "$1" CMAKE_CACHEFILE_DIR)" -ef "$1" ]] && [[ "$(cached "$1" CMAKE_CUDA_COMPILER)" -ef "$NVCC" ]]
 }
 
 compile() {
   local generator="Unix Makefiles" build_dir="$OUTPUT/cppbuild"
   if command -v ninja >/dev/null; then generator=Ninja; fi
   build_tree_fits "$build_dir" "$generator" || rm -rf "$build_dir"
-  local builds
+  local builds cross=()
   builds="$(IFS=';'; echo "${BUILDS[*]}")"
+  if [[ -n "$CROSS" ]]; then
+    cross=(-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 "-DCMAKE_CXX_COMPILER=${CROSS}g++"
+      "-DCMAKE_CUDA_HOST_COMPILER=${CROSS}g++" "-DCMAKE_CUDA_FLAGS=--target-directory=$CUDA_TARGET")
+  fi
   cmake -S "$CPP" -B "$build_dir" -G "$generator" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_COMPILER="$NVCC" \
-    -DATTN4J_BUILDS="$builds" >"$build_dir.log" 2>&1 || { cat "$build_dir.log" >&2; fail "cmake failed"; }
+    ${cross[@]+"${cross[@]}"} -DATTN4J_BUILDS="$builds" >"$build_dir.log" 2>&1 || { cat "$build_dir.log" >&2; fail "cmake failed"; }
   cmake --build "$build_dir" --parallel "$(jobs_allowed)" || fail "the native build failed"
 }
 
@@ -348,10 +369,10 @@ build_trampolines() {
   mkdir -p "$work"
   "$JAVA" "$CPP/cmake/NativeCheck.java" symbols "$link/libattn4j.so" |
     awk '{ printf "ATTN4J_FUNCTION(%d, %s)\n", NR - 1, $1 }' >"$work/attn4j_functions.inc"
-  g++ -std=c++17 -O2 -Wall -Wextra -Werror -fPIC -fvisibility=hidden -I"$from" -I"$CPP/include" -I"$work" \
+  "${CROSS}g++" -std=c++17 -O2 -Wall -Wextra -Werror -fPIC -fvisibility=hidden -I"$from" -I"$CPP/include" -I"$work" \
     -c "$from/libraries.cpp" -o "$work/libraries.o" || fail "the trampolines don't compile"
   rm -f "$link/libattn4j_libraries.a"
-  ar rcs "$link/libattn4j_libraries.a" "$work/libraries.o"
+  "${CROSS}ar" rcs "$link/libattn4j_libraries.a" "$work/libraries.o"
 }
 
 nvcc_version() { "$NVCC" --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p'; }

@@ -13,8 +13,8 @@
 
 #include "attn4j/attn4j.h"
 
-#if !defined(__x86_64__) || !defined(__linux__)
-#error "the trampolines are written for Linux on x86_64"
+#if !(defined(__x86_64__) || defined(__aarch64__)) || !defined(__linux__)
+#error "the trampolines are written for Linux on x86_64 and arm64"
 #endif
 
 namespace {
@@ -99,27 +99,51 @@ void use_library(int32_t number) noexcept {
 
 }  // namespace attn4j_libraries
 
-// `symbol: attn4j_table[number](same arguments)`. A TLS descriptor finds the thread's variable and changes no register
-// but rax, which no function with a fixed number of arguments is passed anything in.
-#define ATTN4J_FUNCTION(number, symbol)           \
-  asm(".text\n"                                   \
-      ".p2align 4\n"                              \
-      ".globl " #symbol                           \
-      "\n"                                        \
-      ".hidden " #symbol                          \
-      "\n"                                        \
-      ".type " #symbol ", @function\n" #symbol    \
-      ":\n"                                       \
-      "  .cfi_startproc\n"                        \
-      "  subq $8, %rsp\n"                         \
-      "  .cfi_adjust_cfa_offset 8\n"              \
-      "  leaq attn4j_table@TLSDESC(%rip), %rax\n" \
-      "  call *attn4j_table@TLSCALL(%rax)\n"      \
-      "  addq $8, %rsp\n"                         \
-      "  .cfi_adjust_cfa_offset -8\n"             \
-      "  movq %fs:(%rax), %rax\n"                 \
-      "  jmp *(8 * " #number                      \
-      ")(%rax)\n"                                 \
-      "  .cfi_endproc\n"                          \
+// `attn4j_table[number](same arguments)`, as the body of a function. A TLS descriptor finds the thread's variable.
+#if defined(__x86_64__)
+// It changes no register but rax, which no function with a fixed number of arguments is passed anything in.
+#define ATTN4J_JUMP(number)                   \
+  "  subq $8, %rsp\n"                         \
+  "  .cfi_adjust_cfa_offset 8\n"              \
+  "  leaq attn4j_table@TLSDESC(%rip), %rax\n" \
+  "  call *attn4j_table@TLSCALL(%rax)\n"      \
+  "  addq $8, %rsp\n"                         \
+  "  .cfi_adjust_cfa_offset -8\n"             \
+  "  movq %fs:(%rax), %rax\n"                 \
+  "  jmp *(8 * " #number ")(%rax)\n"
+#else
+// It changes x0, x1 and the link register alone, which are put back; x16 is a linker's to use between functions.
+#define ATTN4J_JUMP(number)                       \
+  "  stp x0, x1, [sp, #-32]!\n"                   \
+  "  .cfi_adjust_cfa_offset 32\n"                 \
+  "  str x30, [sp, #16]\n"                        \
+  "  .cfi_rel_offset x30, 16\n"                   \
+  "  adrp x0, :tlsdesc:attn4j_table\n"            \
+  "  ldr x1, [x0, #:tlsdesc_lo12:attn4j_table]\n" \
+  "  add x0, x0, #:tlsdesc_lo12:attn4j_table\n"   \
+  "  .tlsdesccall attn4j_table\n"                 \
+  "  blr x1\n"                                    \
+  "  mrs x16, tpidr_el0\n"                        \
+  "  ldr x16, [x16, x0]\n"                        \
+  "  ldr x16, [x16, #(8 * " #number               \
+  ")]\n"                                          \
+  "  ldr x30, [sp, #16]\n"                        \
+  "  .cfi_restore x30\n"                          \
+  "  ldp x0, x1, [sp], #32\n"                     \
+  "  .cfi_adjust_cfa_offset -32\n"                \
+  "  br x16\n"
+static_assert(kFunctions <= 4096, "a load reaches 4096 entries of a table on arm64");
+#endif
+
+#define ATTN4J_FUNCTION(number, symbol) \
+  asm(".text\n"                         \
+      ".p2align 4\n"                    \
+      ".globl " #symbol                 \
+      "\n"                              \
+      ".hidden " #symbol                \
+      "\n"                              \
+      ".type " #symbol ", %function\n" #symbol ":\n" \
+      "  .cfi_startproc\n" ATTN4J_JUMP(number) \
+      "  .cfi_endproc\n"                \
       ".size " #symbol ", . - " #symbol "\n");
 #include "attn4j_functions.inc"

@@ -23,7 +23,7 @@ import org.bytedeco.javacpp.tools.InfoMapper;
     inherit = javacpp.class,
     value =
         @Platform(
-            value = "linux-x86_64",
+            value = {"linux-x86_64", "linux-arm64"},
             compiler = "cpp17",
             include = {"attn4j/attn4j.h", "attn4j/sparse.h", "attn4j/plan.h", "attn4j/device.h"},
             // In place of libattn4j.so: several may be open (libraries.h). '#': nothing to load.

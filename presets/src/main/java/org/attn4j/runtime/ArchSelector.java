@@ -17,6 +17,8 @@ import org.attn4j.runtime.Selection.State;
 final class ArchSelector {
   private static final String ARTIFACT = "org.attn4j:attn4j-native";
   private static final int OLDEST_SUPPORTED = 80;
+  private static final String RELEASED_PLATFORM = "linux-x86_64";
+  private static final String PREPARED_PLATFORM = "linux-arm64";
   static final List<Integer> RELEASED = List.of(80, 86, 89, 90, 120);
 
   private final Driver driver;
@@ -156,8 +158,9 @@ final class ArchSelector {
   // ------------------------------------------------------------------------------------- sentences
 
   private String nothingInstalled() {
-    if (!platform.equals("linux-x86_64")) {
-      return "attn4j has native libraries for linux-x86_64 alone, and this is " + platform;
+    Optional<String> elsewhere = elsewhere();
+    if (elsewhere.isPresent()) {
+      return elsewhere.get();
     }
     String found = deviceList(driver.devices());
     String suffix = found.isEmpty() ? "" : " (found " + found + ")";
@@ -176,6 +179,24 @@ final class ArchSelector {
             : classifier("sm" + bestReleased(driver.devices().get(0).computeCapability()));
     return "no native library of attn4j is on the class path%s; add %s, or build it with nvcc"
         .formatted(suffix, wanted);
+  }
+
+  /** What there is for a platform without released libraries; empty for the others. */
+  private Optional<String> elsewhere() {
+    if (platform.equals(RELEASED_PLATFORM)) {
+      return Optional.empty();
+    }
+    String there =
+        "attn4j has native libraries for %s alone, and this is %s"
+            .formatted(RELEASED_PLATFORM, platform);
+    if (platform.equals(PREPARED_PLATFORM)) {
+      return Optional.of(
+          there + ": build them with mvn -Djavacpp.platform=" + platform + ", which is new");
+    }
+    return Optional.of(
+        platform.startsWith("windows")
+            ? there + ": the CPU backend serves here, or run it under Linux"
+            : there + ": the CPU backend serves here");
   }
 
   private String incompatible(List<Device> devices, List<Arch> candidates, String note) {

@@ -16,7 +16,7 @@ import org.bytedeco.javacpp.presets.javacpp;
     inherit = javacpp.class,
     value =
         @Platform(
-            value = "linux-x86_64",
+            value = {"linux-x86_64", "linux-arm64"},
             compiler = "cpp17",
             include = "gpu_probe.h",
             library = "jniattn4jprobe"))

@@ -11,7 +11,11 @@ import org.bytedeco.javacpp.annotation.Properties;
  */
 @Properties(
     inherit = org.attn4j.presets.attn4j.class,
-    value = @Platform(value = "linux-x86_64", include = "libraries.h", library = "jniattn4j"))
+    value =
+        @Platform(
+            value = {"linux-x86_64", "linux-arm64"},
+            include = "libraries.h",
+            library = "jniattn4j"))
 @Namespace("attn4j_libraries")
 @NoException
 final class Libraries {

@@ -120,9 +120,31 @@ public class ArchSelectorTest {
   @Test
   public void otherPlatformsAreNamed() {
     Driver none = new Driver(Driver.NOT_ASKED, 0, List.of(), "");
-    Selection selection = new ArchSelector(none, Inventory.of(List.of()), "macosx-arm64").select();
-    assertEquals(selection.state(), State.NO_ARCH_INSTALLED);
-    assertTrue(selection.message().contains("macosx-arm64"), selection.message());
+    for (String platform : List.of("macosx-arm64", "windows-x86_64", "linux-arm64")) {
+      Selection selection = new ArchSelector(none, Inventory.of(List.of()), platform).select();
+      assertEquals(selection.state(), State.NO_ARCH_INSTALLED);
+      String remedy =
+          switch (platform) {
+            case "linux-arm64" -> "build them with mvn -Djavacpp.platform=linux-arm64";
+            case "windows-x86_64" -> "the CPU backend serves here, or run it under Linux";
+            default -> "the CPU backend serves here";
+          };
+      assertTrue(selection.message().contains("and this is " + platform), selection.message());
+      assertTrue(selection.message().contains(remedy), selection.message());
+    }
+  }
+
+  @Test
+  public void anotherPlatformsJarsAreItsOwn() {
+    Driver orin = new Driver(0, 13000, List.of(new Device(0, 87, "Orin")), "");
+    Arch arch = new Arch("sm87", List.of("87"), List.of(), "13.0");
+    Selection built = new ArchSelector(orin, Inventory.of(List.of(arch)), "linux-arm64").select();
+    assertEquals(built.state(), State.READY, built.message());
+    assertEquals(
+        Inventory.library(arch, "linux-arm64"), "org/attn4j/natives/linux-arm64-sm87/libattn4j.so");
+    Arch hopper = new Arch("sm90", List.of("90a"), List.of(), "13.0");
+    Selection other = new ArchSelector(orin, Inventory.of(List.of(hopper)), "linux-arm64").select();
+    assertTrue(other.message().contains("attn4j-native:linux-arm64-sm8"), other.message());
   }
 
   @Test

@@ -200,7 +200,8 @@ public class CppBuildTest {
 
   @Test
   public void otherMistakesAreNamed() {
-    assertTrue(check("-platform=windows-x86_64").output().contains("linux-x86_64 is"));
+    assertTrue(
+        check("-platform=windows-x86_64").output().contains("linux-x86_64 and linux-arm64 are"));
     assertTrue(check("-extension=-gpu").output().contains("'-gpu' is none of ours"));
     assertTrue(
         check("-natives=perhaps").output().contains("auto, required, skip and prebuilt are"));
