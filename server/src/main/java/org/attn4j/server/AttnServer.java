@@ -121,7 +121,10 @@ public final class AttnServer implements AutoCloseable {
     };
   }
 
-  private static void answer(Context ctx, Problem problem) {
+  private void answer(Context ctx, Problem problem) {
+    if (!bodyWasRead(ctx)) {
+      ctx.header("Connection", "close");
+    }
     if (problem.retryAfterSeconds() > 0) {
       ctx.header("Retry-After", Long.toString(problem.retryAfterSeconds()));
     }
@@ -216,6 +219,22 @@ public final class AttnServer implements AutoCloseable {
         throw tooLarge();
       }
       return bytes;
+    }
+  }
+
+  /**
+   * Reads what is left of a refused request's body, up to the size that is accepted: a client that
+   * still sends, or uses the connection again, would find it closed and never see the answer.
+   */
+  private boolean bodyWasRead(Context ctx) {
+    if (ctx.req().getContentLengthLong() > options.maxBytes()) {
+      return false;
+    }
+    try {
+      InputStream in = ctx.bodyInputStream();
+      return in.readNBytes(options.maxBytes()).length < options.maxBytes() || in.read() < 0;
+    } catch (IOException e) {
+      return false;
     }
   }
 
