@@ -10,42 +10,42 @@
 
 namespace attn4j {
 
-// What is to be planned. Addresses count for their alignment, and for being null or not; a run may have others.
+/// What is to be planned. Addresses count for their alignment, and for being null or not; a run may have others.
 struct PlanRequest {
   AttentionParams attention;
-  SparsityParams sparsity;  // read by SpargeAttn's three functions
+  SparsityParams sparsity;  ///< read by SpargeAttn's three functions
   AttentionFunction function = AttentionFunction::kSageattn;
-  // The device that all addresses of all runs are on: the kernel is chosen for it. -1: unknown; runs ask CUDA where the
-  // addresses are, and the kernel is chosen for the current device.
+  /// The device that all addresses of all runs are on: the kernel is chosen for it. -1: unknown; runs ask CUDA where
+  /// the addresses are, and the kernel is chosen for the current device.
   int32_t device = -1;
-  // SMs of the GPU that the kernel is chosen for, whatever there is; 0: those of the device. For tests and tables.
+  /// SMs of the GPU that the kernel is chosen for, whatever there is; 0: those of the device. For tests and tables.
   int32_t multiprocessors = 0;
 };
 
-// What came of it. All but the first group is set if status is kOk.
+/// What came of it. All but the first group is set if status is kOk.
 struct PlanFacts {
   Status status = Status::kOk;
   RefusalReason refusal = RefusalReason::kNone;
   int64_t refusal_found = 0, refusal_accepted = 0;
 
-  int64_t workspace_size = 0;                                  // bytes that a run needs
-  const char* kernel = nullptr;                                // "wgmma_int8_fp8/d128/f16": of kernel_list, static
-  AttentionFunction served_by = AttentionFunction::kSageattn;  // exact_attn where sageattn takes the exact kernel
+  int64_t workspace_size = 0;                                  ///< bytes that a run needs
+  const char* kernel = nullptr;                                ///< "wgmma_int8_fp8/d128/f16": of kernel_list, static
+  AttentionFunction served_by = AttentionFunction::kSageattn;  ///< exact_attn where sageattn takes the exact kernel
   Precision qk = Precision::k16Bit, pv = Precision::k16Bit;
-  int32_t launches = 0;         // kernels, copies and fills that a run enqueues
-  float estimated_seconds = 0;  // of GPU time; 0: nobody has measured this kernel
-  int64_t sparse_from = 0;      // keys from which SpargeAttn is worth a try instead of this kernel (docs/sparge.md)
-  BlockGrid grid;               // of SpargeAttn's functions
+  int32_t launches = 0;         ///< kernels, copies and fills that a run enqueues
+  float estimated_seconds = 0;  ///< of GPU time; 0: nobody has measured this kernel
+  int64_t sparse_from = 0;      ///< keys from which SpargeAttn is worth a try instead of this kernel (docs/sparge.md)
+  BlockGrid grid;               ///< of SpargeAttn's functions
 };
 
-// Storage for a plan: the caller's, of any lifetime; copies are as good as the original. Valid in the process that made
-// it. Zeros are no plan.
+/// Storage for a plan: the caller's, of any lifetime; copies are as good as the original. Valid in the process that
+/// made it. Zeros are no plan.
 struct PlanHandle {
   uint64_t opaque[256] = {};
 };
 
-// The addresses of a run. Those that were null in the plan's request must be null, the others must not be; q, k, v and
-// o need the alignment that they had there, if that was 16 bytes or more.
+/// The addresses of a run. Those that were null in the plan's request must be null, the others must not be; q, k, v and
+/// o need the alignment that they had there, if that was 16 bytes or more.
 struct PlanAddresses {
   const void* q = nullptr;
   const void* k = nullptr;
@@ -61,16 +61,16 @@ struct PlanAddresses {
   void* block_map = nullptr;
   void* sparsity = nullptr;
   Workspace workspace;
-  // Everything is memory of the plan's device: CUDA isn't asked. That saves host time, and turns a wrong address from a
-  // status into a fault of the kernel. Not read if the plan has no device.
+  /// Everything is memory of the plan's device: CUDA isn't asked. That saves host time, and turns a wrong address from
+  /// a status into a fault of the kernel. Not read if the plan has no device.
   bool trusted = false;
 };
 
-// Validates and plans. Enqueues nothing, reads no device memory, allocates nothing, and needs no GPU. `facts` may be
-// null. The status is also in the facts.
+/// Validates and plans. Enqueues nothing, reads no device memory, allocates nothing, and needs no GPU. `facts` may be
+/// null. The status is also in the facts.
 ATTN4J_API Status plan_attention(const PlanRequest& request, PlanHandle* plan, PlanFacts* facts) noexcept;
 
-// Enqueues what was planned. Any number of threads may run one plan at the same time.
+/// Enqueues what was planned. Any number of threads may run one plan at the same time.
 ATTN4J_API Status run_plan(const PlanHandle& plan, const PlanAddresses& addresses, CUstream_st* stream) noexcept;
 
 }  // namespace attn4j

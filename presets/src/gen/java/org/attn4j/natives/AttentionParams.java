@@ -11,8 +11,8 @@ import static org.bytedeco.javacpp.presets.javacpp.*;
 import static org.attn4j.natives.global.attn4j.*;
 
 
-// One attention request: o = softmax(sm_scale * q k^T + mask) v, per batch entry and query head. Query head h reads
-// key/value head h / (hq / hkv). A query that sees no key gets a zero row and an LSE of -inf.
+/** One attention request: o = softmax(sm_scale * q k^T + mask) v, per batch entry and query head. Query head h reads
+ *  key/value head h / (hq / hkv). A query that sees no key gets a zero row and an LSE of -inf. */
 @Namespace("attn4j") @Properties(inherit = org.attn4j.presets.attn4j.class)
 public class AttentionParams extends Pointer {
     static { Loader.load(); }
@@ -31,23 +31,32 @@ public class AttentionParams extends Pointer {
         return new AttentionParams((Pointer)this).offsetAddress(i);
     }
 
-  public native @ByRef TensorView q(); public native AttentionParams q(TensorView setter);  // (b, hq, lq, d)
-  public native @ByRef TensorView k(); public native AttentionParams k(TensorView setter);  // (b, hkv, lk, d)
-  public native @ByRef TensorView v(); public native AttentionParams v(TensorView setter);  // (b, hkv, lk, d)
-  public native @ByRef TensorView o(); public native AttentionParams o(TensorView setter);  // (b, hq, lq, d), written; must not overlap an input
+  /** (b, hq, lq, d) */
+  public native @ByRef TensorView q(); public native AttentionParams q(TensorView setter);
+  /** (b, hkv, lk, d) */
+  public native @ByRef TensorView k(); public native AttentionParams k(TensorView setter);
+  /** (b, hkv, lk, d) */
+  public native @ByRef TensorView v(); public native AttentionParams v(TensorView setter);
+  /** (b, hq, lq, d), written; must not overlap an input */
+  public native @ByRef TensorView o(); public native AttentionParams o(TensorView setter);
 
-  public native Pointer lse(); public native AttentionParams lse(Pointer setter);  // fp32 [b][hq][lq], contiguous, written if not null: ln(sum of exp(scores)), natural log
-  public native @Const Pointer kv_lengths(); public native AttentionParams kv_lengths(Pointer setter);  // int32 [b] in device memory: keys at and after kv_lengths[b] are ignored; null: all lk
+  /** fp32 [b][hq][lq], contiguous, written if not null: ln(sum of exp(scores)), natural log */
+  public native Pointer lse(); public native AttentionParams lse(Pointer setter);
+  /** int32 [b] in device memory: keys at and after kv_lengths[b] are ignored; null: all lk */
+  public native @Const Pointer kv_lengths(); public native AttentionParams kv_lengths(Pointer setter);
 
-  public native TensorLayout tensor_layout(); public native AttentionParams tensor_layout(TensorLayout setter);  // of q, k, v and o
+  /** of q, k, v and o */
+  public native TensorLayout tensor_layout(); public native AttentionParams tensor_layout(TensorLayout setter);
   public native @Cast("bool") boolean is_causal(); public native AttentionParams is_causal(boolean setter);
   public native CausalAlignment causal_alignment(); public native AttentionParams causal_alignment(CausalAlignment setter);
 
-  public native float sm_scale(); public native AttentionParams sm_scale(float setter);  // multiplies q k^T; read only if has_sm_scale, else 1 / sqrt(d)
+  /** multiplies q k^T; read only if has_sm_scale, else 1 / sqrt(d) */
+  public native float sm_scale(); public native AttentionParams sm_scale(float setter);
   public native @Cast("bool") boolean has_sm_scale(); public native AttentionParams has_sm_scale(boolean setter);
 
-  // Read by the quantised kernels alone.
+  /** Read by the quantised kernels alone. */
   public native QuantGranularity qk_quant_gran(); public native AttentionParams qk_quant_gran(QuantGranularity setter);
   public native PvAccumDType pv_accum_dtype(); public native AttentionParams pv_accum_dtype(PvAccumDType setter);
-  public native @Cast("bool") boolean smooth_k(); public native AttentionParams smooth_k(boolean setter);  // subtract the per-head mean of K over the sequence before INT8 (SageAttention, section 3.1)
+  /** subtract the per-head mean of K over the sequence before INT8 (SageAttention, section 3.1) */
+  public native @Cast("bool") boolean smooth_k(); public native AttentionParams smooth_k(boolean setter);
 }

@@ -11,7 +11,7 @@ import static org.bytedeco.javacpp.presets.javacpp.*;
 import static org.attn4j.natives.global.attn4j.*;
 
 
-// The blocks of a request, which depend on the architecture.
+/** The blocks of a request, which depend on the architecture. */
 @Namespace("attn4j") @Properties(inherit = org.attn4j.presets.attn4j.class)
 public class BlockGrid extends Pointer {
     static { Loader.load(); }
@@ -30,8 +30,12 @@ public class BlockGrid extends Pointer {
         return new BlockGrid((Pointer)this).offsetAddress(i);
     }
 
-  public native @Cast("int64_t") long query_block(); public native BlockGrid query_block(long setter);   // queries per block
-  public native @Cast("int64_t") long key_block(); public native BlockGrid key_block(long setter);     // keys per block
-  public native @Cast("int64_t") long query_blocks(); public native BlockGrid query_blocks(long setter);  // ceil(lq / query_block)
-  public native @Cast("int64_t") long key_blocks(); public native BlockGrid key_blocks(long setter);    // ceil(lk / key_block)
+  /** queries per block */
+  public native @Cast("int64_t") long query_block(); public native BlockGrid query_block(long setter);
+  /** keys per block */
+  public native @Cast("int64_t") long key_block(); public native BlockGrid key_block(long setter);
+  /** ceil(lq / query_block) */
+  public native @Cast("int64_t") long query_blocks(); public native BlockGrid query_blocks(long setter);
+  /** ceil(lk / key_block) */
+  public native @Cast("int64_t") long key_blocks(); public native BlockGrid key_blocks(long setter);
 }

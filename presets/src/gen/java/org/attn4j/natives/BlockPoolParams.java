@@ -11,7 +11,7 @@ import static org.bytedeco.javacpp.presets.javacpp.*;
 import static org.attn4j.natives.global.attn4j.*;
 
 
-// The first step of the prediction by itself: mean and self-similarity of blocks of rows of x - shift.
+/** The first step of the prediction by itself: mean and self-similarity of blocks of rows of x - shift. */
 @Namespace("attn4j") @Properties(inherit = org.attn4j.presets.attn4j.class)
 public class BlockPoolParams extends Pointer {
     static { Loader.load(); }
@@ -30,10 +30,15 @@ public class BlockPoolParams extends Pointer {
         return new BlockPoolParams((Pointer)this).offsetAddress(i);
     }
 
-  public native @ByRef TensorView x(); public native BlockPoolParams x(TensorView setter);  // (b, h, s, d), d <= 128
+  /** (b, h, s, d), d <= 128 */
+  public native @ByRef TensorView x(); public native BlockPoolParams x(TensorView setter);
   public native TensorLayout tensor_layout(); public native BlockPoolParams tensor_layout(TensorLayout setter);
-  public native @Cast("int64_t") long block(); public native BlockPoolParams block(long setter);          // rows per block
-  public native @Const Pointer shift(); public native BlockPoolParams shift(Pointer setter);  // fp32 [b][h][d] subtracted first (k_mean writes it), or null
-  public native Pointer means(); public native BlockPoolParams means(Pointer setter);        // fp32 [b][h][ceil(s / block)][d], written
-  public native Pointer similarity(); public native BlockPoolParams similarity(Pointer setter);   // fp32 [b][h][ceil(s / block)], written: mean cosine similarity; NaN if a row is zero
+  /** rows per block */
+  public native @Cast("int64_t") long block(); public native BlockPoolParams block(long setter);
+  /** fp32 [b][h][d] subtracted first (k_mean writes it), or null */
+  public native @Const Pointer shift(); public native BlockPoolParams shift(Pointer setter);
+  /** fp32 [b][h][ceil(s / block)][d], written */
+  public native Pointer means(); public native BlockPoolParams means(Pointer setter);
+  /** fp32 [b][h][ceil(s / block)], written: mean cosine similarity; NaN if a row is zero */
+  public native Pointer similarity(); public native BlockPoolParams similarity(Pointer setter);
 }

@@ -15,7 +15,7 @@ import static org.attn4j.natives.global.attn4j.*;
 //
 // The steps of sageattn for those who build pipelines of their own. Outputs are contiguous and in natural order.
 
-// mean[b][h][d] (fp32) = mean of k over the sequence (K smoothing: SageAttention, section 3.1). k is (b, hkv, lk, d).
+/** mean[b][h][d] (fp32) = mean of k over the sequence (K smoothing: SageAttention, section 3.1). k is (b, hkv, lk, d). */
 @Namespace("attn4j") @Properties(inherit = org.attn4j.presets.attn4j.class)
 public class KMeanParams extends Pointer {
     static { Loader.load(); }
@@ -36,5 +36,6 @@ public class KMeanParams extends Pointer {
 
   public native @ByRef TensorView k(); public native KMeanParams k(TensorView setter);
   public native TensorLayout tensor_layout(); public native KMeanParams tensor_layout(TensorLayout setter);
-  public native Pointer mean(); public native KMeanParams mean(Pointer setter);  // fp32 [b][hkv][d], written
+  /** fp32 [b][hkv][d], written */
+  public native Pointer mean(); public native KMeanParams mean(Pointer setter);
 }

@@ -11,8 +11,8 @@ import static org.bytedeco.javacpp.presets.javacpp.*;
 import static org.attn4j.natives.global.attn4j.*;
 
 
-// The addresses of a run. Those that were null in the plan's request must be null, the others must not be; q, k, v and
-// o need the alignment that they had there, if that was 16 bytes or more.
+/** The addresses of a run. Those that were null in the plan's request must be null, the others must not be; q, k, v and
+ *  o need the alignment that they had there, if that was 16 bytes or more. */
 @Namespace("attn4j") @Properties(inherit = org.attn4j.presets.attn4j.class)
 public class PlanAddresses extends Pointer {
     static { Loader.load(); }
@@ -45,7 +45,7 @@ public class PlanAddresses extends Pointer {
   public native Pointer block_map(); public native PlanAddresses block_map(Pointer setter);
   public native Pointer sparsity(); public native PlanAddresses sparsity(Pointer setter);
   public native @ByRef Workspace workspace(); public native PlanAddresses workspace(Workspace setter);
-  // Everything is memory of the plan's device: CUDA isn't asked. That saves host time, and turns a wrong address from a
-  // status into a fault of the kernel. Not read if the plan has no device.
+  /** Everything is memory of the plan's device: CUDA isn't asked. That saves host time, and turns a wrong address from
+   *  a status into a fault of the kernel. Not read if the plan has no device. */
   public native @Cast("bool") boolean trusted(); public native PlanAddresses trusted(boolean setter);
 }

@@ -11,7 +11,7 @@ import static org.bytedeco.javacpp.presets.javacpp.*;
 import static org.attn4j.natives.global.attn4j.*;
 
 
-// What came of it. All but the first group is set if status is kOk.
+/** What came of it. All but the first group is set if status is kOk. */
 @Namespace("attn4j") @Properties(inherit = org.attn4j.presets.attn4j.class)
 public class PlanFacts extends Pointer {
     static { Loader.load(); }
@@ -35,13 +35,20 @@ public class PlanFacts extends Pointer {
   public native @Cast("int64_t") long refusal_found(); public native PlanFacts refusal_found(long setter);
   public native @Cast("int64_t") long refusal_accepted(); public native PlanFacts refusal_accepted(long setter);
 
-  public native @Cast("int64_t") long workspace_size(); public native PlanFacts workspace_size(long setter);                                  // bytes that a run needs
-  public native @Cast("const char*") BytePointer kernel(); public native PlanFacts kernel(BytePointer setter);                                // "wgmma_int8_fp8/d128/f16": of kernel_list, static
-  public native AttentionFunction served_by(); public native PlanFacts served_by(AttentionFunction setter);  // exact_attn where sageattn takes the exact kernel
+  /** bytes that a run needs */
+  public native @Cast("int64_t") long workspace_size(); public native PlanFacts workspace_size(long setter);
+  /** "wgmma_int8_fp8/d128/f16": of kernel_list, static */
+  public native @Cast("const char*") BytePointer kernel(); public native PlanFacts kernel(BytePointer setter);
+  /** exact_attn where sageattn takes the exact kernel */
+  public native AttentionFunction served_by(); public native PlanFacts served_by(AttentionFunction setter);
   public native Precision qk(); public native PlanFacts qk(Precision setter);
   public native Precision pv(); public native PlanFacts pv(Precision setter);
-  public native int launches(); public native PlanFacts launches(int setter);         // kernels, copies and fills that a run enqueues
-  public native float estimated_seconds(); public native PlanFacts estimated_seconds(float setter);  // of GPU time; 0: nobody has measured this kernel
-  public native @Cast("int64_t") long sparse_from(); public native PlanFacts sparse_from(long setter);      // keys from which SpargeAttn is worth a try instead of this kernel (docs/sparge.md)
-  public native @ByRef BlockGrid grid(); public native PlanFacts grid(BlockGrid setter);               // of SpargeAttn's functions
+  /** kernels, copies and fills that a run enqueues */
+  public native int launches(); public native PlanFacts launches(int setter);
+  /** of GPU time; 0: nobody has measured this kernel */
+  public native float estimated_seconds(); public native PlanFacts estimated_seconds(float setter);
+  /** keys from which SpargeAttn is worth a try instead of this kernel (docs/sparge.md) */
+  public native @Cast("int64_t") long sparse_from(); public native PlanFacts sparse_from(long setter);
+  /** of SpargeAttn's functions */
+  public native @ByRef BlockGrid grid(); public native PlanFacts grid(BlockGrid setter);
 }

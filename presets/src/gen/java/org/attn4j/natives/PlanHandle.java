@@ -11,8 +11,8 @@ import static org.bytedeco.javacpp.presets.javacpp.*;
 import static org.attn4j.natives.global.attn4j.*;
 
 
-// Storage for a plan: the caller's, of any lifetime; copies are as good as the original. Valid in the process that made
-// it. Zeros are no plan.
+/** Storage for a plan: the caller's, of any lifetime; copies are as good as the original. Valid in the process that
+ *  made it. Zeros are no plan. */
 @Namespace("attn4j") @Properties(inherit = org.attn4j.presets.attn4j.class)
 public class PlanHandle extends Pointer {
     static { Loader.load(); }

@@ -11,7 +11,7 @@ import static org.bytedeco.javacpp.presets.javacpp.*;
 import static org.attn4j.natives.global.attn4j.*;
 
 
-// What is to be planned. Addresses count for their alignment, and for being null or not; a run may have others.
+/** What is to be planned. Addresses count for their alignment, and for being null or not; a run may have others. */
 @Namespace("attn4j") @Properties(inherit = org.attn4j.presets.attn4j.class)
 public class PlanRequest extends Pointer {
     static { Loader.load(); }
@@ -31,11 +31,12 @@ public class PlanRequest extends Pointer {
     }
 
   public native @ByRef AttentionParams attention(); public native PlanRequest attention(AttentionParams setter);
-  public native @ByRef SparsityParams sparsity(); public native PlanRequest sparsity(SparsityParams setter);  // read by SpargeAttn's three functions
+  /** read by SpargeAttn's three functions */
+  public native @ByRef SparsityParams sparsity(); public native PlanRequest sparsity(SparsityParams setter);
   public native AttentionFunction function(); public native PlanRequest function(AttentionFunction setter);
-  // The device that all addresses of all runs are on: the kernel is chosen for it. -1: unknown; runs ask CUDA where the
-  // addresses are, and the kernel is chosen for the current device.
+  /** The device that all addresses of all runs are on: the kernel is chosen for it. -1: unknown; runs ask CUDA where
+   *  the addresses are, and the kernel is chosen for the current device. */
   public native int device(); public native PlanRequest device(int setter);
-  // SMs of the GPU that the kernel is chosen for, whatever there is; 0: those of the device. For tests and tables.
+  /** SMs of the GPU that the kernel is chosen for, whatever there is; 0: those of the device. For tests and tables. */
   public native int multiprocessors(); public native PlanRequest multiprocessors(int setter);
 }

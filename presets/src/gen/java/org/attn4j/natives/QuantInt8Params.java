@@ -11,8 +11,8 @@ import static org.bytedeco.javacpp.presets.javacpp.*;
 import static org.attn4j.natives.global.attn4j.*;
 
 
-// Symmetric INT8: scale = max(|x - mean|) / 127 over the rows that share it (at least 1e-12 / 127), value =
-// round-to-nearest-even((x - mean) / scale) computed as (x - mean) * (127 / max) in fp32, clamped to [-127, 127].
+/** Symmetric INT8: scale = max(|x - mean|) / 127 over the rows that share it (at least 1e-12 / 127), value =
+ *  round-to-nearest-even((x - mean) / scale) computed as (x - mean) * (127 / max) in fp32, clamped to [-127, 127]. */
 @Namespace("attn4j") @Properties(inherit = org.attn4j.presets.attn4j.class)
 public class QuantInt8Params extends Pointer {
     static { Loader.load(); }
@@ -31,11 +31,16 @@ public class QuantInt8Params extends Pointer {
         return new QuantInt8Params((Pointer)this).offsetAddress(i);
     }
 
-  public native @ByRef TensorView x(); public native QuantInt8Params x(TensorView setter);  // (b, h, s, d), Q or K
+  /** (b, h, s, d), Q or K */
+  public native @ByRef TensorView x(); public native QuantInt8Params x(TensorView setter);
   public native TensorLayout tensor_layout(); public native QuantInt8Params tensor_layout(TensorLayout setter);
   public native QuantGranularity granularity(); public native QuantInt8Params granularity(QuantGranularity setter);
-  public native @Cast("bool") boolean is_key(); public native QuantInt8Params is_key(boolean setter);         // which of the two row groupings of QuantGranularity applies
-  public native @Const Pointer mean(); public native QuantInt8Params mean(Pointer setter);  // fp32 [b][h][d] subtracted first, or null
-  public native Pointer values(); public native QuantInt8Params values(Pointer setter);      // int8 [b][h][s][d], written
-  public native Pointer scales(); public native QuantInt8Params scales(Pointer setter);      // fp32 [b][h][s], written: the scale of each row, repeated over the rows that share it
+  /** which of the two row groupings of QuantGranularity applies */
+  public native @Cast("bool") boolean is_key(); public native QuantInt8Params is_key(boolean setter);
+  /** fp32 [b][h][d] subtracted first, or null */
+  public native @Const Pointer mean(); public native QuantInt8Params mean(Pointer setter);
+  /** int8 [b][h][s][d], written */
+  public native Pointer values(); public native QuantInt8Params values(Pointer setter);
+  /** fp32 [b][h][s], written: the scale of each row, repeated over the rows that share it */
+  public native Pointer scales(); public native QuantInt8Params scales(Pointer setter);
 }

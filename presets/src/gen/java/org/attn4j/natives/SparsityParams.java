@@ -11,8 +11,8 @@ import static org.bytedeco.javacpp.presets.javacpp.*;
 import static org.attn4j.natives.global.attn4j.*;
 
 
-// What is left out. Each *_per_head array is fp32 [hq] in device memory and replaces the value beside it; null: the
-// value holds for all heads.
+/** What is left out. Each *_per_head array is fp32 [hq] in device memory and replaces the value beside it; null: the
+ *  value holds for all heads. */
 @Namespace("attn4j") @Properties(inherit = org.attn4j.presets.attn4j.class)
 public class SparsityParams extends Pointer {
     static { Loader.load(); }
@@ -31,36 +31,39 @@ public class SparsityParams extends Pointer {
         return new SparsityParams((Pointer)this).offsetAddress(i);
     }
 
-  // A block whose rows point in different directions is always computed: its mean cosine similarity (over all pairs of
-  // rows, a row with itself included) is not above simthreshd1. Lower prunes more; -1 trusts every block but those with
-  // a zero row, whose direction is undefined.
+  /** A block whose rows point in different directions is always computed: its mean cosine similarity (over all pairs of
+   *  rows, a row with itself included) is not above simthreshd1. Lower prunes more; -1 trusts every block but those
+   *  with a zero row, whose direction is undefined. */
   public native float simthreshd1(); public native SparsityParams simthreshd1(float setter);
   public native @Const Pointer simthreshd1_per_head(); public native SparsityParams simthreshd1_per_head(Pointer setter);
 
-  // Per block of queries, the blocks of keys with the largest predicted mass are computed, as many as together hold no
-  // more than this share, and at least one. Higher keeps more; 1 keeps all. Read by spas_sage2_attn_meansim_cuda.
+  /** Per block of queries, the blocks of keys with the largest predicted mass are computed, as many as together hold no
+   *  more than this share, and at least one. Higher keeps more; 1 keeps all. Read by spas_sage2_attn_meansim_cuda. */
   public native float cdfthreshd(); public native SparsityParams cdfthreshd(float setter);
   public native @Const Pointer cdfthreshd_per_head(); public native SparsityParams cdfthreshd_per_head(Pointer setter);
 
-  // The share of all blocks of keys to compute per block of queries, those with the largest predicted mass: in [0, 1],
-  // rounded down to whole blocks, at least one. spas_sage2_attn_meansim_topk_cuda goes by this alone;
-  // spas_sage2_attn_meansim_cuda by whichever of topk and cdfthreshd keeps more.
+  /** The share of all blocks of keys to compute per block of queries, those with the largest predicted mass: in [0, 1],
+   *  rounded down to whole blocks, at least one. spas_sage2_attn_meansim_topk_cuda goes by this alone;
+   *  spas_sage2_attn_meansim_cuda by whichever of topk and cdfthreshd keeps more. */
   public native float topk(); public native SparsityParams topk(float setter);
   public native @Const Pointer topk_per_head(); public native SparsityParams topk_per_head(Pointer setter);
 
-  // P*V is skipped for 32 queries by 32 or 64 keys where every score is more than this below the row's maximum so far,
-  // in log2 units: what is skipped weighs less than 2^-pvthreshd. Infinity never skips. In FP8 on 9.0 the exponentials
-  // of 16 queries by 64 or 96 keys are skipped, if the threshold is below 15 or given per head: to ask
-  // for less than that costs more than it saves.
+  /** P*V is skipped for 32 queries by 32 or 64 keys where every score is more than this below the row's maximum so far,
+   *  in log2 units: what is skipped weighs less than 2^-pvthreshd. Infinity never skips. In FP8 on 9.0 the exponentials
+   *  of 16 queries by 64 or 96 keys are skipped, if the threshold is below 15 or given per head: to ask
+   *  for less than that costs more than it saves. */
   public native float pvthreshd(); public native SparsityParams pvthreshd(float setter);
   public native @Const Pointer pvthreshd_per_head(); public native SparsityParams pvthreshd_per_head(Pointer setter);
 
-  public native @Cast("bool") boolean attention_sink(); public native SparsityParams attention_sink(boolean setter);  // the first block of keys is always computed
+  /** the first block of keys is always computed */
+  public native @Cast("bool") boolean attention_sink(); public native SparsityParams attention_sink(boolean setter);
 
-  // uint8 [b][hq][query_blocks][key_blocks]: not 0 = compute. Read by block_sparse_sage2_attn_cuda alone.
+  /** uint8 [b][hq][query_blocks][key_blocks]: not 0 = compute. Read by block_sparse_sage2_attn_cuda alone. */
   public native @Const Pointer block_mask(); public native SparsityParams block_mask(Pointer setter);
 
-  // Written if not null, on the stream, without a host synchronisation.
-  public native Pointer block_map(); public native SparsityParams block_map(Pointer setter);  // uint8 [b][hq][query_blocks][key_blocks]: 1 = computed
-  public native Pointer sparsity(); public native SparsityParams sparsity(Pointer setter);  // fp32 [b][hq]: share of blocks left out, of those that the causal mask and kv_lengths leave
+  /** Written if not null, on the stream, without a host synchronisation. */
+  /** uint8 [b][hq][query_blocks][key_blocks]: 1 = computed */
+  public native Pointer block_map(); public native SparsityParams block_map(Pointer setter);
+  /** fp32 [b][hq]: share of blocks left out, of those that the causal mask and kv_lengths leave */
+  public native Pointer sparsity(); public native SparsityParams sparsity(Pointer setter);
 }

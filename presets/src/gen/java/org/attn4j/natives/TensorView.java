@@ -13,7 +13,7 @@ import static org.attn4j.natives.global.attn4j.*;
 
 // --------------------------------------------------------------------------------------------------------- parameters
 
-// A non-owning view of a 4-D tensor in device memory.
+/** A non-owning view of a 4-D tensor in device memory. */
 @Namespace("attn4j") @Properties(inherit = org.attn4j.presets.attn4j.class)
 public class TensorView extends Pointer {
     static { Loader.load(); }
@@ -32,10 +32,13 @@ public class TensorView extends Pointer {
         return new TensorView((Pointer)this).offsetAddress(i);
     }
 
-  public native Pointer data(); public native TensorView data(Pointer setter);              // address of element (0, 0, 0, 0)
+  /** address of element (0, 0, 0, 0) */
+  public native Pointer data(); public native TensorView data(Pointer setter);
+  /** in the order that TensorLayout gives */
   public native @Cast("int64_t") long size(int i); public native TensorView size(int i, long setter);
-  @MemberGetter public native @Cast("int64_t*") LongPointer size();    // in the order that TensorLayout gives
+  @MemberGetter public native @Cast("int64_t*") LongPointer size();
+  /** in elements, same order; stride[3] must be 1 unless size[3] is 1 */
   public native @Cast("int64_t") long stride(int i); public native TensorView stride(int i, long setter);
-  @MemberGetter public native @Cast("int64_t*") LongPointer stride();  // in elements, same order; stride[3] must be 1 unless size[3] is 1
+  @MemberGetter public native @Cast("int64_t*") LongPointer stride();
   public native DType dtype(); public native TensorView dtype(DType setter);
 }

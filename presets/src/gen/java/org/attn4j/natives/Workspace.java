@@ -11,8 +11,8 @@ import static org.bytedeco.javacpp.presets.javacpp.*;
 import static org.attn4j.natives.global.attn4j.*;
 
 
-// Scratch memory of one call, in device memory, aligned to 256 bytes. It may be reused as soon as the stream has passed
-// the call. Its contents before the call don't matter.
+/** Scratch memory of one call, in device memory, aligned to 256 bytes. It may be reused as soon as the stream has
+ *  passed the call. Its contents before the call don't matter. */
 @Namespace("attn4j") @Properties(inherit = org.attn4j.presets.attn4j.class)
 public class Workspace extends Pointer {
     static { Loader.load(); }
@@ -32,5 +32,6 @@ public class Workspace extends Pointer {
     }
 
   public native Pointer data(); public native Workspace data(Pointer setter);
-  public native @Cast("int64_t") long size(); public native Workspace size(long setter);  // bytes
+  /** bytes */
+  public native @Cast("int64_t") long size(); public native Workspace size(long setter);
 }

@@ -37,26 +37,32 @@ public class attn4j extends org.attn4j.presets.attn4j {
 // #define ATTN4J_API
 // #endif
 
-// Changes whenever a struct or a signature of this header changes.
+/** Changes whenever a struct or a signature of this header changes. */
 public static final int ATTN4J_ABI_VERSION = 2;
 
 // CUDA's stream handle, declared here so that the header needs no CUDA toolkit. Null is the legacy default stream.
 
 // ------------------------------------------------------------------------------------------------------- vocabulary
 
-// The outcome of a call. Anything but kOk leaves a sentence in last_error().
+/** The outcome of a call. Anything but kOk leaves a sentence in last_error(). */
 /** enum class attn4j::Status */
 public static final int
   kOk = 0,
-  kInvalidArgument = 1,    // an argument no kernel could accept: wrong shape, null pointer, bad stride
-  kUnsupported = 2,        // a valid request that this kernel, or this build, doesn't serve: another backend may
-  kWorkspaceTooSmall = 3,  // the workspace is smaller than the matching *_workspace_size says
-  kCudaError = 4;          // a CUDA call failed; the sentence names the call and CUDA's own message
+  /** an argument no kernel could accept: wrong shape, null pointer, bad stride */
+  kInvalidArgument = 1,
+  /** a valid request that this kernel, or this build, doesn't serve: another backend may */
+  kUnsupported = 2,
+  /** the workspace is smaller than the matching *_workspace_size says */
+  kWorkspaceTooSmall = 3,
+  /** a CUDA call failed; the sentence names the call and CUDA's own message */
+  kCudaError = 4;
 
-// The element type of q, k, v and o. All four agree.
+/** The element type of q, k, v and o. All four agree. */
 @Namespace("attn4j") public enum DType {
-  kFloat16(0),   // IEEE binary16
-  kBFloat16(1); // bfloat16
+  /** IEEE binary16 */
+  kFloat16(0),
+  /** bfloat16 */
+  kBFloat16(1);
 
     public final int value;
     private DType(int v) { this.value = v; }
@@ -65,10 +71,12 @@ public static final int
     @Override public String toString() { return intern().name(); }
 }
 
-// The order of the four sizes and strides of a TensorView.
+/** The order of the four sizes and strides of a TensorView. */
 @Namespace("attn4j") public enum TensorLayout {
-  kHND(0),  // (b, h, s, d): batch, head, sequence, channel
-  kNHD(1); // (b, s, h, d): batch, sequence, head, channel
+  /** (b, h, s, d): batch, head, sequence, channel */
+  kHND(0),
+  /** (b, s, h, d): batch, sequence, head, channel */
+  kNHD(1);
 
     public final int value;
     private TensorLayout(int v) { this.value = v; }
@@ -77,10 +85,12 @@ public static final int
     @Override public String toString() { return intern().name(); }
 }
 
-// Which key is the last one that a query sees when is_causal is set.
+/** Which key is the last one that a query sees when is_causal is set. */
 @Namespace("attn4j") public enum CausalAlignment {
-  kTopLeft(0),      // query i sees keys 0..i: PyTorch's is_causal
-  kBottomRight(1); // query i sees keys 0..i + (lk - lq): decoding with a KV cache
+  /** query i sees keys 0..i: PyTorch's is_causal */
+  kTopLeft(0),
+  /** query i sees keys 0..i + (lk - lq): decoding with a KV cache */
+  kBottomRight(1);
 
     public final int value;
     private CausalAlignment(int v) { this.value = v; }
@@ -89,11 +99,14 @@ public static final int
     @Override public String toString() { return intern().name(); }
 }
 
-// How many rows of Q and K share one INT8 scale (SageAttention, section 3.2; SageAttention2, section 3.2).
+/** How many rows of Q and K share one INT8 scale (SageAttention, section 3.2; SageAttention2, section 3.2). */
 @Namespace("attn4j") public enum QuantGranularity {
-  kPerBlock(0),   // 128 queries; 64 keys
-  kPerWarp(1),    // 32 queries; 64 keys
-  kPerThread(2); // 1 query; the 8 keys {32g + 8i + 2t + e : i < 4, e < 2} that one thread t of a quad meets
+  /** 128 queries; 64 keys */
+  kPerBlock(0),
+  /** 32 queries; 64 keys */
+  kPerWarp(1),
+  /** 1 query; the 8 keys {32g + 8i + 2t + e : i < 4, e < 2} that one thread t of a quad meets */
+  kPerThread(2);
 
     public final int value;
     private QuantGranularity(int v) { this.value = v; }
@@ -102,14 +115,20 @@ public static final int
     @Override public String toString() { return intern().name(); }
 }
 
-// The accumulator of P*V.
+/** The accumulator of P*V. */
 @Namespace("attn4j") public enum PvAccumDType {
-  kDefault(0),   // the most accurate one that the kernel has
-  kFp32(1),      // one fp32 accumulator
-  kFp16(2),      // one fp16 accumulator
-  kFp16Fp32(3),  // an fp16 accumulator per key tile, added up in fp32
-  kFp32Fp32(4),  // the tensor core's accumulator per key tile, added up in fp32 (SageAttention2, two-level accumulation)
-  kFp32Fp16(5); // an fp16 accumulator of FP8 products per key tile, added up in fp32 (SageAttention2++)
+  /** the most accurate one that the kernel has */
+  kDefault(0),
+  /** one fp32 accumulator */
+  kFp32(1),
+  /** one fp16 accumulator */
+  kFp16(2),
+  /** an fp16 accumulator per key tile, added up in fp32 */
+  kFp16Fp32(3),
+  /** the tensor core's accumulator per key tile, added up in fp32 (SageAttention2, two-level accumulation) */
+  kFp32Fp32(4),
+  /** an fp16 accumulator of FP8 products per key tile, added up in fp32 (SageAttention2++) */
+  kFp32Fp16(5);
 
     public final int value;
     private PvAccumDType(int v) { this.value = v; }
@@ -118,15 +137,22 @@ public static final int
     @Override public String toString() { return intern().name(); }
 }
 
-// The attention functions of this header and of sparse.h, by name.
+/** The attention functions of this header and of sparse.h, by name. */
 @Namespace("attn4j") public enum AttentionFunction {
-  kSageattn(0),             // sageattn
-  kSageattnInt8Fp16(1),     // sageattn_qk_int8_pv_fp16_cuda
-  kSageattnInt8Fp8Sm90(2),  // sageattn_qk_int8_pv_fp8_cuda_sm90
-  kExactAttn(3),            // exact_attn
-  kSpasMeansim(4),          // spas_sage2_attn_meansim_cuda
-  kSpasMeansimTopk(5),      // spas_sage2_attn_meansim_topk_cuda
-  kBlockSparse(6);         // block_sparse_sage2_attn_cuda
+  /** sageattn */
+  kSageattn(0),
+  /** sageattn_qk_int8_pv_fp16_cuda */
+  kSageattnInt8Fp16(1),
+  /** sageattn_qk_int8_pv_fp8_cuda_sm90 */
+  kSageattnInt8Fp8Sm90(2),
+  /** exact_attn */
+  kExactAttn(3),
+  /** spas_sage2_attn_meansim_cuda */
+  kSpasMeansim(4),
+  /** spas_sage2_attn_meansim_topk_cuda */
+  kSpasMeansimTopk(5),
+  /** block_sparse_sage2_attn_cuda */
+  kBlockSparse(6);
 
     public final int value;
     private AttentionFunction(int v) { this.value = v; }
@@ -135,17 +161,26 @@ public static final int
     @Override public String toString() { return intern().name(); }
 }
 
-// Why a request isn't served, in facts; last_error() has the sentence.
+/** Why a request isn't served, in facts; last_error() has the sentence. */
 @Namespace("attn4j") public enum RefusalReason {
-  kNone(0),         // it is served, or it is invalid
-  kNotBuilt(1),     // the library has no such kernel for its architecture
-  kHeadDim(2),      // found: q's; accepted: the largest that there is
-  kAccumulator(3),  // found, accepted: PvAccumDType
-  kGranularity(4),  // found, accepted: QuantGranularity
-  kOutput(5),       // o can't be written in pieces of 16 bytes
-  kKeys(6),         // found: of k; accepted: at most
-  kBlocks(7),       // found: of q and k together; accepted: at most
-  kLimits(8);      // sequence length, heads or head_dim beyond what any kernel serves
+  /** it is served, or it is invalid */
+  kNone(0),
+  /** the library has no such kernel for its architecture */
+  kNotBuilt(1),
+  /** found: q's; accepted: the largest that there is */
+  kHeadDim(2),
+  /** found, accepted: PvAccumDType */
+  kAccumulator(3),
+  /** found, accepted: QuantGranularity */
+  kGranularity(4),
+  /** o can't be written in pieces of 16 bytes */
+  kOutput(5),
+  /** found: of k; accepted: at most */
+  kKeys(6),
+  /** found: of q and k together; accepted: at most */
+  kBlocks(7),
+  /** sequence length, heads or head_dim beyond what any kernel serves */
+  kLimits(8);
 
     public final int value;
     private RefusalReason(int v) { this.value = v; }
@@ -154,11 +189,13 @@ public static final int
     @Override public String toString() { return intern().name(); }
 }
 
-// What a product of matrices reads.
+/** What a product of matrices reads. */
 @Namespace("attn4j") public enum Precision {
-  k16Bit(0),  // the input's own type
+  /** the input's own type */
+  k16Bit(0),
   kInt8(1),
-  kFp8(2); // e4m3
+  /** e4m3 */
+  kFp8(2);
 
     public final int value;
     private Precision(int v) { this.value = v; }
@@ -183,30 +220,30 @@ public static final int
 // has a kernel for the request. It reads shapes, strides, pointer alignment and options, never device memory, and needs
 // no GPU.
 
-// SageAttention with the kernel that suits this architecture and shape best. d <= 128. On Hopper, the exact kernel
-// serves problems that are too small for quantisation to pay (docs/choice.md), unless qk_quant_gran or pv_accum_dtype
-// ask for something particular; sageattn_kernel tells.
+/** SageAttention with the kernel that suits this architecture and shape best. d <= 128. On Hopper, the exact kernel
+ *  serves problems that are too small for quantisation to pay (docs/choice.md), unless qk_quant_gran or pv_accum_dtype
+ *  ask for something particular; sageattn_kernel tells. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int sageattn(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long sageattn_workspace_size(@Const @ByRef AttentionParams params);
 
-// INT8 Q*K^T, 16-bit P*V with fp32 accumulation. P and V have the input's own 16-bit type: bf16 values that fp16 can't
-// hold stay finite. d <= 128; every architecture.
+/** INT8 Q*K^T, 16-bit P*V with fp32 accumulation. P and V have the input's own 16-bit type: bf16 values that fp16 can't
+ *  hold stay finite. d <= 128; every architecture. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int sageattn_qk_int8_pv_fp16_cuda(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace,
                                                 org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long sageattn_qk_int8_pv_fp16_cuda_workspace_size(@Const @ByRef AttentionParams params);
 
-// INT8 Q*K^T, FP8 (e4m3) P*V on Hopper's warpgroup instructions. d <= 128; sm90 builds alone.
+/** INT8 Q*K^T, FP8 (e4m3) P*V on Hopper's warpgroup instructions. d <= 128; sm90 builds alone. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int sageattn_qk_int8_pv_fp8_cuda_sm90(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace,
                                                     org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size(@Const @ByRef AttentionParams params);
 
-// Exact attention in the input's 16-bit type with fp32 softmax and accumulation (FlashAttention-2, arXiv:2307.08691).
-// d <= 256; every architecture. The quantisation options are not read.
+/** Exact attention in the input's 16-bit type with fp32 softmax and accumulation (FlashAttention-2, arXiv:2307.08691).
+ *  d <= 256; every architecture. The quantisation options are not read. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int exact_attn(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long exact_attn_workspace_size(@Const @ByRef AttentionParams params);
 
-// The kernel variant that sageattn would run for this request, such as "mma_int8_fp16/d128/bf16", or null with the
-// reason in last_error(). The string is static.
+/** The kernel variant that sageattn would run for this request, such as "mma_int8_fp16/d128/bf16", or null with the
+ *  reason in last_error(). The string is static. */
 @Namespace("attn4j") public static native @NoException @Cast("const char*") BytePointer sageattn_kernel(@Const @ByRef AttentionParams params);
 // Targeting ../KMeanParams.java
 
@@ -220,17 +257,17 @@ public static final int
 
 // -------------------------------------------------------------------------------------------------------- about itself
 
-// The reason for the last status other than kOk on this host thread: one sentence that names the argument, what was
-// found and what is accepted. Valid until the next call on this thread.
+/** The reason for the last status other than kOk on this host thread: one sentence that names the argument, what was
+ *  found and what is accepted. Valid until the next call on this thread. */
 @Namespace("attn4j") public static native @NoException @Cast("const char*") BytePointer last_error();
 
-// The architectures inside this library, such as "90a" or "80 80+PTX".
+/** The architectures inside this library, such as "90a" or "80 80+PTX". */
 @Namespace("attn4j") public static native @NoException @Cast("const char*") BytePointer arch_list();
 
-// ATTN4J_ABI_VERSION of the library that was loaded.
+/** ATTN4J_ABI_VERSION of the library that was loaded. */
 @Namespace("attn4j") public static native @NoException int abi_version();
 
-// One line per kernel variant inside this library, separated by '\n'.
+/** One line per kernel variant inside this library, separated by '\n'. */
 @Namespace("attn4j") public static native @NoException @Cast("const char*") BytePointer kernel_list();
 
   // namespace attn4j
@@ -260,19 +297,19 @@ public static final int
 
 
 
-// Predicts the blocks from q and k by cumulative mass (and topk).
+/** Predicts the blocks from q and k by cumulative mass (and topk). */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int spas_sage2_attn_meansim_cuda(@Const @ByRef AttentionParams params, @Const @ByRef SparsityParams sparsity,
                                                @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long spas_sage2_attn_meansim_cuda_workspace_size(@Const @ByRef AttentionParams params,
                                                                @Const @ByRef SparsityParams sparsity);
 
-// Predicts the blocks from q and k by rank. simthreshd1 holds as above; upstream's default for this function is -0.1.
+/** Predicts the blocks from q and k by rank. simthreshd1 holds as above; upstream's default for this function is -0.1. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int spas_sage2_attn_meansim_topk_cuda(@Const @ByRef AttentionParams params, @Const @ByRef SparsityParams sparsity,
                                                     @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long spas_sage2_attn_meansim_topk_cuda_workspace_size(@Const @ByRef AttentionParams params,
                                                                     @Const @ByRef SparsityParams sparsity);
 
-// Computes the blocks that the caller names. is_causal and kv_lengths hold besides.
+/** Computes the blocks that the caller names. is_causal and kv_lengths hold besides. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int block_sparse_sage2_attn_cuda(@Const @ByRef AttentionParams params, @Const @ByRef SparsityParams sparsity,
                                                @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long block_sparse_sage2_attn_cuda_workspace_size(@Const @ByRef AttentionParams params,
@@ -313,11 +350,11 @@ public static final int
 
 
 
-// Validates and plans. Enqueues nothing, reads no device memory, allocates nothing, and needs no GPU. `facts` may be
-// null. The status is also in the facts.
+/** Validates and plans. Enqueues nothing, reads no device memory, allocates nothing, and needs no GPU. {@code facts} may be
+ *  null. The status is also in the facts. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int plan_attention(@Const @ByRef PlanRequest request, PlanHandle plan, PlanFacts facts);
 
-// Enqueues what was planned. Any number of threads may run one plan at the same time.
+/** Enqueues what was planned. Any number of threads may run one plan at the same time. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int run_plan(@Const @ByRef PlanHandle plan, @Const @ByRef PlanAddresses addresses, org.bytedeco.cuda.cudart.CUstream_st stream);
 
   // namespace attn4j
@@ -334,40 +371,41 @@ public static final int
 
 // #include "attn4j/attn4j.h"
 
-// The number of CUDA devices, or -status with the reason in last_error() (no driver, for example).
+/** The number of CUDA devices, or -status with the reason in last_error() (no driver, for example). */
 @Namespace("attn4j") public static native @NoException int device_count();
 
-// Compute capability of a device as 10 * major + minor, or -status.
+/** Compute capability of a device as 10 * major + minor, or -status. */
 @Namespace("attn4j") public static native @NoException int device_compute_capability(int device);
 
-// The device that an address belongs to; -status for host memory and for addresses that CUDA doesn't know.
+/** The device that an address belongs to; -status for host memory and for addresses that CUDA doesn't know. */
 @Namespace("attn4j") public static native @NoException int device_of(@Const Pointer _address);
 
-// Device memory, aligned to 256 bytes. Null with the reason in last_error() if there is none left. Freeing null is
-// fine.
+/** Device memory, aligned to 256 bytes. Null with the reason in last_error() if there is none left. Freeing null is
+ *  fine. */
 @Namespace("attn4j") public static native @NoException Pointer device_malloc(@Cast("int64_t") long bytes, int device);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int device_free(Pointer _address);
 
-// Enqueue a copy (either side may be host or device memory) or a byte fill. A copy from or to pageable host memory has
-// finished with the host buffer when the call returns from reading it; use stream_synchronize before reading results.
+/** Enqueue a copy (either side may be host or device memory) or a byte fill. A copy from or to pageable host memory has
+ *  finished with the host buffer when the call returns from reading it; use stream_synchronize before reading results. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int copy_async(Pointer destination, @Const Pointer source, @Cast("int64_t") long bytes, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int fill_async(Pointer destination, int byte_value, @Cast("int64_t") long bytes, org.bytedeco.cuda.cudart.CUstream_st stream);
 
-// A stream that doesn't wait for the legacy default stream, on the given device. Null with the reason in last_error().
+/** A stream that doesn't wait for the legacy default stream, on the given device. Null with the reason in last_error(). */
 @Namespace("attn4j") public static native @NoException org.bytedeco.cuda.cudart.CUstream_st stream_create(int device);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int stream_destroy(org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int stream_synchronize(org.bytedeco.cuda.cudart.CUstream_st stream);
 
-// Events for timing. event_elapsed_ms waits for `end` and returns the milliseconds between the two, or a negative
-// status.
+/** Events for timing. event_elapsed_ms waits for {@code end} and returns the milliseconds between the two, or a negative
+ *  status. */
 @Namespace("attn4j") public static native @NoException org.bytedeco.cuda.cudart.CUevent_st event_create(int device);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int event_destroy(org.bytedeco.cuda.cudart.CUevent_st event);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int event_record(org.bytedeco.cuda.cudart.CUevent_st event, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @NoException float event_elapsed_ms(org.bytedeco.cuda.cudart.CUevent_st start, org.bytedeco.cuda.cudart.CUevent_st end);
 
-// Everything enqueued on `stream` between begin and end becomes one graph that can be launched again and again.
+/** Everything enqueued on {@code stream} between begin and end becomes one graph that can be launched again and again. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int graph_begin_capture(org.bytedeco.cuda.cudart.CUstream_st stream);
-@Namespace("attn4j") public static native @NoException org.bytedeco.cuda.cudart.CUgraphExec_st graph_end_capture(org.bytedeco.cuda.cudart.CUstream_st stream);  // null with the reason in last_error()
+/** null with the reason in last_error() */
+@Namespace("attn4j") public static native @NoException org.bytedeco.cuda.cudart.CUgraphExec_st graph_end_capture(org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int graph_launch(org.bytedeco.cuda.cudart.CUgraphExec_st graph, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int graph_destroy(org.bytedeco.cuda.cudart.CUgraphExec_st graph);
 
