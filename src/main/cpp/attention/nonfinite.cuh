@@ -34,8 +34,8 @@ struct RowRange {
 template <DType T, int kD>
 class CarefulRow {
  public:
-  __device__ __forceinline__ CarefulRow(const AttentionArgs& args, int flat_head, int row)
-      : args_(args), flat_head_(flat_head), row_(row), lane_(threadIdx.x % 32) {
+  __device__ __forceinline__ CarefulRow(const AttentionArgs& args, int flat_head, int row, int lane)
+      : args_(args), flat_head_(flat_head), row_(row), lane_(lane) {
     const int batch = flat_head / args.heads_q, head = flat_head - batch * args.heads_q, kv_head = head / args.group;
     q_ = tensor(args.q) + batch * args.q_stride.batch + head * args.q_stride.head + row * args.q_stride.row;
     k_ = tensor(args.k) + batch * args.k_stride.batch + kv_head * args.k_stride.head;
@@ -147,12 +147,12 @@ class CarefulRow {
 // query are passed over.
 template <DType T, int kD>
 __device__ __forceinline__ void repair_rows(const AttentionArgs& args, const RowRange& rows,
-                                            const VisitedBlocks& blocks = {}) {
+                                            const VisitedBlocks& blocks = {}, int lane = threadIdx.x % 32) {
   __syncwarp();
   const int end = min(rows.first + rows.count, args.lq);
 #pragma unroll 1
   for (int row = rows.first; row < end; row++) {
-    CarefulRow<T, kD> careful(args, rows.flat_head, row);
+    CarefulRow<T, kD> careful(args, rows.flat_head, row, lane);
     if (!careful.is_finite()) careful.compute(blocks);
   }
 }

@@ -7,15 +7,19 @@
 // and frees the slot of tile j - 1. A step of kKeys keys is scores, softmax (mma/softmax.cuh), P V, one after the
 // other: the other warp of the scheduler fills the gaps, and interleaving inside a warp was slower. Scores,
 // probabilities and the output accumulator stay in registers.
+//
+// What isn't finite spreads, and is looked for in the output: attention/nonfinite.cuh.
 #pragma once
 
 #include "attention/arguments.h"
 #include "attention/launch.cuh"
 #include "attention/mma/softmax.cuh"
 #include "attention/mma/tile.cuh"
+#include "attention/nonfinite.cuh"
 #include "device/launch.cuh"
 #include "device/ptx/cp_async.cuh"
 #include "device/ptx/ldmatrix.cuh"
+#include "device/ptx/ordering.cuh"
 #include "device/ptx/shared_access.cuh"
 
 namespace attn4j {
@@ -103,7 +107,7 @@ class MmaWarp {
       typename Softmax::Fragments p;
       softmax_.probabilities(x, p, [&](int b, int h, float factor) { output_.scale(b, h, factor); });
       if constexpr (Walk::kSkips) {
-        if (softmax_.is_little(walk_.least_share())) continue;
+        if (softmax_.is_little(walk_.least_share()) && values_are_finite(slot, i)) continue;
       }
       softmax_.add();
       output_.template add<Policy::kType>(p, v_lane_.moved(slot, i * Tile::kKeys));
@@ -128,8 +132,10 @@ class MmaWarp {
   }
 
   // Divides by the row sums and stages the warp's rows in shared memory, in core-matrix order. A row that saw no key is
-  // 0.
-  __device__ __forceinline__ void stage_output(char* smem) const {
+  // 0. Returns whether all that this lane staged is finite.
+  __device__ __forceinline__ bool stage_output(char* smem) const {
+    using E = Element<Policy::kType>;
+    uint32_t nothing = 0;
 #pragma unroll
     for (int b = 0; b < Tile::kBlocks; b++) {
       const float sum0 = softmax_.sum(b, 0), sum1 = softmax_.sum(b, 1);
@@ -138,14 +144,32 @@ class MmaWarp {
 #pragma unroll
       for (int i = 0; i < Tile::kD / 8; i++) {
         const float(&o)[4] = output_.o[b][i];
-        *reinterpret_cast<uint32_t*>(rows + i * 128) = Element<Policy::kType>::pack(o[0] * inv0, o[1] * inv0);
-        *reinterpret_cast<uint32_t*>(rows + 8 * Tile::kD * 2 + i * 128) =
-            Element<Policy::kType>::pack(o[2] * inv1, o[3] * inv1);
+        const uint32_t two0 = E::pack(o[0] * inv0, o[1] * inv0), two1 = E::pack(o[2] * inv1, o[3] * inv1);
+        *reinterpret_cast<uint32_t*>(rows + i * 128) = two0;
+        *reinterpret_cast<uint32_t*>(rows + 8 * Tile::kD * 2 + i * 128) = two1;
+        nothing = E::fma2_zero(two1, E::fma2_zero(two0, nothing));
       }
     }
+    return (nothing & 0x7fff7fffu) == 0;
   }
 
  private:
+  // Whether the values of a step's keys are: 0 times another one is no 0.
+  __device__ __forceinline__ bool values_are_finite(uint32_t slot, int step) const {
+    using E = Element<Policy::kType>;
+    uint32_t nothing = 0;
+#pragma unroll
+    for (int kb = 0; kb < Tile::kKeys / 16; kb++) {
+#pragma unroll
+      for (int c = 0; c < Tile::kD / 8; c += 2) {
+        uint32_t f[4];
+        ptx::ldmatrix_x4_trans(f, v_lane_.moved(slot, step * Tile::kKeys).at(16 * kb, c));
+#pragma unroll
+        for (int e = 0; e < 4; e++) nothing = E::fma2_zero(f[e], nothing);
+      }
+    }
+    return __all_sync(kFullWarp, (nothing & 0x7fff7fffu) == 0);
+  }
   // This lane's first row in the CTA.
   __device__ __forceinline__ int first_row() const { return threadIdx.x / 32 * Tile::kWarpRows + threadIdx.x % 32 / 4; }
   // Whether any row of the warp sees a key from this one on.
@@ -167,6 +191,16 @@ class MmaWarp {
   Softmax softmax_;
   MmaOutput<Tile> output_;
 };
+
+// Computes a warp's rows that are not finite again, once all of O is written. The loop's registers are full: nothing
+// that this needs is kept meanwhile.
+template <class Policy>
+__device__ __forceinline__ void repair_warp(const AttentionArgs& args, const WorkTile& w, const VisitedBlocks& blocks) {
+  using Tile = typename Policy::Tile;
+  const int thread = ptx::thread_index(), first = ptx::again(w.first_row) + thread / 32 * Tile::kWarpRows;
+  const int head = ptx::again(w.batch) * args.heads_q + ptx::again(w.head);
+  repair_rows<Policy::kType, Tile::kD>(args, {head, first, Tile::kWarpRows}, blocks, thread % 32);
+}
 
 template <class Policy, class Walk>
 __global__ void __launch_bounds__(Policy::Tile::kThreads, Policy::kMinCtas)
@@ -213,12 +247,15 @@ __global__ void __launch_bounds__(Policy::Tile::kThreads, Policy::kMinCtas)
   }
   warp.store_lse();
   __syncthreads();  // every warp is done with Q, K and V: their memory takes the output
-  warp.stage_output(smem);
-  __syncthreads();
+  const bool suspect = __syncthreads_or(!warp.stage_output(smem));
   const WorkTile& t = shared_tile;
   uint16_t* o = static_cast<uint16_t*>(args.o) + t.batch * args.o_stride.batch + t.head * args.o_stride.head;
   store_tile<Tile::kRows, Tile::kD / 8, Tile::kThreads>(smem, o, args.o_stride.row, t.first_row, args.lq, args.head_dim,
                                                         args.vector_io, threadIdx.x);
+  if (suspect) {
+    __syncthreads();  // all rows are written
+    repair_warp<Policy>(args, shared_tile, walk.visited());
+  }
 }
 
 template <class Policy, class Walk = AllTiles>

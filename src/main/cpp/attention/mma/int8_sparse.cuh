@@ -44,6 +44,8 @@ class ListedTiles {
     return tile;
   }
 
+  __device__ __forceinline__ VisitedBlocks visited() const { return {state().list, count(), Tile::kStageKeys}; }
+
   // P V of a step is skipped if all P are at most this. A reference lies at least kMmaOffset below the maximum so far,
   // so they are then at most 2^-threshold of it. Less is skipped than could be where a maximum has risen and its
   // reference has not; to ask for more would cost an instruction per score.

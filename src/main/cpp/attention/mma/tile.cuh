@@ -3,6 +3,7 @@
 
 #include "arch/arch.h"
 #include "attention/arguments.h"
+#include "attention/nonfinite.cuh"
 #include "device/tile.cuh"
 
 namespace attn4j {
@@ -69,6 +70,7 @@ class AllTiles {
   __device__ __forceinline__ int operator[](int j) const { return j; }
   // The same for j = 1, 2, ...: the loads ahead of the main loop, each asked for once.
   __device__ __forceinline__ int ahead(int j) const { return j; }
+  __device__ __forceinline__ VisitedBlocks visited() const { return {}; }
 
  private:
   int count_, full_count_;
