@@ -8,7 +8,7 @@
 
 namespace attn4j {
 
-static_assert(ATTN4J_ABI_VERSION == 2, "the layouts below are those of version 2");
+static_assert(ATTN4J_ABI_VERSION == 3, "the layouts below are those of version 3");
 
 static_assert(sizeof(TensorView) == 80);
 static_assert(offsetof(TensorView, data) == 0);
@@ -20,21 +20,27 @@ static_assert(sizeof(Workspace) == 16);
 static_assert(offsetof(Workspace, data) == 0);
 static_assert(offsetof(Workspace, size) == 8);
 
-static_assert(sizeof(AttentionParams) == 368);
+static_assert(sizeof(MaskView) == 48);
+static_assert(offsetof(MaskView, stride) == 8);
+static_assert(offsetof(MaskView, type) == 40);
+
+static_assert(sizeof(AttentionParams) == 464);
 static_assert(offsetof(AttentionParams, q) == 0);
 static_assert(offsetof(AttentionParams, k) == 80);
 static_assert(offsetof(AttentionParams, v) == 160);
 static_assert(offsetof(AttentionParams, o) == 240);
 static_assert(offsetof(AttentionParams, lse) == 320);
 static_assert(offsetof(AttentionParams, kv_lengths) == 328);
-static_assert(offsetof(AttentionParams, tensor_layout) == 336);
-static_assert(offsetof(AttentionParams, is_causal) == 340);
-static_assert(offsetof(AttentionParams, causal_alignment) == 344);
-static_assert(offsetof(AttentionParams, sm_scale) == 348);
-static_assert(offsetof(AttentionParams, has_sm_scale) == 352);
-static_assert(offsetof(AttentionParams, qk_quant_gran) == 356);
-static_assert(offsetof(AttentionParams, pv_accum_dtype) == 360);
-static_assert(offsetof(AttentionParams, smooth_k) == 364);
+static_assert(offsetof(AttentionParams, seen) == 336);
+static_assert(offsetof(AttentionParams, bias) == 384);
+static_assert(offsetof(AttentionParams, tensor_layout) == 432);
+static_assert(offsetof(AttentionParams, is_causal) == 436);
+static_assert(offsetof(AttentionParams, causal_alignment) == 440);
+static_assert(offsetof(AttentionParams, sm_scale) == 444);
+static_assert(offsetof(AttentionParams, has_sm_scale) == 448);
+static_assert(offsetof(AttentionParams, qk_quant_gran) == 452);
+static_assert(offsetof(AttentionParams, pv_accum_dtype) == 456);
+static_assert(offsetof(AttentionParams, smooth_k) == 460);
 
 static_assert(sizeof(KMeanParams) == 96);
 static_assert(offsetof(KMeanParams, tensor_layout) == 80);
@@ -50,11 +56,11 @@ static_assert(offsetof(QuantInt8Params, scales) == 112);
 
 static_assert(sizeof(SparsityParams) == 96);
 static_assert(sizeof(BlockGrid) == 32);
-static_assert(sizeof(PlanRequest) == 480);
-static_assert(offsetof(PlanRequest, sparsity) == 368);
-static_assert(offsetof(PlanRequest, function) == 464);
-static_assert(offsetof(PlanRequest, device) == 468);
-static_assert(offsetof(PlanRequest, multiprocessors) == 472);
+static_assert(sizeof(PlanRequest) == 576);
+static_assert(offsetof(PlanRequest, sparsity) == 464);
+static_assert(offsetof(PlanRequest, function) == 560);
+static_assert(offsetof(PlanRequest, device) == 564);
+static_assert(offsetof(PlanRequest, multiprocessors) == 568);
 
 static_assert(sizeof(PlanFacts) == 104);
 static_assert(offsetof(PlanFacts, refusal) == 4);
@@ -71,12 +77,14 @@ static_assert(offsetof(PlanFacts, sparse_from) == 64);
 static_assert(offsetof(PlanFacts, grid) == 72);
 
 static_assert(sizeof(PlanHandle) == 2048 && alignof(PlanHandle) == 8);
-static_assert(sizeof(PlanAddresses) == 128);
+static_assert(sizeof(PlanAddresses) == 144);
 static_assert(offsetof(PlanAddresses, lse) == 32);
-static_assert(offsetof(PlanAddresses, simthreshd1_per_head) == 48);
-static_assert(offsetof(PlanAddresses, sparsity) == 96);
-static_assert(offsetof(PlanAddresses, workspace) == 104);
-static_assert(offsetof(PlanAddresses, trusted) == 120);
+static_assert(offsetof(PlanAddresses, seen) == 48);
+static_assert(offsetof(PlanAddresses, bias) == 56);
+static_assert(offsetof(PlanAddresses, simthreshd1_per_head) == 64);
+static_assert(offsetof(PlanAddresses, sparsity) == 112);
+static_assert(offsetof(PlanAddresses, workspace) == 120);
+static_assert(offsetof(PlanAddresses, trusted) == 136);
 
 static_assert(std::is_trivially_copyable_v<PlanRequest> && std::is_trivially_copyable_v<PlanFacts>);
 static_assert(std::is_trivially_copyable_v<PlanHandle> && std::is_trivially_copyable_v<PlanAddresses>);
@@ -92,7 +100,8 @@ static_assert(static_cast<int>(QuantGranularity::kPerBlock) == 0 &&
               static_cast<int>(QuantGranularity::kPerThread) == 2);
 static_assert(static_cast<int>(AttentionFunction::kSageattn) == 0 &&
               static_cast<int>(AttentionFunction::kBlockSparse) == 6);
-static_assert(static_cast<int>(RefusalReason::kNone) == 0 && static_cast<int>(RefusalReason::kLimits) == 8);
+static_assert(static_cast<int>(RefusalReason::kNone) == 0 && static_cast<int>(RefusalReason::kMask) == 9);
+static_assert(static_cast<int>(MaskType::kSeen) == 0 && static_cast<int>(MaskType::kFloat32) == 3);
 static_assert(static_cast<int>(Precision::k16Bit) == 0 && static_cast<int>(Precision::kFp8) == 2);
 static_assert(static_cast<int>(PvAccumDType::kDefault) == 0 && static_cast<int>(PvAccumDType::kFp32Fp16) == 5);
 

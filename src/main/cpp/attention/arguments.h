@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "attention/fp8_wgmma/split.h"
+#include "attention/masks.h"
 #include "quant/prepared.h"
 #include "sparse/block_lists.h"
 
@@ -18,6 +19,7 @@ struct AttentionArgs : PreparedCall {
   int32_t* parts_done = nullptr;
 
   BlockLists blocks;  // read by the block-sparse kernels alone
+  Masks masks;        // read by kernels whose recipe says so
 };
 
 }  // namespace attn4j

@@ -23,6 +23,13 @@ struct VisitedBlocks {
   int32_t count = 0, keys = 0;
 };
 
+// The masks of a request that has none; attention/mask_row.cuh has those of one that has.
+struct NoMaskRow {
+  static constexpr bool kMasks = false;
+  __device__ __forceinline__ NoMaskRow(const AttentionArgs&, int, int) {}
+  __device__ __forceinline__ bool add(int, float*) const { return true; }
+};
+
 // Some rows of one head.
 struct RowRange {
   int flat_head;  // batch * heads_q + head
@@ -31,7 +38,7 @@ struct RowRange {
 
 // One row of O, by one warp. The channels c of V and O that are c = lane modulo 32 belong to a lane, and so does every
 // 32nd key while scores are made.
-template <DType T, int kD>
+template <DType T, int kD, class Mask = NoMaskRow>
 class CarefulRow {
  public:
   __device__ __forceinline__ CarefulRow(const AttentionArgs& args, int flat_head, int row, int lane)
@@ -93,7 +100,13 @@ class CarefulRow {
 
   // The next `count` <= 32 keys.
   __device__ __forceinline__ void add_keys(int first, int count) {
-    const float s = lane_ < count ? score(first + lane_) : -kInfinity;
+    float s = lane_ < count ? score(first + lane_) : -kInfinity;
+    [[maybe_unused]] uint32_t shown = 0;
+    if constexpr (Mask::kMasks) {
+      const bool shows = lane_ < count && Mask(args_, flat_head_, row_).add(first + lane_, &s);
+      if (!shows) s = -kInfinity;
+      shown = __ballot_sync(kFullWarp, shows);
+    }
     float top = s;
 #pragma unroll
     for (int o = 16; o > 0; o >>= 1) top = fmaxf(top, __shfl_xor_sync(kFullWarp, top, o));
@@ -109,6 +122,9 @@ class CarefulRow {
 #pragma unroll 1
     for (int n = 0; n < count; n++, v += args_.v_stride.row) {
       const float weight = __shfl_sync(kFullWarp, p, n);
+      if constexpr (Mask::kMasks) {
+        if ((shown >> n & 1) == 0) continue;  // not even 0 times what lies there
+      }
 #pragma unroll
       for (int i = 0; i < kChannels; i++) {
         if (lane_ + 32 * i < args_.head_dim) output_[i] = fmaf(weight, Element<T>::to_float(v[32 * i]), output_[i]);

@@ -56,6 +56,7 @@ PlanAddresses addresses_of(const AttentionParams& p, const SparsityParams& s, co
   PlanAddresses a;
   a.q = p.q.data, a.k = p.k.data, a.v = p.v.data, a.o = p.o.data;
   a.lse = p.lse, a.kv_lengths = p.kv_lengths;
+  a.seen = p.seen.data, a.bias = p.bias.data;
   a.simthreshd1_per_head = s.simthreshd1_per_head, a.cdfthreshd_per_head = s.cdfthreshd_per_head;
   a.topk_per_head = s.topk_per_head, a.pvthreshd_per_head = s.pvthreshd_per_head;
   a.block_mask = s.block_mask, a.block_map = s.block_map, a.sparsity = s.sparsity;
@@ -123,6 +124,8 @@ Status CallPlan::check_addresses(const PlanAddresses& to, int* device) const {
       {"o", attention_.args().lq == 0 ? nullptr : to.o},
       {"lse", to.lse},
       {"kv_lengths", to.kv_lengths},
+      {"seen", to.seen},
+      {"bias", to.bias},
       {"workspace", workspace_size() > 0 ? to.workspace.data : nullptr},
   };
   const int wanted = device_;

@@ -32,15 +32,15 @@ Served served_as(AttentionFunction function) {
 
 bool same_presence(const void* planned, const void* found) { return (planned == nullptr) == (found == nullptr); }
 
-Status require_address(const char* name, const void* planned, const void* found, bool aligned) {
+Status require_address(const char* name, const void* planned, const void* found, int alignment) {
   if (!same_presence(planned, found)) {
-    return fail(Status::kInvalidArgument, "%s: is %s null; the plan was made with an address that %s", name,
-                found == nullptr ? "" : "not", planned == nullptr ? "was" : "wasn't");
+    return fail(Status::kInvalidArgument, "%s: is %snull; the plan was made with an address that %s", name,
+                found == nullptr ? "" : "not ", planned == nullptr ? "was" : "wasn't");
   }
-  const uintptr_t bits = reinterpret_cast<uintptr_t>(found) % (aligned ? 16 : 2);
+  const uintptr_t bits = reinterpret_cast<uintptr_t>(found) % static_cast<uintptr_t>(alignment);
   if (bits == 0) return Status::kOk;
   return fail(Status::kInvalidArgument, "%s: %p is not aligned to %d bytes, as the plan's request was", name, found,
-              aligned ? 16 : 2);
+              alignment);
 }
 
 }  // namespace
@@ -97,16 +97,20 @@ int32_t AttentionPlan::launches() const {
 
 Status AttentionPlan::address(const PlanAddresses& to, AttentionArgs* args) const {
   *args = args_;
-  ATTN4J_RETURN_IF_ERROR(require_address("q", args_.q, to.q, aligned_[kQ]));
-  ATTN4J_RETURN_IF_ERROR(require_address("k", args_.k, to.k, aligned_[kK]));
-  ATTN4J_RETURN_IF_ERROR(require_address("v", args_.v, to.v, aligned_[kV]));
-  ATTN4J_RETURN_IF_ERROR(require_address("o", args_.o, to.o, aligned_[kO]));
-  ATTN4J_RETURN_IF_ERROR(require_address("lse", args_.lse, to.lse, false));
-  ATTN4J_RETURN_IF_ERROR(require_address("kv_lengths", args_.kv_lengths, to.kv_lengths, false));
+  ATTN4J_RETURN_IF_ERROR(require_address("q", args_.q, to.q, alignment_of(kQ)));
+  ATTN4J_RETURN_IF_ERROR(require_address("k", args_.k, to.k, alignment_of(kK)));
+  ATTN4J_RETURN_IF_ERROR(require_address("v", args_.v, to.v, alignment_of(kV)));
+  ATTN4J_RETURN_IF_ERROR(require_address("o", args_.o, to.o, alignment_of(kO)));
+  ATTN4J_RETURN_IF_ERROR(require_address("lse", args_.lse, to.lse, 2));
+  ATTN4J_RETURN_IF_ERROR(require_address("kv_lengths", args_.kv_lengths, to.kv_lengths, 2));
+  const MaskTensor &seen = args_.masks.seen, &bias = args_.masks.bias;
+  ATTN4J_RETURN_IF_ERROR(require_address("seen", seen.data, to.seen, 1));
+  ATTN4J_RETURN_IF_ERROR(require_address("bias", bias.data, to.bias, bias.type == MaskType::kFloat32 ? 4 : 2));
   ATTN4J_RETURN_IF_ERROR(validate_output(to.o, to.q, to.k, to.v));
   args->q = to.q, args->k = to.k, args->v = to.v, args->o = to.o;
   args->lse = static_cast<float*>(to.lse);
   args->kv_lengths = static_cast<const int32_t*>(to.kv_lengths);
+  args->masks.seen.data = to.seen, args->masks.bias.data = to.bias;
   return Status::kOk;
 }
 

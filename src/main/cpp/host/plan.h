@@ -76,6 +76,7 @@ class AttentionPlan {
   };
   static constexpr int kMostBindings = 16;
 
+  int alignment_of(Operand operand) const { return aligned_[operand] ? 16 : 2; }
   Status copy_in(Operand operand, void* workspace, AttentionArgs* args, cudaStream_t stream) const;
   RowsView packed_rows(Operand operand, const AttentionArgs& args, void* workspace) const;
 

@@ -101,6 +101,9 @@ double estimate_seconds(const KernelEntry& e, const AttentionArgs& a, const Mach
 Refusal refusal_of(const KernelEntry& e, const AttentionParams& p, const AttentionArgs& shape) {
   if (e.dtype != p.q.dtype) return {RefusalReason::kNotBuilt};
   if (shape.head_dim > e.head_dim) return {RefusalReason::kHeadDim, shape.head_dim, e.head_dim};
+  const int64_t masks = (p.seen.data != nullptr ? 1 : 0) + (p.bias.data != nullptr ? 2 : 0);
+  if (masks != 0 && !e.reads_masks) return {RefusalReason::kMask, masks};
+  if (masks == 0 && e.reads_masks) return {RefusalReason::kNotBuilt};
   const bool reads = e.accumulator != PvAccumDType::kDefault && p.pv_accum_dtype != PvAccumDType::kDefault;
   if (reads && p.pv_accum_dtype != e.accumulator) {
     return {RefusalReason::kAccumulator, static_cast<int64_t>(p.pv_accum_dtype), static_cast<int64_t>(e.accumulator)};

@@ -61,6 +61,12 @@ Status report(const Refusal& r, const char* function) {
     case RefusalReason::kBlocks:
       return fail(Status::kUnsupported, "q and k have %lld blocks in all; %s serves up to %lld", found, function,
                   accepted);
+    case RefusalReason::kMask:
+      return fail(Status::kUnsupported, "%s: a mask is given; %s has no kernel that reads one",
+                  r.found == 1   ? "seen"
+                  : r.found == 2 ? "bias"
+                                 : "seen+bias",
+                  function);
     case RefusalReason::kLimits:
       break;  // the validation has its own sentence
   }

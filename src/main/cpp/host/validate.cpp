@@ -41,6 +41,28 @@ Status validate_options(const AttentionParams& p) {
   return Status::kOk;
 }
 
+// `least` and `most` are the types that fit.
+Status validate_mask(const MaskView& m, const char* name, MaskType least, MaskType most, MaskTensor* mask) {
+  if (m.data == nullptr) return Status::kOk;
+  if (m.type < least || m.type > most) {
+    return fail(Status::kInvalidArgument, "%s: type is %d; accepted are %d to %d (MaskType)", name,
+                static_cast<int>(m.type), static_cast<int>(least), static_cast<int>(most));
+  }
+  for (int i = 0; i < 4; i++) {
+    if (m.stride[i] < 0) {
+      return fail(Status::kInvalidArgument, "%s: stride[%d] is %lld; strides must not be negative", name, i,
+                  static_cast<long long>(m.stride[i]));
+    }
+  }
+  const int size = m.type == MaskType::kSeen ? 1 : m.type == MaskType::kFloat32 ? 4 : 2;
+  if (reinterpret_cast<uintptr_t>(m.data) % size != 0) {
+    return fail(Status::kInvalidArgument, "%s: data is %p; its elements need an address aligned to %d bytes", name,
+                m.data, size);
+  }
+  *mask = {m.data, m.stride[0], m.stride[1], m.stride[2], m.stride[3], m.type};
+  return Status::kOk;
+}
+
 Status validate_shapes(const Shape& q, const Shape& k, const Shape& v, const Shape& o) {
   ATTN4J_RETURN_IF_ERROR(require_equal("batch", "k", k.batch, "q", q.batch));
   ATTN4J_RETURN_IF_ERROR(require_equal("head_dim", "k", k.head_dim, "q", q.head_dim));
@@ -180,6 +202,8 @@ Status validate_attention(const AttentionParams& p, AttentionArgs* args) {
   a.q = p.q.data, a.k = p.k.data, a.v = p.v.data, a.o = p.o.data;
   a.q_stride = strides_of(p.q, layout), a.k_stride = strides_of(p.k, layout);
   a.v_stride = strides_of(p.v, layout), a.o_stride = strides_of(p.o, layout);
+  ATTN4J_RETURN_IF_ERROR(validate_mask(p.seen, "seen", MaskType::kSeen, MaskType::kSeen, &a.masks.seen));
+  ATTN4J_RETURN_IF_ERROR(validate_mask(p.bias, "bias", MaskType::kFloat16, MaskType::kFloat32, &a.masks.bias));
   a.lse = static_cast<float*>(p.lse);
   a.kv_lengths = static_cast<const int32_t*>(p.kv_lengths);
   a.batch = static_cast<int32_t>(q.batch);

@@ -33,7 +33,8 @@ hopper=$!
 status=0
 echo "kernels of 8.0:"
 # shellcheck disable=SC2086
-"$build/attention_sm80" random 40 1 exact/64,96,128 $quantised || status=1
+"$build/attention_sm80" random 40 1 exact/64,96,128 masked/64,128 $quantised || status=1
+"$build/attention_sm80" nonfinite 40 4 exact/64,96,128 masked/64,128 || status=1
 echo "kernels of 9.0:"
 wait "$hopper" || status=1
 cat "$build/sm90.log"

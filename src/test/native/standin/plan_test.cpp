@@ -59,6 +59,7 @@ PlanAddresses addresses(const PlanRequest& r, const PlanFacts& facts) {
   PlanAddresses a;
   a.q = r.attention.q.data, a.k = r.attention.k.data, a.v = r.attention.v.data, a.o = r.attention.o.data;
   a.lse = r.attention.lse, a.kv_lengths = r.attention.kv_lengths;
+  a.seen = r.attention.seen.data, a.bias = r.attention.bias.data;
   a.block_mask = r.sparsity.block_mask, a.sparsity = r.sparsity.sparsity;
   a.workspace = {reinterpret_cast<void*>(kStep * 9), facts.workspace_size};
   return a;
@@ -85,6 +86,8 @@ void test_launches() {
     }
     if (random() % 2 == 0) p.lse = somewhere(0);
     if (random() % 2 == 0) p.kv_lengths = somewhere(1);
+    if (random() % 8 == 0) p.seen.data = somewhere(5, 1);
+    if (random() % 8 == 0) p.bias = {somewhere(6), {}, MaskType::kBFloat16};
     p.smooth_k = random() % 3 != 0;
     r.sparsity.topk = 0.5f;
     if (r.function == AttentionFunction::kBlockSparse) r.sparsity.block_mask = somewhere(2);
@@ -177,6 +180,56 @@ void test_facts() {
   expect(f.grid.query_blocks == 8 && f.grid.key_blocks == 24, "the blocks of a sparse request");
 }
 
+// A mask is served by a kernel that reads it, or by none; without one that kernel is no choice.
+void test_masks() {
+  PlanHandle plan;
+  PlanFacts f;
+  PlanRequest r = request({}, AttentionFunction::kExactAttn);
+  expect(plan_attention(r, &plan, &f) == Status::kOk && std::strstr(f.kernel, "masked") == nullptr, "no mask");
+  r.attention.seen.data = somewhere(5, 1);  // bytes have any address
+  expect(plan_attention(r, &plan, &f) == Status::kOk && std::strstr(f.kernel, "masked") == f.kernel, "a mask");
+  PlanAddresses a = addresses(r, f);
+  expect(run_plan(plan, a, nullptr) == Status::kOk && standin::take_launches() == 1, "is run");
+  a.seen = nullptr;
+  expect(run_plan(plan, a, nullptr) == Status::kInvalidArgument && says("seen: is null"), "is not dropped");
+  a = addresses(r, f);
+  a.bias = somewhere(6);
+  expect(run_plan(plan, a, nullptr) == Status::kInvalidArgument && says("bias: is not null"), "is not added");
+  const struct {
+    const char* sentence;
+    void (*change)(AttentionParams&);
+  } kMistakes[] = {
+      {"seen: type is 3; accepted are 0 to 0", [](AttentionParams& p) { p.seen.type = MaskType::kFloat32; }},
+      {"bias: type is 0; accepted are 1 to 3",
+       [](AttentionParams& p) {
+         p.bias = {somewhere(6), {}, MaskType::kSeen};
+       }},
+      {"seen: stride[2] is -1; strides must not be negative", [](AttentionParams& p) { p.seen.stride[2] = -1; }},
+      {"aligned to 4 bytes",
+       [](AttentionParams& p) {
+         p.bias = {somewhere(6, 2), {}, MaskType::kFloat32};
+       }},
+  };
+  for (const auto& mistake : kMistakes) {
+    PlanRequest bad = r;
+    mistake.change(bad.attention);
+    expect(plan_attention(bad, &plan, &f) == Status::kInvalidArgument && says(mistake.sentence), mistake.sentence);
+  }
+  const struct {
+    AttentionFunction function;
+    const char* sentence;
+  } kRefusals[] = {
+      {AttentionFunction::kSageattn, "seen: a mask is given; sageattn has no kernel that reads one"},
+      {AttentionFunction::kSageattnInt8Fp16, "seen: a mask is given; sageattn_qk_int8_pv_fp16_cuda has no kernel"},
+      {AttentionFunction::kSpasMeansim, "seen: a mask is given; SpargeAttn has no kernel that reads one"},
+  };
+  for (const auto& refusal : kRefusals) {
+    r.function = refusal.function;
+    expect(plan_attention(r, &plan, &f) == Status::kUnsupported && says(refusal.sentence), refusal.sentence);
+    expect(f.refusal == RefusalReason::kMask && f.refusal_found == 1, "in facts");
+  }
+}
+
 // On other GPUs the choice is another one: where the tensor cores are the limit, quantising pays earlier.
 void test_machines() {
   const auto choice = [](int64_t length, int32_t sms) {
@@ -259,6 +312,7 @@ int main() {
   test_launches();
   test_refused_runs();
   test_facts();
+  test_masks();
   test_machines();
   std::printf("plans against a stand-in for CUDA: %d checks, %d failed\n", checks, failures);
   return failures == 0 ? 0 : 1;

@@ -32,6 +32,14 @@ KernelEntry exact_mma(const char* name) {
 }
 
 template <int D>
+KernelEntry masked_exact_mma(const char* name) {
+  KernelEntry e = make_entry<D, DType::kFloat16>(name, 128, 64, launch);
+  e.preparation = &kAlignedInputs;
+  e.reads_masks = true;
+  return e;
+}
+
+template <int D>
 KernelEntry exact_wgmma(const char* name) {
   KernelEntry e = exact_mma<D>(name);
   e.writes_vectors = e.serves_sageattn = true;
@@ -92,6 +100,8 @@ const KernelEntry* kernel_table(int32_t* entries) {
       exact_mma<64>("exact_mma/d64/f16"),
       exact_mma<128>("exact_mma/d128/f16"),
       exact_mma<256>("exact_mma/d256/f16"),
+      masked_exact_mma<64>("masked_exact_mma/d64/f16"),
+      masked_exact_mma<128>("masked_exact_mma/d128/f16"),
       exact_split<64>("exact_split/d64/f16"),
       exact_split<128>("exact_split/d128/f16"),
       exact_split<256>("exact_split/d256/f16"),

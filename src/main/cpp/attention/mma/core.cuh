@@ -194,12 +194,12 @@ class MmaWarp {
 
 // Computes a warp's rows that are not finite again, once all of O is written. The loop's registers are full: nothing
 // that this needs is kept meanwhile.
-template <class Policy>
-__device__ __forceinline__ void repair_warp(const AttentionArgs& args, const WorkTile& w, const VisitedBlocks& blocks) {
+template <class Policy, class Visited>
+__device__ __forceinline__ void repair_warp(const AttentionArgs& args, const WorkTile& w, const Visited& visited) {
   using Tile = typename Policy::Tile;
   const int thread = ptx::thread_index(), first = ptx::again(w.first_row) + thread / 32 * Tile::kWarpRows;
   const int head = ptx::again(w.batch) * args.heads_q + ptx::again(w.head);
-  repair_rows<Policy::kType, Tile::kD>(args, {head, first, Tile::kWarpRows}, blocks, thread % 32);
+  repair_rows<Policy::kType, Tile::kD>(args, {head, first, Tile::kWarpRows}, visited, thread % 32);
 }
 
 template <class Policy, class Walk>

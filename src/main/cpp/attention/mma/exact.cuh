@@ -26,10 +26,10 @@ struct ExactMmaTile {
   using type = std::conditional_t<kWide, Shape<4, 32>, Narrow>;
 };
 
-template <int kD, DType T>
+template <int kD, DType T, class Shape = typename ExactMmaTile<kD>::type>
 class ExactMmaPolicy {
  public:
-  using Tile = typename ExactMmaTile<kD>::type;
+  using Tile = Shape;
   using Scores = MmaScores<Tile>;
   using QTile = PanelTile<Tile::kRows, kD>;
   using KTile = typename Tile::VTile;

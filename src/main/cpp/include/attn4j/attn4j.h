@@ -21,7 +21,7 @@
 #endif
 
 /// Changes whenever a struct or a signature of this header changes.
-#define ATTN4J_ABI_VERSION 2
+#define ATTN4J_ABI_VERSION 3
 
 // CUDA's stream handle, declared here so that the header needs no CUDA toolkit. Null is the legacy default stream.
 struct CUstream_st;
@@ -64,6 +64,14 @@ enum class QuantGranularity : int32_t {
   kPerThread = 2,  ///< 1 query; the 8 keys {32g + 8i + 2t + e : i < 4, e < 2} that one thread t of a quad meets
 };
 
+/// What the elements of a mask are.
+enum class MaskType : int32_t {
+  kSeen = 0,      ///< bytes: the query sees the key where it isn't 0
+  kFloat16 = 1,   ///< added to the scaled score; -inf hides the key
+  kBFloat16 = 2,  ///< likewise
+  kFloat32 = 3,   ///< likewise
+};
+
 /// The accumulator of P*V.
 enum class PvAccumDType : int32_t {
   kDefault = 0,   ///< the most accurate one that the kernel has
@@ -97,6 +105,7 @@ enum class RefusalReason : int32_t {
   kKeys = 6,         ///< found: of k; accepted: at most
   kBlocks = 7,       ///< found: of q and k together; accepted: at most
   kLimits = 8,       ///< sequence length, heads or head_dim beyond what any kernel serves
+  kMask = 9,         ///< found: 1 for seen, plus 2 for bias; no kernel of the function reads masks
 };
 
 /// What a product of matrices reads.
@@ -123,6 +132,13 @@ struct Workspace {
   int64_t size = 0;  ///< bytes
 };
 
+/// A non-owning view of a mask over (b, hq, lq, lk) in device memory, whatever the layout of q.
+struct MaskView {
+  const void* data = nullptr;        ///< address of element (0, 0, 0, 0), aligned to its size; null: no mask
+  int64_t stride[4] = {0, 0, 0, 0};  ///< of (b, hq, lq, lk), in elements, not negative; 0: the same for all
+  MaskType type = MaskType::kSeen;
+};
+
 /// One attention request: o = softmax(sm_scale * q k^T + mask) v, per batch entry and query head. Query head h reads
 /// key/value head h / (hq / hkv). A query that sees no key gets a zero row and an LSE of -inf.
 struct AttentionParams {
@@ -134,6 +150,12 @@ struct AttentionParams {
   void* lse = nullptr;  ///< fp32 [b][hq][lq], contiguous, written if not null: ln(sum of exp(scores)), natural log
   const void* kv_lengths =
       nullptr;  ///< int32 [b] in device memory: keys at and after kv_lengths[b] are ignored; null: all lk
+
+  /// Which keys a query sees, of type kSeen. A causal mask, kv_lengths and bias hold besides. What is hidden has no
+  /// part in the result, whatever lies there. Masks are read by kernels of exact_attn alone; others refuse with kMask.
+  MaskView seen;
+  /// What is added to the scaled scores, of a floating-point type.
+  MaskView bias;
 
   TensorLayout tensor_layout = TensorLayout::kHND;  ///< of q, k, v and o
   bool is_causal = false;

@@ -53,6 +53,8 @@ struct PlanAddresses {
   void* o = nullptr;
   void* lse = nullptr;
   const void* kv_lengths = nullptr;
+  const void* seen = nullptr;
+  const void* bias = nullptr;
   const void* simthreshd1_per_head = nullptr;
   const void* cdfthreshd_per_head = nullptr;
   const void* topk_per_head = nullptr;

@@ -2,6 +2,7 @@ package org.attn4j;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 
 /**
@@ -20,9 +21,39 @@ import java.util.stream.Collectors;
  */
 public final class AttentionMask {
   private final List<MaskPart> parts;
+  private final AttentionTensor seen;
+  private final AttentionTensor bias;
+  private final String deviceObstacle;
 
   private AttentionMask(List<MaskPart> parts) {
     this.parts = parts;
+    List<AttentionTensor> seens = tensors(part -> part.kind() != TensorMask.Kind.BIAS);
+    List<AttentionTensor> biases = tensors(part -> part.kind() == TensorMask.Kind.BIAS);
+    seen = seens.isEmpty() ? null : seens.get(0);
+    bias = biases.isEmpty() ? null : biases.get(0);
+    deviceObstacle = obstacle(seens.size(), biases.size());
+  }
+
+  private List<AttentionTensor> tensors(Predicate<TensorMask> wanted) {
+    return parts.stream()
+        .filter(part -> part instanceof TensorMask tensor && wanted.test(tensor))
+        .map(MaskPart::tensor)
+        .toList();
+  }
+
+  private String obstacle(int seens, int biases) {
+    for (MaskPart part : parts) {
+      if (!(part instanceof TensorMask)) {
+        return "mask has the rule " + part + "; GPU kernels read masks of tensors alone";
+      }
+    }
+    return seens < 2 && biases < 2
+        ? null
+        : "mask has "
+            + seens
+            + " tensors of keys or pairs and "
+            + biases
+            + " of biases; GPU kernels read one of each";
   }
 
   private static AttentionMask of(MaskPart part) {
@@ -209,6 +240,34 @@ public final class AttentionMask {
    */
   public List<AttentionTensor> tensors() {
     return parts.stream().map(MaskPart::tensor).filter(tensor -> tensor != null).toList();
+  }
+
+  /**
+   * The first tensor of keys (rank 2) or pairs (rank 4).
+   *
+   * @return it, or null
+   */
+  public AttentionTensor seen() {
+    return seen;
+  }
+
+  /**
+   * The first tensor that is added.
+   *
+   * @return it, or null
+   */
+  public AttentionTensor bias() {
+    return bias;
+  }
+
+  /**
+   * Why GPU kernels can't read this mask, whatever the request: it has a rule, or more than one
+   * tensor of a kind.
+   *
+   * @return one sentence, or null if they can
+   */
+  public String deviceObstacle() {
+    return deviceObstacle;
   }
 
   /**

@@ -88,7 +88,11 @@ final class RequestValidation {
               + tensor.stride(3)
               + "; the channels of a device tensor must be contiguous (stride 1)");
     }
-    for (int i = 0; i < 3; i++) {
+    checkNoNegativeStrides(tensor, name, 3);
+  }
+
+  private static void checkNoNegativeStrides(AttentionTensor tensor, String name, int dimensions) {
+    for (int i = 0; i < dimensions; i++) {
       if (tensor.size(i) > 1 && tensor.stride(i) < 0) {
         throw invalid(
             name
@@ -218,6 +222,9 @@ final class RequestValidation {
     }
     for (AttentionTensor tensor : request.mask.tensors()) {
       checkPlace(tensor, "mask", request.q);
+      if (tensor.isDevice()) {
+        checkNoNegativeStrides(tensor, "mask", tensor.shape().rank());
+      }
       boolean overlaps =
           Overlap.possible(tensor, request.o)
               || request.lse != null && Overlap.possible(tensor, request.lse);

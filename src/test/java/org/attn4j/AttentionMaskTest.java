@@ -1,6 +1,8 @@
 package org.attn4j;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertNull;
+import static org.testng.Assert.assertSame;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
@@ -194,6 +196,39 @@ public class AttentionMaskTest {
     assertEquals(
         expectThrows(ClosedTensorException.class, () -> Attention.sdpa(request)).getMessage(),
         "mask is closed; it must be open during the call");
+  }
+
+  @Test
+  public void kernelsReadOneTensorOfEachKind() {
+    AttentionMask keys = AttentionMask.keys(of(BYTE, 2, 9));
+    AttentionMask bias = AttentionMask.bias(of(DType.FLOAT16, 1, 1, 5, 9));
+    assertNull(keys.and(bias).deviceObstacle());
+    assertSame(keys.and(bias).seen(), keys.seen());
+    assertSame(keys.and(bias).bias(), bias.bias());
+    assertNull(keys.bias());
+    assertEquals(
+        keys.and(keys).deviceObstacle(),
+        "mask has 2 tensors of keys or pairs and 0 of biases; GPU kernels read one of each");
+    assertEquals(
+        keys.and(AttentionMask.prefixLm(3)).deviceObstacle(),
+        "mask has the rule prefix-LM 3; GPU kernels read masks of tensors alone");
+  }
+
+  @Test
+  public void deviceMaskHasNoNegativeStride() {
+    DeviceMemory memory = DeviceMemory.wrap(0, 1 << 20, 1 << 16);
+    TensorShape backwards = TensorShape.strided(new long[] {2, 8}, new long[] {8, -1});
+    TensorShape shape = TensorShape.contiguous(2, 4, 8, 16);
+    AttentionRequest.Builder builder =
+        AttentionRequest.builder()
+            .q(DeviceTensor.view(memory, 4096, DType.FLOAT16, shape))
+            .k(DeviceTensor.view(memory, 8192, DType.FLOAT16, shape))
+            .v(DeviceTensor.view(memory, 16384, DType.FLOAT16, shape))
+            .o(DeviceTensor.view(memory, 32768, DType.FLOAT16, shape))
+            .mask(AttentionMask.keys(DeviceTensor.view(memory, 16, BYTE, backwards)));
+    assertEquals(
+        expectThrows(InvalidAttentionArgumentException.class, builder::build).getMessage(),
+        "mask.stride[1] is -1; the strides of a device tensor must not be negative");
   }
 
   @Test

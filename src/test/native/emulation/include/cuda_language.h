@@ -123,6 +123,7 @@ inline T atomicMax(T* p, std::common_type_t<T> x) {
 // -------------------------------------------------------------------------------------------------------------- warps
 
 inline void __syncthreads() { ::emulation::barrier_sync(0, 0, false); }
+inline int __syncthreads_or(int predicate) { return ::emulation::barrier_sync(0, 0, predicate != 0) ? 1 : 0; }
 inline void __syncwarp(uint32_t mask = 0xffffffffu) {
   int nothing = 0;
   ::emulation::in_warp("__syncwarp", mask, nothing, [](int**) {});

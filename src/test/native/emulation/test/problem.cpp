@@ -26,7 +26,8 @@ void each_number(C& c, const F& f) {
   f("b", c.b), f("hq", c.hq), f("hkv", c.hkv), f("lq", c.lq), f("lk", c.lk), f("d", c.d), f("bf16", c.bf16);
   f("nhd", c.nhd), f("lse", c.lse), f("smooth_k", c.smooth_k), f("causal", c.causal), f("length", c.length);
   f("granularity", c.granularity), f("shift", c.shift), f("scale", c.scale), f("sparse_share", c.sparse_share);
-  f("data", c.data), f("odd", c.odd), f("odd_row", c.odd_row), f("odd_value", c.odd_value);
+  f("seen", c.seen), f("bias", c.bias), f("repeats", c.repeats), f("turned", c.turned), f("shown", c.shown);
+  f("garbage", c.garbage), f("data", c.data), f("odd", c.odd), f("odd_row", c.odd_row), f("odd_value", c.odd_value);
 }
 
 uint16_t bits_of(bool bf16, float x) {
@@ -122,6 +123,20 @@ Problem::Problem(const Case& c) : c_(c) {
   params.qk_quant_gran = static_cast<attn4j::QuantGranularity>(c.granularity);
   params.smooth_k = c.smooth_k;
   if (c.kernel.compare(0, 2, "sp") == 0) choose_blocks();
+  masks_.make(
+      c, [this](int64_t bytes) { return allocate(bytes); }, &params);
+  if (c.garbage != 0) spoil_hidden_keys();
+}
+
+void Problem::spoil_hidden_keys() {
+  for (const TensorView& t : {params.k, params.v}) {
+    for (int64_t i = 0; i < c_.b * c_.hkv * c_.lk; i++) {
+      const int64_t key = i % c_.lk, head = i / c_.lk % c_.hkv, b = i / c_.lk / c_.hkv;
+      if (!masks_.hides(c_, b, head, key)) continue;
+      const int64_t row = b * t.stride[0] + head * t.stride[c_.nhd ? 2 : 1] + key * t.stride[c_.nhd ? 1 : 2];
+      static_cast<uint16_t*>(t.data)[row + key % c_.d] = bits_of(c_.bf16, NAN);
+    }
+  }
 }
 
 Problem::~Problem() {
@@ -162,6 +177,7 @@ std::vector<double> Problem::read(const TensorView& t) const {
 std::string Problem::run(Output* out) {
   constexpr std::pair<const char*, AttentionFunction> kFunctions[] = {
       {"exact", AttentionFunction::kExactAttn},
+      {"masked", AttentionFunction::kExactAttn},
       {"int8_f16", AttentionFunction::kSageattnInt8Fp16},
       {"fp8_sm90", AttentionFunction::kSageattnInt8Fp8Sm90},
       {"sage", AttentionFunction::kSageattn},
@@ -183,6 +199,7 @@ std::string Problem::run(Output* out) {
   kernel_ = facts.kernel;
   attn4j::PlanAddresses a;
   a.q = params.q.data, a.k = params.k.data, a.v = params.v.data, a.o = params.o.data, a.lse = params.lse;
+  a.seen = params.seen.data, a.bias = params.bias.data;
   a.kv_lengths = params.kv_lengths, a.block_mask = sparsity.block_mask, a.block_map = sparsity.block_map;
   a.workspace = {allocate(facts.workspace_size), facts.workspace_size};
   if (attn4j::run_plan(plan, a, nullptr) != Status::kOk) return attn4j::last_error();
@@ -243,6 +260,7 @@ Output Problem::reference() const {
   const double scale = c_.scale != 0 ? c_.scale : 1. / std::sqrt(static_cast<double>(c_.d));
   out.score_noise = score_noise(q, k, scale);
   std::vector<double> w;
+  std::vector<bool> hidden;
   std::vector<double> sizes(static_cast<size_t>(c_.b * c_.hkv * c_.d));
   for (size_t i = 0; i < v.size(); i++) {
     const int64_t head = static_cast<int64_t>(i) / c_.d / c_.lk;
@@ -252,12 +270,15 @@ Output Problem::reference() const {
     const int64_t row = i % c_.lq, head = i / c_.lq, batch = head / c_.hq;
     const int64_t kv = batch * c_.hkv + head % c_.hq / (c_.hq / c_.hkv), keys = keys_of_row(batch, row);
     w.assign(static_cast<size_t>(keys), -INFINITY);
+    hidden.assign(static_cast<size_t>(keys), false);
     double top = -INFINITY, sum = 0;
     for (int64_t j = 0; j < keys; j++) {
-      if (!computes(head, row, j)) continue;
+      const double addend = masks_.addend(batch, head % c_.hq, row, j);
+      hidden[j] = !computes(head, row, j) || addend == -INFINITY;
+      if (hidden[j]) continue;
       double s = 0;
       for (int64_t e = 0; e < c_.d; e++) s += q[i * c_.d + e] * k[(kv * c_.lk + j) * c_.d + e];
-      w[j] = s * scale;
+      w[j] = s * scale + addend;
       top = std::isnan(w[j]) || w[j] > top ? w[j] : top;
     }
     const bool sees_any = !(top == -INFINITY);
@@ -265,7 +286,7 @@ Output Problem::reference() const {
     for (int64_t e = 0; e < c_.d; e++) {
       double o = 0, weighted = 0, plain = 0;
       for (int64_t j = 0; j < keys; j++) {
-        if (!computes(head, row, j)) continue;
+        if (hidden[j]) continue;
         const double x = v[(kv * c_.lk + j) * c_.d + e];
         o += w[j] * x, weighted += w[j] * std::fabs(x), plain += std::fabs(x);
       }

@@ -8,6 +8,7 @@
 #include "attn4j/attn4j.h"
 #include "attn4j/plan.h"
 #include "attn4j/sparse.h"
+#include "test/masks.h"
 
 namespace emulation_test {
 
@@ -22,6 +23,12 @@ struct Case {
   int shift = 0;           // elements that rows begin behind an aligned address, and are apart beyond their channels
   float scale = 0;         // sm_scale; 0: the default
   int sparse_share = 100;  // percent of blocks that a given map keeps; cdfthreshd or topk
+  int seen = 0;            // 1: a mask of keys; 2: of pairs
+  int bias = 0;            // MaskType of a bias; 0: none
+  int repeats = 0;         // dimensions that masks of pairs and biases don't have: 1 b, 2 hq, 4 lq, 8 lk, added up
+  int turned = 0;          // 1: queries, not keys, are the dimension of those that lies next to each other
+  int shown = 60;          // percent of a mask's elements that show a key
+  int garbage = 0;         // 1: NaN in keys and values that the masks hide from all
   int data = 1;            // seed of the data
   // Value of channel 5 of row `odd_row` of tensor `odd` (1 q, 2 k, 3 v) in the last head: 1 NaN, 2 inf, 3 -inf.
   int odd = 0, odd_row = 0, odd_value = 1;
@@ -58,6 +65,7 @@ class Problem {
   attn4j::TensorView tensor(int64_t heads, int64_t rows);
   void* allocate(int64_t bytes);
   void choose_blocks();
+  void spoil_hidden_keys();
   int64_t blocks() const;
   bool computes(int64_t head, int64_t row, int64_t key) const;
   int64_t keys_of_row(int64_t batch, int64_t row) const;
@@ -68,6 +76,7 @@ class Problem {
   std::string kernel_;
   std::vector<void*> memory_;
   std::vector<int32_t> lengths_;
+  TestMasks masks_;
   std::vector<uint8_t> mask_;
   attn4j::BlockGrid grid_;
 };

@@ -57,11 +57,8 @@ abstract class GpuBackend implements AttentionBackend {
     if (obstacle.isPresent()) {
       return Support.refused(obstacle.get());
     }
-    if (request.mask() != null) {
-      return Support.refused(
-          "the request has a mask ("
-              + request.mask()
-              + "); no GPU kernel of this version takes one");
+    if (request.mask() != null && request.mask().deviceObstacle() != null) {
+      return Support.refused(request.mask().deviceObstacle());
     }
     String refusal = refusal(request);
     if (refusal != null) {

@@ -129,6 +129,8 @@ final class NativeAttention {
         && isOwned(request.o())
         && isOwned(request.lse())
         && isOwned(request.kvLengths())
+        && isOwned(seen(request))
+        && isOwned(bias(request))
         && isOwned(tensors.simthreshd1())
         && isOwned(tensors.cdfthreshd())
         && isOwned(tensors.topk())
@@ -211,6 +213,7 @@ final class NativeAttention {
         && a.o() == b.o()
         && a.lse() == b.lse()
         && a.kvLengths() == b.kvLengths()
+        && a.mask() == b.mask()
         && a.options() == b.options()
         && a.sparsityTensors() == b.sparsityTensors();
   }
@@ -229,6 +232,8 @@ final class NativeAttention {
     memory.putInt(NativeLayout.DEVICE, ((DeviceTensor) request.q()).device());
     memory.putLong(NativeLayout.LSE, address(request.lse()));
     memory.putLong(NativeLayout.KV_LENGTHS, address(request.kvLengths()));
+    fillMask(NativeLayout.SEEN, seen(request));
+    fillMask(NativeLayout.BIAS, bias(request));
     AttentionOptions options = request.options();
     CausalMask mask = options.causalMask();
     memory.putInt(NativeLayout.LAYOUT, NativeCodes.of(options.layout()));
@@ -267,6 +272,28 @@ final class NativeAttention {
     }
   }
 
+  private void fillMask(int at, AttentionTensor mask) {
+    memory.putLong(at + NativeLayout.MASK_DATA, address(mask));
+    if (mask == null) {
+      return;
+    }
+    memory.putInt(at + NativeLayout.MASK_TYPE, NativeCodes.ofMask(mask.dtype()));
+    boolean isKeys = mask.shape().rank() == 2; // (batch, keys)
+    for (int i = 0; i < 4; i++) {
+      int dimension = isKeys ? i / 3 : i;
+      boolean repeats = isKeys && (i == 1 || i == 2) || mask.size(dimension) == 1;
+      memory.putLong(at + NativeLayout.MASK_STRIDES + 8 * i, repeats ? 0 : mask.stride(dimension));
+    }
+  }
+
+  private static AttentionTensor seen(AttentionRequest request) {
+    return request.mask() == null ? null : request.mask().seen();
+  }
+
+  private static AttentionTensor bias(AttentionRequest request) {
+    return request.mask() == null ? null : request.mask().bias();
+  }
+
   private void fillAddresses(AttentionRequest request) {
     SparsityTensors tensors = request.sparsityTensors();
     memory.putLong(NativeLayout.RUN_Q, address(request.q()));
@@ -275,6 +302,8 @@ final class NativeAttention {
     memory.putLong(NativeLayout.RUN_O, address(request.o()));
     memory.putLong(NativeLayout.RUN_LSE, address(request.lse()));
     memory.putLong(NativeLayout.RUN_LENGTHS, address(request.kvLengths()));
+    memory.putLong(NativeLayout.RUN_SEEN, address(seen(request)));
+    memory.putLong(NativeLayout.RUN_BIAS, address(bias(request)));
     memory.putLong(NativeLayout.RUN_SIM, address(tensors.simthreshd1()));
     memory.putLong(NativeLayout.RUN_CDF, address(tensors.cdfthreshd()));
     memory.putLong(NativeLayout.RUN_TOPK, address(tensors.topk()));

@@ -67,6 +67,17 @@ final class NativeCodes {
     };
   }
 
+  /** What a mask's elements are. */
+  static int ofMask(DType dtype) {
+    return switch (dtype) {
+      case INT8 -> attn4j.MaskType.kSeen.value;
+      case FLOAT16 -> attn4j.MaskType.kFloat16.value;
+      case BFLOAT16 -> attn4j.MaskType.kBFloat16.value;
+      case FLOAT32 -> attn4j.MaskType.kFloat32.value;
+      case INT32 -> throw new IllegalStateException("INT32"); // TensorMask refuses it
+    };
+  }
+
   /** What the products of matrices read, in words. */
   static String precision(int qk, int pv) {
     return qk == attn4j.Precision.k16Bit.value ? "16-bit" : word(qk) + " Q K, " + word(pv) + " P V";

@@ -2,6 +2,7 @@ package org.attn4j.backend;
 
 import org.attn4j.natives.AttentionParams;
 import org.attn4j.natives.BlockGrid;
+import org.attn4j.natives.MaskView;
 import org.attn4j.natives.PlanAddresses;
 import org.attn4j.natives.PlanFacts;
 import org.attn4j.natives.PlanHandle;
@@ -27,6 +28,12 @@ final class NativeLayout {
   static final int STRIDES = offset(TensorView.class, "stride");
   static final int DTYPE = offset(TensorView.class, "dtype");
 
+  /** A mask's fields, within it. */
+  static final int MASK_DATA = offset(MaskView.class, "data");
+
+  static final int MASK_STRIDES = offset(MaskView.class, "stride");
+  static final int MASK_TYPE = offset(MaskView.class, "type");
+
   // The request.
   private static final int REQUEST_AT = 0;
   private static final int ATTENTION = REQUEST_AT + offset(PlanRequest.class, "attention");
@@ -41,6 +48,8 @@ final class NativeLayout {
   static final int O = ATTENTION + offset(AttentionParams.class, "o");
   static final int LSE = ATTENTION + offset(AttentionParams.class, "lse");
   static final int KV_LENGTHS = ATTENTION + offset(AttentionParams.class, "kv_lengths");
+  static final int SEEN = ATTENTION + offset(AttentionParams.class, "seen");
+  static final int BIAS = ATTENTION + offset(AttentionParams.class, "bias");
   static final int LAYOUT = ATTENTION + offset(AttentionParams.class, "tensor_layout");
   static final int IS_CAUSAL = ATTENTION + offset(AttentionParams.class, "is_causal");
   static final int ALIGN_CAUSAL = ATTENTION + offset(AttentionParams.class, "causal_alignment");
@@ -71,6 +80,8 @@ final class NativeLayout {
   static final int RUN_O = ADDRESSES_AT + offset(PlanAddresses.class, "o");
   static final int RUN_LSE = ADDRESSES_AT + offset(PlanAddresses.class, "lse");
   static final int RUN_LENGTHS = ADDRESSES_AT + offset(PlanAddresses.class, "kv_lengths");
+  static final int RUN_SEEN = ADDRESSES_AT + offset(PlanAddresses.class, "seen");
+  static final int RUN_BIAS = ADDRESSES_AT + offset(PlanAddresses.class, "bias");
   static final int RUN_SIM = ADDRESSES_AT + offset(PlanAddresses.class, "simthreshd1_per_head");
   static final int RUN_CDF = ADDRESSES_AT + offset(PlanAddresses.class, "cdfthreshd_per_head");
   static final int RUN_TOPK = ADDRESSES_AT + offset(PlanAddresses.class, "topk_per_head");

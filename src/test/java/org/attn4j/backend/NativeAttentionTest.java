@@ -6,6 +6,7 @@ import static org.testng.Assert.assertNull;
 import static org.testng.Assert.assertTrue;
 
 import java.util.Optional;
+import org.attn4j.AttentionMask;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
 import org.attn4j.DType;
@@ -40,6 +41,7 @@ public class NativeAttentionTest {
     int headDim = 128;
     int shift; // bytes by which q, k and v are off alignment
     boolean lse;
+    AttentionMask mask;
     AttentionOptions options = AttentionOptions.DEFAULTS;
 
     private DeviceTensor tensor(int index, long heads, long rows, int bytesOff) {
@@ -59,6 +61,7 @@ public class NativeAttentionTest {
           .v(tensor(2, 2, lk, shift))
           .o(tensor(3, 8, lq, 0))
           .lse(lse ? DeviceTensor.view(lseMemory, 0, DType.FLOAT32, lseShape) : null)
+          .mask(mask)
           .options(options)
           .build();
     }
@@ -114,6 +117,33 @@ public class NativeAttentionTest {
     Support support = NativeAttention.supports(NativeKernel.SAGE_QK_INT8_PV_FP16, sizes.request());
     assertFalse(support.supported());
     assertTrue(support.reason().contains("found fp32+fp16"), support.reason());
+  }
+
+  @Test
+  public void masksReachTheLibrary() {
+    Sizes sizes = new Sizes();
+    DeviceMemory memory = DeviceMemory.wrap(0, STEP * 8, STEP);
+    DeviceTensor keys =
+        DeviceTensor.view(memory, 1, DType.INT8, TensorShape.contiguous(2, sizes.lk));
+    DeviceTensor bias =
+        DeviceTensor.view(memory, 64, DType.FLOAT32, TensorShape.contiguous(1, 8, 1, sizes.lk));
+    AttentionMask mask = AttentionMask.keys(keys);
+    sizes.mask = mask;
+    Support exact = NativeAttention.supports(NativeKernel.EXACT, sizes.request());
+    assertTrue(exact.reason().startsWith("kernel masked_exact_mma/d128/f16"), exact.reason());
+    Support sage = NativeAttention.supports(NativeKernel.SAGE, sizes.request());
+    assertEquals(sage.reason(), "seen: a mask is given; sageattn has no kernel that reads one");
+    sizes.mask = AttentionMask.bias(bias);
+    sage = NativeAttention.supports(NativeKernel.SAGE, sizes.request());
+    assertEquals(sage.reason(), "bias: a mask is given; sageattn has no kernel that reads one");
+    sizes.mask = mask.and(sizes.mask);
+    Support sparge = NativeAttention.supports(NativeKernel.SPAS_MEANSIM, sizes.request());
+    assertEquals(
+        sparge.reason(), "seen+bias: a mask is given; SpargeAttn has no kernel that reads one");
+    assertTrue(NativeAttention.supports(NativeKernel.EXACT, sizes.request()).supported());
+    sizes.mask = null;
+    exact = NativeAttention.supports(NativeKernel.EXACT, sizes.request());
+    assertFalse(exact.reason().contains("masked"), exact.reason());
   }
 
   private static long bytes(NativeKernel kernel, Sizes sizes) {

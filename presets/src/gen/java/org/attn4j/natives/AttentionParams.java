@@ -45,6 +45,12 @@ public class AttentionParams extends Pointer {
   /** int32 [b] in device memory: keys at and after kv_lengths[b] are ignored; null: all lk */
   public native @Const Pointer kv_lengths(); public native AttentionParams kv_lengths(Pointer setter);
 
+  /** Which keys a query sees, of type kSeen. A causal mask, kv_lengths and bias hold besides. What is hidden has no
+   *  part in the result, whatever lies there. Masks are read by kernels of exact_attn alone; others refuse with kMask. */
+  public native @ByRef MaskView seen(); public native AttentionParams seen(MaskView setter);
+  /** What is added to the scaled scores, of a floating-point type. */
+  public native @ByRef MaskView bias(); public native AttentionParams bias(MaskView setter);
+
   /** of q, k, v and o */
   public native TensorLayout tensor_layout(); public native AttentionParams tensor_layout(TensorLayout setter);
   public native @Cast("bool") boolean is_causal(); public native AttentionParams is_causal(boolean setter);

@@ -37,6 +37,8 @@ public class PlanAddresses extends Pointer {
   public native Pointer o(); public native PlanAddresses o(Pointer setter);
   public native Pointer lse(); public native PlanAddresses lse(Pointer setter);
   public native @Const Pointer kv_lengths(); public native PlanAddresses kv_lengths(Pointer setter);
+  public native @Const Pointer seen(); public native PlanAddresses seen(Pointer setter);
+  public native @Const Pointer bias(); public native PlanAddresses bias(Pointer setter);
   public native @Const Pointer simthreshd1_per_head(); public native PlanAddresses simthreshd1_per_head(Pointer setter);
   public native @Const Pointer cdfthreshd_per_head(); public native PlanAddresses cdfthreshd_per_head(Pointer setter);
   public native @Const Pointer topk_per_head(); public native PlanAddresses topk_per_head(Pointer setter);

@@ -55,6 +55,7 @@ public class attn4j implements InfoMapper, LoadEnabled {
           "TensorLayout",
           "CausalAlignment",
           "QuantGranularity",
+          "MaskType",
           "PvAccumDType",
           "AttentionFunction",
           "RefusalReason",

@@ -429,7 +429,8 @@ public final class Attn4j {
    * Whether the elements of a mask on the GPU may be read to see if our kernels can do without it:
    * when it masks nothing, or only the end of each batch entry's keys (padding). Reading waits for
    * the stream, so it is off unless switched on; PyTorch serves calls with a mask then. Masks are
-   * never read during a graph capture. Masks on the CPU, of CPU tensors, are always read.
+   * never read during a graph capture. Masks on the CPU, of CPU tensors, are always read. Where the
+   * exact backend is chosen, its kernels read masks on the device, and this doesn't matter.
    *
    * @param inspect true to read them
    */

@@ -118,7 +118,7 @@ final class Dispatch {
     if (obstacle != null) {
       return leaveToPyTorch(call, obstacle);
     }
-    try (MaskFinding mask = Masks.find(call, now.inspectDeviceMasks())) {
+    try (MaskFinding mask = findMask(call, now)) {
       return mask.obstacle() == null
           ? runRequest(call, mask, now)
           : leaveToPyTorch(call, mask.obstacle());
@@ -127,6 +127,11 @@ final class Dispatch {
 
   private static String obstacle(SdpaCall call) {
     return Obstacles.find(call, chain().chosen(call.options()));
+  }
+
+  private static MaskFinding findMask(SdpaCall call, Settings now) {
+    boolean exact = chain().chosen(call.options()) == SdpaBackend.EXACT;
+    return Masks.find(call, now.inspectDeviceMasks(), exact);
   }
 
   private static Tensor leaveToPyTorch(SdpaCall call, String obstacle) {
@@ -230,7 +235,7 @@ final class Dispatch {
     if (obstacle != null) {
       return chain().explain(call.options(), obstacle, pyTorchsObstacle(call));
     }
-    try (MaskFinding mask = Masks.find(call, now.inspectDeviceMasks())) {
+    try (MaskFinding mask = findMask(call, now)) {
       return mask.obstacle() == null
           ? explainRequest(call, mask, now)
           : chain().explain(call.options(), mask.obstacle(), pyTorchsObstacle(call));

@@ -11,7 +11,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 /**
  * Recognises the masks that our kernels can do without: those that mask nothing, and those that
  * hide the end of each batch entry's keys. Exact: of CUDA masks, what isn't one of them is left to
- * PyTorch; the CPU backend takes any mask on the host as it is.
+ * PyTorch, unless the exact backend is chosen; the CPU backend takes any mask on the host as it is.
  */
 final class Masks {
   private Masks() {}
@@ -21,8 +21,9 @@ final class Masks {
    * waits for the stream.
    *
    * @param inspectDevice whether that is wanted
+   * @param exact whether the exact backend is chosen, whose kernels read masks on the device
    */
-  static MaskFinding find(SdpaCall call, boolean inspectDevice) {
+  static MaskFinding find(SdpaCall call, boolean inspectDevice, boolean exact) {
     if (!call.hasMask()) {
       return MaskFinding.NOTHING_MASKED;
     }
@@ -31,6 +32,9 @@ final class Masks {
     boolean onDevice = mask.is_cuda();
     if (onDevice != call.query().is_cuda() || rank < 2 || rank > 4) {
       return MaskFinding.refused("attn_mask is on another device or of an unusual rank");
+    }
+    if (onDevice && exact && fits(call, mask)) {
+      return dense(call, mask);
     }
     if (onDevice && !inspectDevice) {
       return MaskFinding.refused(
@@ -80,14 +84,14 @@ final class Masks {
     return new MaskFinding(lengths, null, null);
   }
 
-  /** A mask on the host, for the CPU backend. */
+  /** A mask as it is, for the CPU backend or the exact one. */
   private static MaskFinding dense(SdpaCall call, Tensor mask) {
     if (call.isCausal()) {
       return MaskFinding.refused("attn_mask and is_causal are both set, which PyTorch refuses");
     }
     return Obstacles.isReadable(mask)
         ? MaskFinding.dense(mask)
-        : MaskFinding.refused("attn_mask has no memory that a ByteBuffer reaches");
+        : MaskFinding.refused("attn_mask has no memory that our backends reach");
   }
 
   /** The mask as (batch, heads, queries, keys), 1 where it is the same for all. */

@@ -133,9 +133,9 @@ final class Obstacles {
     return null;
   }
 
-  /** Whether a tensor on the host can be read through a ByteBuffer. */
+  /** Whether a tensor's memory can be read: on the host through a ByteBuffer. */
   static boolean isReadable(Tensor tensor) {
-    return isPlain(tensor) && reach(tensor) <= Integer.MAX_VALUE;
+    return isPlain(tensor) && (tensor.is_cuda() || reach(tensor) <= Integer.MAX_VALUE);
   }
 
   private static boolean isPlain(Tensor tensor) {

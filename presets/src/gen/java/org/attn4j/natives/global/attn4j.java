@@ -38,7 +38,7 @@ public class attn4j extends org.attn4j.presets.attn4j {
 // #endif
 
 /** Changes whenever a struct or a signature of this header changes. */
-public static final int ATTN4J_ABI_VERSION = 2;
+public static final int ATTN4J_ABI_VERSION = 3;
 
 // CUDA's stream handle, declared here so that the header needs no CUDA toolkit. Null is the legacy default stream.
 
@@ -115,6 +115,24 @@ public static final int
     @Override public String toString() { return intern().name(); }
 }
 
+/** What the elements of a mask are. */
+@Namespace("attn4j") public enum MaskType {
+  /** bytes: the query sees the key where it isn't 0 */
+  kSeen(0),
+  /** added to the scaled score; -inf hides the key */
+  kFloat16(1),
+  /** likewise */
+  kBFloat16(2),
+  /** likewise */
+  kFloat32(3);
+
+    public final int value;
+    private MaskType(int v) { this.value = v; }
+    private MaskType(MaskType e) { this.value = e.value; }
+    public MaskType intern() { for (MaskType e : values()) if (e.value == value) return e; return this; }
+    @Override public String toString() { return intern().name(); }
+}
+
 /** The accumulator of P*V. */
 @Namespace("attn4j") public enum PvAccumDType {
   /** the most accurate one that the kernel has */
@@ -180,7 +198,9 @@ public static final int
   /** found: of q and k together; accepted: at most */
   kBlocks(7),
   /** sequence length, heads or head_dim beyond what any kernel serves */
-  kLimits(8);
+  kLimits(8),
+  /** found: 1 for seen, plus 2 for bias; no kernel of the function reads masks */
+  kMask(9);
 
     public final int value;
     private RefusalReason(int v) { this.value = v; }
@@ -207,6 +227,9 @@ public static final int
 
 
 // Targeting ../Workspace.java
+
+
+// Targeting ../MaskView.java
 
 
 // Targeting ../AttentionParams.java
