@@ -14,9 +14,9 @@ PHOTOGRAPHS = {
     "clock": ("clock", PUBLIC_DOMAIN, "Stefan van der Walt", 0.8),
     "coffee": ("coffee", CC0, "Rachel Michetti", 0.8),
     "galaxies": ("hubble_deep_field", PUBLIC_DOMAIN, "NASA", 0.4),
-    "grass": ("grass", CC0, "Linda Kovacs (marauder)", 0.4),
+    "grass": ("grass", CC0, "linolafett, DeviantArt, Grass-01", 0.4),
     "gravel": ("gravel", CC0, "CC0Textures, Gravel04", 0.4),
-    "retina": ("retina", CC0, "Häggström, Wikimedia Commons", 0.8),
+    "retina": ("retina", CC0, "Mikael Häggström, Wikimedia Commons", 0.8),
     "rocket": ("rocket", PUBLIC_DOMAIN, "SpaceX", 0.8),
 }
 WORDS = ["", *PHOTOGRAPHS]  # the index is the token
@@ -51,9 +51,9 @@ class Crops:
             crop = crop.flip(2)
         return torch.nn.functional.interpolate(crop[None], (side, side), mode="bilinear", antialias=True, align_corners=False)[0]
 
-    def batch(self, count: int, side: int):
-        """Pictures (count, 3, side, side) and word tokens (count, 4)."""
-        words = torch.randint(1, len(WORDS), (count,), generator=self.generator)
+    def bank(self, count: int, side: int):
+        """Pictures (count, 3, side, side), each word as often as the others, and word tokens (count, 4)."""
+        words = torch.arange(count) % len(PHOTOGRAPHS) + 1
         pictures = torch.stack([self.one(WORDS[word], side) for word in words.tolist()])
         tokens = torch.zeros(count, 4, dtype=torch.int64)
         tokens[:, 0] = words

@@ -22,6 +22,7 @@ import pictures as p
 
 HERE = pathlib.Path(__file__).resolve().parent
 MOST_BYTES = 6_000_000
+BANK = 4096  # crops of each stage, cut once
 
 
 def arguments():
@@ -44,12 +45,12 @@ def arguments():
     return options
 
 
-def loss_of(net, pictures, words, side, generator):
-    """The mean squared error of v, at a random noise for each picture."""
+def loss_of(net, pictures, words, side, generator, noises):
+    """The mean squared error of v, at a random noise for each picture. generator is the CPU's, noises the device's."""
     count, device = pictures.shape[0], pictures.device
     t = ((torch.rand((), generator=generator) + torch.arange(count) / count) % 1) * 0.998 + 0.001  # spread evenly
     phi = m.angle(t, side).to(device)
-    noise = torch.randn(pictures.shape, generator=generator).to(device)
+    noise = torch.randn(pictures.shape, generator=noises, device=device)
     cos, sin = phi.cos().view(-1, 1, 1, 1), phi.sin().view(-1, 1, 1, 1)
     dropped = (torch.rand(count, generator=generator) < 0.1).to(device)
     words = torch.where(dropped[:, None], torch.zeros_like(words), words)
@@ -60,6 +61,7 @@ def loss_of(net, pictures, words, side, generator):
 def train(options, device):
     torch.manual_seed(options.seed)
     generator = torch.Generator().manual_seed(options.seed)
+    noises = torch.Generator(device).manual_seed(options.seed)
     net = m.Painter(len(p.WORDS), options.dim, options.hidden, options.depth).to(device)
     average = copy.deepcopy(net).eval().requires_grad_(False)
     run = torch.compile(net, dynamic=False) if options.compile else net
@@ -69,13 +71,15 @@ def train(options, device):
     start, log, done = time.monotonic(), [], 0
     for number, (side, steps, batch) in enumerate(stages):
         recent, began = [], time.monotonic()
+        pictures, words = crops.bank(min(BANK, steps * batch), side)
         for step in range(steps):
             warm = min(1, (step + 1) / 100) if number == 0 else 1
             fall = 0.5 + 0.5 * math.cos(math.pi * step / steps)
             for group in optimizer.param_groups:
                 group["lr"] = options.rate * warm * (0.1 + 0.9 * fall) * 0.5**number
             with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-                loss = loss_of(run, *crops.batch(batch, side), side, generator)
+                chosen = torch.randint(len(pictures), (batch,), generator=generator).to(device)
+                loss = loss_of(run, pictures[chosen], words[chosen], side, generator, noises)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -8,11 +8,11 @@ import org.attn4j.BlockGrid;
  * column for each block of keys. Immutable.
  */
 public final class BlockMap {
-  /** The grey of a block that is computed. */
-  static final float LIGHT = 0.8f;
+  /** The colour of a block that is computed: yellow. */
+  static final float[] COMPUTED = {1.00f, 0.82f, 0.40f};
 
-  /** The grey of a block that is left out. */
-  static final float DARK = 0.10f;
+  /** The colour of a block that is left out: dark blue. */
+  static final float[] LEFT_OUT = {0.15f, 0.25f, 0.31f};
 
   private final BlockGrid grid;
   private final boolean[] computed; // [queryBlocks][keyBlocks]
@@ -86,7 +86,7 @@ public final class BlockMap {
 
   /**
    * The map as a picture, one rectangle for each block, in the proportions of the attention matrix:
-   * light if it is computed, dark if not. At least {@code side} pixels wide.
+   * yellow if it is computed, dark blue if not. At least {@code side} pixels wide.
    */
   public Picture picture(int side) {
     int cellWidth = Math.max(1, (side + columns() - 1) / columns());
@@ -96,8 +96,8 @@ public final class BlockMap {
     float[] values = new float[rows() * cellHeight * width * Picture.CHANNELS];
     for (int i = 0; i < values.length; i++) {
       int pixel = i / Picture.CHANNELS;
-      boolean light = computed(pixel / width / cellHeight, pixel % width / cellWidth);
-      values[i] = light ? LIGHT : DARK;
+      boolean computed = computed(pixel / width / cellHeight, pixel % width / cellWidth);
+      values[i] = (computed ? COMPUTED : LEFT_OUT)[i % Picture.CHANNELS];
     }
     return Picture.of(width, rows() * cellHeight, values);
   }

@@ -1,5 +1,8 @@
 package org.attn4j.samples;
 
+import java.util.List;
+import java.util.Locale;
+
 /**
  * Differences as colours: white where there is none, red where the first picture is brighter, blue
  * where it is darker.
@@ -35,13 +38,12 @@ public final class ColourScale {
     return Picture.of(a.width(), a.height(), colours);
   }
 
-  /** The legend: from -1 at the left to 1 at the right. */
-  static Picture bar(int width, int height) {
-    float[] colours = new float[width * height * Picture.CHANNELS];
-    for (int i = 0; i < width * height; i++) {
-      copy(2.0 * (i % width) / (width - 1) - 1, colours, i * Picture.CHANNELS);
-    }
-    return Picture.of(width, height, colours);
+  /** What the colours mean. */
+  static List<Sheet.Key> legend(double reach) {
+    return List.of(
+        new Sheet.Key(BLUE, String.format(Locale.ROOT, "darker by %.2f", reach)),
+        new Sheet.Key(new float[] {1, 1, 1}, "the same"),
+        new Sheet.Key(RED, String.format(Locale.ROOT, "brighter by %.2f", reach)));
   }
 
   private static void copy(double value, float[] colours, int at) {

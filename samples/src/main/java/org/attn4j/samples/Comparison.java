@@ -12,7 +12,7 @@ import org.attn4j.samples.SpargeRun.Thresholds;
 
 /** Denoises one picture by one backend after another, and writes what each made of it. */
 final class Comparison {
-  private static final double DIFFERENCE_GAIN = 2;
+  private static final double DIFFERENCE_REACH = 0.25; // of brightness: full colour
   private static final int PANEL_SIDE = 256; // pixels, of the pictures side by side
   private static final int MAP_SIDE = 512; // pixels
   private static final int SHEET_MAP_SIDE = 256; // pixels
@@ -95,7 +95,7 @@ final class Comparison {
 
   private void writeResult(String backend, Picture denoised, String how, double psnr)
       throws IOException {
-    Picture difference = denoised.differenceFrom(clean, DIFFERENCE_GAIN);
+    Picture difference = ColourScale.difference(denoised, clean, DIFFERENCE_REACH);
     write(denoised, "denoised-" + backend);
     write(difference, "difference-" + backend);
     String heading =
@@ -113,11 +113,9 @@ final class Comparison {
                 noisy),
             new Panel("denoised", decibels(psnr) + ", " + how, denoised),
             new Panel(
-                "what is left of the error",
-                "%.0f times, grey is none".formatted(DIFFERENCE_GAIN),
-                difference));
+                "what is left of the error", "of brightness, which runs from 0 to 1", difference));
     int scale = Math.max(1, PANEL_SIDE / clean.width());
-    new Sheet(heading, explanation, List.of(), scale)
+    new Sheet(heading, explanation, ColourScale.legend(DIFFERENCE_REACH), scale)
         .write(List.of(panels), options.out().resolve("overview-" + backend + ".png"));
   }
 
@@ -144,8 +142,7 @@ final class Comparison {
     }
     if (!lines.isEmpty()) {
       List<Key> legend =
-          List.of(
-              new Key(grey(BlockMap.LIGHT), "computed"), new Key(grey(BlockMap.DARK), "left out"));
+          List.of(new Key(BlockMap.COMPUTED, "computed"), new Key(BlockMap.LEFT_OUT, "left out"));
       new Sheet(
               "What SpargeAttn leaves out of the attention matrix",
               "Down: queries in blocks of %d. Across: keys in blocks of %d."
@@ -164,10 +161,6 @@ final class Comparison {
         "%.1f %% left out, %s"
             .formatted(100 * run.map().sparsity(), decibels(run.denoised().psnr(clean)));
     return new Panel(title, note, run.map().picture(SHEET_MAP_SIDE));
-  }
-
-  private static float[] grey(float value) {
-    return new float[] {value, value, value};
   }
 
   private static String suffix(Thresholds thresholds) {

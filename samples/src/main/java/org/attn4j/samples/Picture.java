@@ -154,16 +154,6 @@ public final class Picture {
     return new Picture(width, height, noisy);
   }
 
-  /** How much of {@code clean} was lost, times {@code gain}, around a middle grey. */
-  public Picture differenceFrom(Picture clean, double gain) {
-    requireSameSize(clean);
-    float[] difference = new float[values.length];
-    for (int i = 0; i < difference.length; i++) {
-      difference[i] = (float) (0.5 + gain * (shown(values[i]) - shown(clean.values[i])));
-    }
-    return new Picture(width, height, difference);
-  }
-
   /**
    * Peak signal-to-noise ratio against {@code clean} in dB, of the values as they are shown (0 to
    * 1).

@@ -66,6 +66,10 @@ record GenerateRequest(
       throw Problem.badRequest(
           "width and height are " + width + " and " + height + "; one multiple of 16 is accepted");
     }
+    String backend = parameters.word("backend", "auto", List.of("auto", "cpu", "pytorch"));
+    if (backend.equals("pytorch") && sparsity != null) {
+      throw Problem.badRequest("sparsity is on; with backend pytorch it can only be false");
+    }
     String prompt = parameters.text("prompt", "");
     int[] words;
     try {
@@ -84,7 +88,7 @@ record GenerateRequest(
             ? Sampler.DDIM
             : Sampler.EULER,
         parameters.number("guidance", model.facts().guidance(), 0, 10),
-        parameters.word("backend", "auto", List.of("auto", "cpu", "pytorch")),
+        backend,
         sparsity);
   }
 

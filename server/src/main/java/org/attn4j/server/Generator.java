@@ -68,51 +68,64 @@ final class Generator {
     if (model == null) {
       throw Problem.unavailable(obstacle());
     }
-    GenerateRequest request = GenerateRequest.of(body, model, maxSide);
-    if (request.backend().equals("pytorch")) {
-      throw Problem.notHere("backend is pytorch, which this version doesn't serve yet");
+    return GenerateRequest.of(body, model, maxSide);
+  }
+
+  /** PyTorch if it was asked for, or if it has a GPU and attention is dense; else the CPU. */
+  private Painter painter(GenerateRequest request) {
+    boolean asked = request.backend().equals("pytorch");
+    if (asked || request.backend().equals("auto") && request.sparsity() == null) {
+      try {
+        Painter torch = model.onTorch();
+        if (asked || torch.onGpu()) {
+          return torch;
+        }
+      } catch (UnsupportedOperationException e) {
+        if (asked) {
+          throw Problem.notHere("backend is pytorch, which can't run here: " + e.getMessage());
+        }
+      }
     }
-    return request;
+    return model.onCpu(request.sparsity());
   }
 
   /** Paints, a step after the other. */
   JsonObject generate(GenerateRequest request, Progress progress) {
     JsonArray images = new JsonArray();
     double[] millis = new double[1];
-    try (Painter painter = model.onCpu(request.sparsity())) {
-      for (int i = 0; i < request.images(); i++) {
-        String name = request.images() == 1 ? "step" : "picture " + (i + 1);
-        float[] x =
-            request
-                .sampler()
-                .sample(
-                    painter,
-                    Sampler.noise(request.side(), request.seed() + i),
-                    request.side(),
-                    request.words(),
-                    request.steps(),
-                    request.guidance(),
-                    (number, ms) -> {
-                      millis[0] += ms;
-                      progress.done(
-                          new Progress.Step(name, painter.backend(), number, request.steps(), ms));
-                    });
-        images.add(Base64.getEncoder().encodeToString(picture(x, request.side()).png()));
-      }
-      double perStep = millis[0] / (request.images() * request.steps());
-      LOG.info(
-          () ->
-              String.format(
-                  Locale.ROOT,
-                  "generate %dx%d: %s (%s), %.1f ms a step, %.1f %% left out",
+    Painter painter = painter(request);
+    for (int i = 0; i < request.images(); i++) {
+      String name = request.images() == 1 ? "step" : "picture " + (i + 1);
+      float[] x =
+          request
+              .sampler()
+              .sample(
+                  painter,
+                  Sampler.noise(request.side(), request.seed() + i),
                   request.side(),
-                  request.side(),
-                  painter.backend(),
-                  painter.kernel(),
-                  perStep,
-                  100 * painter.leftOut()));
-      return answer(request, images, painter, perStep);
+                  request.words(),
+                  request.steps(),
+                  request.guidance(),
+                  (number, ms) -> {
+                    millis[0] += ms;
+                    progress.done(
+                        new Progress.Step(name, painter.backend(), number, request.steps(), ms));
+                  });
+      images.add(Base64.getEncoder().encodeToString(picture(x, request.side()).png()));
     }
+    double perStep = millis[0] / (request.images() * request.steps());
+    LOG.info(
+        () ->
+            String.format(
+                Locale.ROOT,
+                "generate %dx%d: %s (%s), %.1f ms a step, %.1f %% left out",
+                request.side(),
+                request.side(),
+                painter.backend(),
+                painter.kernel(),
+                perStep,
+                100 * painter.leftOut()));
+    return answer(request, images, painter, perStep);
   }
 
   private static JsonObject answer(

@@ -98,6 +98,21 @@ public class GenerateTest {
     assertTrue(events.contains("event: result\ndata: {"), events);
   }
 
+  @Test
+  public void pyTorchPaintsTheSame() throws Exception {
+    String request =
+        "{\"prompt\": \"moon\", \"steps\": 2, \"seed\": 4, \"guidance\": 1, \"backend\": \"%s\"}";
+    JsonObject byTorch = generate(request.formatted("pytorch"));
+    Picture java = picture(generate(request.formatted("cpu")).getAsJsonArray("images"), 0);
+    Picture torch = picture(byTorch.getAsJsonArray("images"), 0);
+    assertTrue(byTorch.getAsJsonObject("served").get("backend").getAsString().contains("orch"));
+    for (int pixel = 0; pixel < java.pixels(); pixel++) {
+      for (int c = 0; c < Picture.CHANNELS; c++) {
+        assertEquals(torch.value(pixel, c), java.value(pixel, c), 1.01 / 255);
+      }
+    }
+  }
+
   @DataProvider
   public Object[][] bodies() {
     return new Object[][] {
@@ -112,6 +127,7 @@ public class GenerateTest {
       {"{\"steps\": 0}", "steps is 0; whole numbers from 1 to 200"},
       {"{\"num_images\": 5}", "num_images is 5; whole numbers from 1 to 4"},
       {"{\"sampler\": \"magic\"}", "sampler is magic; ddim, euler are accepted"},
+      {"{\"backend\": \"pytorch\", \"sparsity\": true}", "sparsity is on; with backend pytorch"},
       {"{\"sparsity\": 3}", "sparsity is 3; true, false and an object"},
       {"{\"sparsity\": {\"topk\": 1}}", "the parameter topk isn't known"},
       {"{\"file\": \"/etc/passwd\"}", "the parameter file isn't known"},

@@ -18,12 +18,18 @@ public final class Model {
   private static final String WEIGHTS = "model.safetensors";
   private static final String FACTS = "model.json";
 
+  private static final String TORCH_SCRIPT = "model.pt";
+
   private final ModelFacts facts;
   private final HostPainter painter;
+  private final Source source;
+  private Painter torch; // loaded at its first use
+  private String torchObstacle; // why it can't be, once that is known
 
-  private Model(ModelFacts facts, HostPainter painter) {
+  private Model(ModelFacts facts, HostPainter painter, Source source) {
     this.facts = facts;
     this.painter = painter;
+    this.source = source;
   }
 
   /** The files of a model. */
@@ -62,7 +68,8 @@ public final class Model {
     }
     ModelFacts facts = ModelFacts.parse(new String(json, StandardCharsets.UTF_8));
     try {
-      return Optional.of(new Model(facts, HostPainter.of(facts, Safetensors.read(weights))));
+      return Optional.of(
+          new Model(facts, HostPainter.of(facts, Safetensors.read(weights)), source));
     } catch (IllegalArgumentException e) {
       throw new IOException("the weights don't fit model.json: " + e.getMessage(), e);
     }
@@ -75,6 +82,42 @@ public final class Model {
   /** A painter on the CPU, without PyTorch; {@code sparsity} null is dense. Any number may run. */
   public Painter onCpu(SparsityOptions sparsity) {
     return painter.with(sparsity);
+  }
+
+  /**
+   * The painter in PyTorch, dense, which all callers share.
+   *
+   * @throws UnsupportedOperationException with a sentence if there is no PyTorch or no TorchScript
+   */
+  public synchronized Painter onTorch() {
+    if (torch == null && torchObstacle == null) {
+      try {
+        torch = loadTorch();
+      } catch (IOException e) {
+        torchObstacle = e.getMessage();
+      } catch (LinkageError e) { // no classes of PyTorch's, or no natives
+        torchObstacle =
+            "PyTorch isn't on the class path or its natives aren't; the profile torch adds them";
+      }
+    }
+    if (torch == null) {
+      throw new UnsupportedOperationException(torchObstacle);
+    }
+    return torch;
+  }
+
+  private Painter loadTorch() throws IOException {
+    byte[] script = source.read(TORCH_SCRIPT);
+    if (script == null) {
+      throw new IOException("the model has no " + TORCH_SCRIPT);
+    }
+    Path file = Files.createTempFile("attn4j", ".pt"); // PyTorch reads files
+    try {
+      Files.write(file, script);
+      return TorchPainter.load(file);
+    } finally {
+      Files.delete(file);
+    }
   }
 
   /**

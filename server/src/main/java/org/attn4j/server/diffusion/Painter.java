@@ -28,6 +28,11 @@ public interface Painter extends AutoCloseable {
   /** The share of self-attention's blocks that was left out so far; 0 for dense attention. */
   double leftOut();
 
+  /** Whether a GPU paints. */
+  default boolean onGpu() {
+    return false;
+  }
+
   @Override
   void close();
 }

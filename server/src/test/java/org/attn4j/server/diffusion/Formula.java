@@ -102,7 +102,7 @@ public final class Formula {
     return HostPainter.of(facts(dim, hidden, depth), Safetensors.read(weights(dim, hidden, depth)));
   }
 
-  /** A folder with the two files that the server reads. */
+  /** A folder with the files that the server reads; model.pt has the same weights. */
   public static Path folder() throws IOException {
     Path folder = Files.createTempDirectory("attn4j-model");
     Files.write(folder.resolve("model.safetensors"), weights(64, 16, 1));
@@ -112,6 +112,9 @@ public final class Formula {
         {"dim": 64, "hidden": 16, "depth": 1, "words": ["", "cat", "moon", "grass"],
          "sides": [16, 32], "guidance": 1.5, "commit": "none", "seed": 1}
         """);
+    try (InputStream in = Formula.class.getResourceAsStream("small.pt")) {
+      Files.write(folder.resolve("model.pt"), in.readAllBytes());
+    }
     return folder;
   }
 
