@@ -17,6 +17,8 @@ ln -s "$root/site/node_modules" "$ATTN4J_SITE/node_modules" # Vite looks for Vue
 node site/stage.mjs "$root" "$ATTN4J_SITE/pages"
 site/messages.sh >"$ATTN4J_SITE/pages/messages.md"
 (cd site && npx --no-install vitepress build --logLevel warn .)
+# The search is of any use only if it knows what a program said.
+grep -q fabricmanager "$ATTN4J_SITE"/html/assets/chunks/*localSearchIndex* || { echo "site: the search lacks the messages" >&2; exit 1; }
 if [[ "${1:-}" == --no-javadoc ]]; then
   echo "site: without Javadoc; links to it are not checked"
 else
