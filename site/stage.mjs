@@ -26,6 +26,8 @@ for (const file of committed) {
     pages.set(file, others[file]);
   } else if (file.startsWith("docs/") && file.endsWith(".md")) {
     pages.set(file, file.slice("docs/".length).replace(/^README\.md$/, "index.md"));
+  } else if (file.endsWith(".md") && !file.startsWith(".github/")) {
+    pages.set(file, `${file.replace(/\/README\.md$|\.md$/, "").replaceAll("/", "-").toLowerCase()}.md`);
   }
 }
 
