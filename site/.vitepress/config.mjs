@@ -48,6 +48,7 @@ export default defineConfig({
           page("Tuning", "/tuning"),
           page("Command line", "/cli"),
           page("The demo", "/demo"),
+          page("The diffusion model", "/samples-model"),
           page("Server and page", "/server"),
         ],
       },
@@ -73,7 +74,6 @@ export default defineConfig({
           page("Few queries", "/decode"),
           page("Kernels on a CPU", "/emulation"),
           page("Architecture", "/architecture"),
-          page("Kernels on a CPU", "/emulation"),
         ],
       },
       {
