@@ -25,8 +25,11 @@ final class Generator {
     this.maxSide = maxSide;
   }
 
-  /** With the model in {@code folder}, or this build's own if that is null. */
+  /** With the model in {@code folder}, or this build's own if that is null, if it has one. */
   static Generator of(Path folder, int maxSide) {
+    if (ServerOptions.NO_MODEL.equals(folder)) {
+      return new Generator(null, maxSide);
+    }
     try {
       Optional<Model> model = folder == null ? Model.ofBuild() : Optional.of(Model.of(folder));
       return new Generator(model.orElse(null), maxSide);
@@ -39,7 +42,8 @@ final class Generator {
   String obstacle() {
     return model != null
         ? null
-        : "the diffusion model's weights are missing: this build has no resource "
+        : "the diffusion model's weights are missing: no --model names them, and this build has no"
+            + " resource "
             + Model.RESOURCES
             + "model.safetensors, which samples/model/train.py writes";
   }

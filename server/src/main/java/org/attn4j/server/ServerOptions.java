@@ -16,7 +16,8 @@ import org.attn4j.Attention;
  * @param timeout what a request may take, waiting included
  * @param maxSide the most pixels on a side that attention runs on
  * @param maxBytes the largest upload
- * @param model the folder of a diffusion model, or null for the build's own
+ * @param model the folder of a diffusion model, null for the build's own, {@link #NO_MODEL} for
+ *     none
  */
 public record ServerOptions(
     String host,
@@ -27,6 +28,8 @@ public record ServerOptions(
     int maxSide,
     int maxBytes,
     Path model) {
+
+  static final Path NO_MODEL = Path.of("none");
 
   static final String USAGE =
       String.join(
@@ -39,7 +42,8 @@ public record ServerOptions(
           "  --timeout N      seconds that a request may take, waiting included (default: 120)",
           "  --max-side N     most pixels on a side (default: 256 with a GPU, 128 without)",
           "  --max-bytes N    largest upload in bytes (default: 8388608)",
-          "  --model DIR      a diffusion model that samples/model/train.py wrote (default: the build's own)");
+          "  --model DIR      a diffusion model that samples/model/train.py wrote, or none",
+          "                   (default: the build's own)");
 
   private static final int MOST = 1 << 30;
 

@@ -32,7 +32,8 @@ public class ProblemTest {
 
   @BeforeClass
   public void start() throws Exception {
-    client = new Client("--port", "0", "--max-bytes", "300000", "--max-side", "64");
+    client =
+        new Client("--port", "0", "--max-bytes", "300000", "--max-side", "64", "--model", "none");
     photograph = Client.photograph();
   }
 
