@@ -24,7 +24,9 @@ static_assert(sizeof(MaskView) == 48);
 static_assert(offsetof(MaskView, stride) == 8);
 static_assert(offsetof(MaskView, type) == 40);
 
-static_assert(sizeof(AttentionParams) == 464);
+static_assert(sizeof(KeyWindow) == 24);
+
+static_assert(sizeof(AttentionParams) == 488);
 static_assert(offsetof(AttentionParams, q) == 0);
 static_assert(offsetof(AttentionParams, k) == 80);
 static_assert(offsetof(AttentionParams, v) == 160);
@@ -33,14 +35,15 @@ static_assert(offsetof(AttentionParams, lse) == 320);
 static_assert(offsetof(AttentionParams, kv_lengths) == 328);
 static_assert(offsetof(AttentionParams, seen) == 336);
 static_assert(offsetof(AttentionParams, bias) == 384);
-static_assert(offsetof(AttentionParams, tensor_layout) == 432);
-static_assert(offsetof(AttentionParams, is_causal) == 436);
-static_assert(offsetof(AttentionParams, causal_alignment) == 440);
-static_assert(offsetof(AttentionParams, sm_scale) == 444);
-static_assert(offsetof(AttentionParams, has_sm_scale) == 448);
-static_assert(offsetof(AttentionParams, qk_quant_gran) == 452);
-static_assert(offsetof(AttentionParams, pv_accum_dtype) == 456);
-static_assert(offsetof(AttentionParams, smooth_k) == 460);
+static_assert(offsetof(AttentionParams, window) == 432);
+static_assert(offsetof(AttentionParams, tensor_layout) == 456);
+static_assert(offsetof(AttentionParams, is_causal) == 460);
+static_assert(offsetof(AttentionParams, causal_alignment) == 464);
+static_assert(offsetof(AttentionParams, sm_scale) == 468);
+static_assert(offsetof(AttentionParams, has_sm_scale) == 472);
+static_assert(offsetof(AttentionParams, qk_quant_gran) == 476);
+static_assert(offsetof(AttentionParams, pv_accum_dtype) == 480);
+static_assert(offsetof(AttentionParams, smooth_k) == 484);
 
 static_assert(sizeof(KMeanParams) == 96);
 static_assert(offsetof(KMeanParams, tensor_layout) == 80);
@@ -56,11 +59,11 @@ static_assert(offsetof(QuantInt8Params, scales) == 112);
 
 static_assert(sizeof(SparsityParams) == 96);
 static_assert(sizeof(BlockGrid) == 32);
-static_assert(sizeof(PlanRequest) == 576);
-static_assert(offsetof(PlanRequest, sparsity) == 464);
-static_assert(offsetof(PlanRequest, function) == 560);
-static_assert(offsetof(PlanRequest, device) == 564);
-static_assert(offsetof(PlanRequest, multiprocessors) == 568);
+static_assert(sizeof(PlanRequest) == 600);
+static_assert(offsetof(PlanRequest, sparsity) == 488);
+static_assert(offsetof(PlanRequest, function) == 584);
+static_assert(offsetof(PlanRequest, device) == 588);
+static_assert(offsetof(PlanRequest, multiprocessors) == 592);
 
 static_assert(sizeof(PlanFacts) == 104);
 static_assert(offsetof(PlanFacts, refusal) == 4);

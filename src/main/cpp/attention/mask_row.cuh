@@ -17,11 +17,14 @@ class MaskRow {
       : MaskRow(args, flat_head / args.heads_q, flat_head % args.heads_q, row) {}
   __device__ __forceinline__ MaskRow(const AttentionArgs& args, int batch, int head, int row)
       : masks_(args.masks),
+        row_(row),
         seen_(at(args.masks.seen, batch, head, row)),
         bias_(at(args.masks.bias, batch, head, row)) {}
 
   // Adds the bias to a score in log2 units. Whether the row sees the key; if not, the score doesn't matter.
   __device__ __forceinline__ bool add(int key, float* score) const {
+    const WindowBounds& w = masks_.window;
+    if ((key - row_ < w.first || key - row_ >= w.end) && key >= w.prefix) return false;
     if (masks_.bias.data != nullptr) {
       const float bias = read_bias(bias_ + key * masks_.bias.key);
       if (bias == -kInfinity) return false;
@@ -44,6 +47,7 @@ class MaskRow {
   }
 
   const Masks& masks_;
+  int row_;
   int64_t seen_, bias_;  // element of key 0
 };
 

@@ -14,9 +14,16 @@ struct MaskTensor {
   MaskType type = MaskType::kSeen;
 };
 
+// The row sees a key if key - row is in [first, end), or the key is below `prefix`. The offset of positions is in it.
+struct WindowBounds {
+  static constexpr int32_t kFar = 1 << 30;  // beyond any key, small enough to add a row to
+  int32_t first = -kFar, end = kFar, prefix = 0;
+};
+
 struct Masks {
   MaskTensor seen;  // bytes: not 0 = seen
   MaskTensor bias;  // added to the scaled scores; -inf hides
+  WindowBounds window;
 };
 
 }  // namespace attn4j

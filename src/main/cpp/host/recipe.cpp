@@ -98,10 +98,21 @@ double estimate_seconds(const KernelEntry& e, const AttentionArgs& a, const Mach
   return a.lq <= kFewQueries ? few_seconds(e, a, machine, seconds) : seconds;
 }
 
+namespace {
+
+// What RefusalReason::kMask finds.
+int64_t masks_of(const AttentionParams& p) {
+  const KeyWindow& w = p.window;
+  const bool has_window = w.left >= 0 || w.right >= 0;  // else it hides nothing
+  return (p.seen.data != nullptr ? 1 : 0) + (p.bias.data != nullptr ? 2 : 0) + (has_window ? 4 : 0);
+}
+
+}  // namespace
+
 Refusal refusal_of(const KernelEntry& e, const AttentionParams& p, const AttentionArgs& shape) {
   if (e.dtype != p.q.dtype) return {RefusalReason::kNotBuilt};
   if (shape.head_dim > e.head_dim) return {RefusalReason::kHeadDim, shape.head_dim, e.head_dim};
-  const int64_t masks = (p.seen.data != nullptr ? 1 : 0) + (p.bias.data != nullptr ? 2 : 0);
+  const int64_t masks = masks_of(p);
   if (masks != 0 && !e.reads_masks) return {RefusalReason::kMask, masks};
   if (masks == 0 && e.reads_masks) return {RefusalReason::kNotBuilt};
   const bool reads = e.accumulator != PvAccumDType::kDefault && p.pv_accum_dtype != PvAccumDType::kDefault;

@@ -35,6 +35,13 @@ const char* granularity_name(int64_t granularity) {
   return "unknown";
 }
 
+// Of bits: 1 seen, 2 bias, 4 window.
+const char* mask_name(int64_t masks) {
+  constexpr const char* kNames[] = {"",       "seen",        "bias",        "seen+bias",
+                                    "window", "seen+window", "bias+window", "seen+bias+window"};
+  return kNames[masks & 7];
+}
+
 }  // namespace
 
 Status report(const Refusal& r, const char* function) {
@@ -62,10 +69,7 @@ Status report(const Refusal& r, const char* function) {
       return fail(Status::kUnsupported, "q and k have %lld blocks in all; %s serves up to %lld", found, function,
                   accepted);
     case RefusalReason::kMask:
-      return fail(Status::kUnsupported, "%s: a mask is given; %s has no kernel that reads one",
-                  r.found == 1   ? "seen"
-                  : r.found == 2 ? "bias"
-                                 : "seen+bias",
+      return fail(Status::kUnsupported, "%s: a mask is given; %s has no kernel that reads one", mask_name(r.found),
                   function);
     case RefusalReason::kLimits:
       break;  // the validation has its own sentence

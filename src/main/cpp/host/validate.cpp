@@ -1,5 +1,6 @@
 #include "host/validate.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 
@@ -60,6 +61,25 @@ Status validate_mask(const MaskView& m, const char* name, MaskType least, MaskTy
                 m.data, size);
   }
   *mask = {m.data, m.stride[0], m.stride[1], m.stride[2], m.stride[3], m.type};
+  return Status::kOk;
+}
+
+Status validate_window(const KeyWindow& w, const Shape& q, const Shape& k, WindowBounds* bounds) {
+  const struct {
+    const char* name;
+    int64_t value, least;
+  } fields[] = {{"left", w.left, -1}, {"right", w.right, -1}, {"prefix", w.prefix, 0}};
+  for (const auto& f : fields) {
+    if (f.value < f.least) {
+      return fail(Status::kInvalidArgument, "window: %s is %lld; %lld or more is accepted", f.name,
+                  static_cast<long long>(f.value), static_cast<long long>(f.least));
+    }
+  }
+  // Rows and keys are below 2^29, so that no sum here leaves 32 bits.
+  const int64_t offset = k.rows - q.rows, far = WindowBounds::kFar / 2;
+  if (w.left >= 0) bounds->first = static_cast<int32_t>(offset - std::min(w.left, far));
+  if (w.right >= 0) bounds->end = static_cast<int32_t>(offset + std::min(w.right, far) + 1);
+  bounds->prefix = static_cast<int32_t>(std::min(w.prefix, k.rows));
   return Status::kOk;
 }
 
@@ -204,6 +224,7 @@ Status validate_attention(const AttentionParams& p, AttentionArgs* args) {
   a.v_stride = strides_of(p.v, layout), a.o_stride = strides_of(p.o, layout);
   ATTN4J_RETURN_IF_ERROR(validate_mask(p.seen, "seen", MaskType::kSeen, MaskType::kSeen, &a.masks.seen));
   ATTN4J_RETURN_IF_ERROR(validate_mask(p.bias, "bias", MaskType::kFloat16, MaskType::kFloat32, &a.masks.bias));
+  ATTN4J_RETURN_IF_ERROR(validate_window(p.window, q, k, &a.masks.window));
   a.lse = static_cast<float*>(p.lse);
   a.kv_lengths = static_cast<const int32_t*>(p.kv_lengths);
   a.batch = static_cast<int32_t>(q.batch);

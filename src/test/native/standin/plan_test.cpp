@@ -205,6 +205,8 @@ void test_masks() {
          p.bias = {somewhere(6), {}, MaskType::kSeen};
        }},
       {"seen: stride[2] is -1; strides must not be negative", [](AttentionParams& p) { p.seen.stride[2] = -1; }},
+      {"window: left is -2; -1 or more is accepted", [](AttentionParams& p) { p.window.left = -2; }},
+      {"window: prefix is -1; 0 or more is accepted", [](AttentionParams& p) { p.window.prefix = -1; }},
       {"aligned to 4 bytes",
        [](AttentionParams& p) {
          p.bias = {somewhere(6, 2), {}, MaskType::kFloat32};
@@ -228,6 +230,14 @@ void test_masks() {
     expect(plan_attention(r, &plan, &f) == Status::kUnsupported && says(refusal.sentence), refusal.sentence);
     expect(f.refusal == RefusalReason::kMask && f.refusal_found == 1, "in facts");
   }
+  r = request({});
+  r.attention.window = {100, 0, 0};
+  expect(plan_attention(r, &plan, &f) == Status::kUnsupported && f.refusal_found == 4, "a window is a mask");
+  r.function = AttentionFunction::kExactAttn;
+  expect(plan_attention(r, &plan, &f) == Status::kOk && std::strstr(f.kernel, "masked") == f.kernel, "and is served");
+  r.attention.window = {-1, -1, 7};
+  expect(plan_attention(r, &plan, &f) == Status::kOk && std::strstr(f.kernel, "masked") == nullptr,
+         "one that hides nothing is none");
 }
 
 // On other GPUs the choice is another one: where the tensor cores are the limit, quantising pays earlier.

@@ -108,17 +108,38 @@ __device__ __forceinline__ void repair_rows(const AttentionArgs& args, const Row
   }
 }
 
-class MaskedTiles : public AllTiles {
+// The tiles of keys that the window shows to a row of the CTA.
+template <class Tile>
+class MaskedTiles {
  public:
-  using AllTiles::AllTiles;
+  static constexpr bool kSkips = false;
+  static __device__ __forceinline__ int query_tile(const AttentionArgs& args, int head, int index, int query_tiles) {
+    return AllTiles::query_tile(args, head, index, query_tiles);
+  }
+  __device__ __forceinline__ MaskedTiles(const AttentionArgs& args, const WorkTile& w) {
+    const WindowBounds& window = args.masks.window;
+    const int last_row = min(w.first_row + Tile::kRows, args.lq) - 1;
+    const int end = max(window.prefix, last_row + window.end);
+    const int tiles = min(w.tiles, (max(end, 0) + Tile::kStageKeys - 1) / Tile::kStageKeys);
+    first_ = window.prefix > 0 ? 0 : min(max(w.first_row + window.first, 0) / Tile::kStageKeys, tiles);
+    count_ = tiles - first_;
+    full_count_ = min(max(w.full_tiles - first_, 0), count_);
+  }
+  __device__ __forceinline__ int count() const { return count_; }
+  __device__ __forceinline__ int full_count() const { return full_count_; }
+  __device__ __forceinline__ int operator[](int j) const { return first_ + j; }
+  __device__ __forceinline__ int ahead(int j) const { return first_ + j; }
   __device__ __forceinline__ VisitedMasked visited() const { return {}; }
+
+ private:
+  int first_, count_, full_count_;
 };
 
 template <int kD, DType T>
 struct MaskedExactMma {
   using Policy = MaskedExactPolicy<kD, T>;
   static cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
-    return launch_attend_mma<Policy, MaskedTiles>(args, stream);
+    return launch_attend_mma<Policy, MaskedTiles<typename Policy::Tile>>(args, stream);
   }
   static KernelEntry entry(const char* name) {
     KernelEntry e = make_entry<kD, T>(name, Policy::Tile::kRows, Policy::Tile::kStageKeys, &launch);

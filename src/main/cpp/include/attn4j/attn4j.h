@@ -105,7 +105,7 @@ enum class RefusalReason : int32_t {
   kKeys = 6,         ///< found: of k; accepted: at most
   kBlocks = 7,       ///< found: of q and k together; accepted: at most
   kLimits = 8,       ///< sequence length, heads or head_dim beyond what any kernel serves
-  kMask = 9,         ///< found: 1 for seen, plus 2 for bias; no kernel of the function reads masks
+  kMask = 9,         ///< found: 1 for seen, plus 2 for bias, plus 4 for window; no kernel of the function reads masks
 };
 
 /// What a product of matrices reads.
@@ -139,6 +139,13 @@ struct MaskView {
   MaskType type = MaskType::kSeen;
 };
 
+/// Keys around the query's own position: that of query i is i + lk - lq, so that the last query stands at the last key.
+struct KeyWindow {
+  int64_t left = -1;   ///< keys before the position that are seen; -1: all
+  int64_t right = -1;  ///< keys behind it; -1: all
+  int64_t prefix = 0;  ///< keys that are seen besides, from the first one on
+};
+
 /// One attention request: o = softmax(sm_scale * q k^T + mask) v, per batch entry and query head. Query head h reads
 /// key/value head h / (hq / hkv). A query that sees no key gets a zero row and an LSE of -inf.
 struct AttentionParams {
@@ -156,6 +163,8 @@ struct AttentionParams {
   MaskView seen;
   /// What is added to the scaled scores, of a floating-point type.
   MaskView bias;
+  /// A rule instead of a mask, or beside one: what it hides is hidden. Served where masks are.
+  KeyWindow window;
 
   TensorLayout tensor_layout = TensorLayout::kHND;  ///< of q, k, v and o
   bool is_causal = false;

@@ -23,6 +23,7 @@ public final class AttentionMask {
   private final List<MaskPart> parts;
   private final AttentionTensor seen;
   private final AttentionTensor bias;
+  private final MaskRules.Run window;
   private final String deviceObstacle;
 
   private AttentionMask(List<MaskPart> parts) {
@@ -31,6 +32,7 @@ public final class AttentionMask {
     List<AttentionTensor> biases = tensors(part -> part.kind() == TensorMask.Kind.BIAS);
     seen = seens.isEmpty() ? null : seens.get(0);
     bias = biases.isEmpty() ? null : biases.get(0);
+    window = window();
     deviceObstacle = obstacle(seens.size(), biases.size());
   }
 
@@ -42,18 +44,34 @@ public final class AttentionMask {
   }
 
   private String obstacle(int seens, int biases) {
+    int windows = 0;
     for (MaskPart part : parts) {
-      if (!(part instanceof TensorMask)) {
-        return "mask has the rule " + part + "; GPU kernels read masks of tensors alone";
+      if (part instanceof MaskRules.Run) {
+        windows++;
+      } else if (!(part instanceof TensorMask)) {
+        return "mask has the rule "
+            + part
+            + "; of rules GPU kernels read sliding windows and prefix-LM alone";
       }
     }
-    return seens < 2 && biases < 2
+    return seens < 2 && biases < 2 && windows < 2
         ? null
         : "mask has "
             + seens
-            + " tensors of keys or pairs and "
+            + " tensors of keys or pairs, "
             + biases
-            + " of biases; GPU kernels read one of each";
+            + " of biases and "
+            + windows
+            + " windows; GPU kernels read one of each";
+  }
+
+  private MaskRules.Run window() {
+    for (MaskPart part : parts) {
+      if (part instanceof MaskRules.Run run) {
+        return run;
+      }
+    }
+    return null;
   }
 
   private static AttentionMask of(MaskPart part) {
@@ -261,8 +279,35 @@ public final class AttentionMask {
   }
 
   /**
-   * Why GPU kernels can't read this mask, whatever the request: it has a rule, or more than one
-   * tensor of a kind.
+   * How many keys before its own position a query sees by the first sliding window or prefix-LM.
+   *
+   * @return -1: all, or there is no such rule
+   */
+  public long windowLeft() {
+    return window == null || window.left() == Long.MAX_VALUE ? -1 : window.left();
+  }
+
+  /**
+   * How many keys behind its own position a query sees by the first sliding window or prefix-LM.
+   *
+   * @return -1: all, or there is no such rule
+   */
+  public long windowRight() {
+    return window == null || window.right() == Long.MAX_VALUE ? -1 : window.right();
+  }
+
+  /**
+   * How many keys every query sees besides by the first sliding window or prefix-LM.
+   *
+   * @return 0 for a window, or if there is no such rule
+   */
+  public long windowPrefix() {
+    return window == null ? 0 : window.prefix();
+  }
+
+  /**
+   * Why GPU kernels can't read this mask, whatever the request: it has a rule other than a sliding
+   * window or prefix-LM, or more than one of a kind.
    *
    * @return one sentence, or null if they can
    */

@@ -17,7 +17,7 @@ final class MaskRules {
   }
 
   /** A rule that shows or hides keys. */
-  private interface Shows extends MaskPart {
+  interface Shows extends MaskPart {
     boolean shows(AttentionDims dims, long query, long key);
 
     @Override
@@ -34,14 +34,31 @@ final class MaskRules {
   }
 
   /** The keys of a run. */
-  private interface ShowsRun extends Shows {
+  interface ShowsRun extends Shows {
     @Override
     default boolean shows(AttentionDims dims, long query, long key) {
       return key >= firstKey(dims, query) && key < endKey(dims, query);
     }
   }
 
-  record Window(long left, long right) implements ShowsRun {
+  /** The keys around the query's position, and some first ones: what GPU kernels read. */
+  interface Run extends ShowsRun {
+    /** Keys before the position; Long.MAX_VALUE: all. */
+    long left();
+
+    /** Keys behind it, likewise. */
+    long right();
+
+    /** Keys that are seen besides, from the first one on. */
+    long prefix();
+  }
+
+  record Window(long left, long right) implements Run {
+    @Override
+    public long prefix() {
+      return 0;
+    }
+
     @Override
     public long firstKey(AttentionDims dims, long query) {
       long position = position(dims, query);
@@ -59,7 +76,17 @@ final class MaskRules {
     }
   }
 
-  record PrefixLm(long prefix) implements ShowsRun {
+  record PrefixLm(long prefix) implements Run {
+    @Override
+    public long left() {
+      return Long.MAX_VALUE;
+    }
+
+    @Override
+    public long right() {
+      return 0;
+    }
+
     @Override
     public long endKey(AttentionDims dims, long query) {
       return Math.min(dims.keys(), Math.max(prefix, position(dims, query) + 1));

@@ -208,10 +208,27 @@ public class AttentionMaskTest {
     assertNull(keys.bias());
     assertEquals(
         keys.and(keys).deviceObstacle(),
-        "mask has 2 tensors of keys or pairs and 0 of biases; GPU kernels read one of each");
+        "mask has 2 tensors of keys or pairs, 0 of biases and 0 windows; GPU kernels read one of each");
     assertEquals(
-        keys.and(AttentionMask.prefixLm(3)).deviceObstacle(),
-        "mask has the rule prefix-LM 3; GPU kernels read masks of tensors alone");
+        keys.and(AttentionMask.blockDiagonal(4, 5)).deviceObstacle(),
+        "mask has the rule block-diagonal of 2 documents; of rules GPU kernels read sliding windows"
+            + " and prefix-LM alone");
+    AttentionMask window = keys.and(AttentionMask.slidingWindow(7, Long.MAX_VALUE));
+    assertNull(window.deviceObstacle());
+    assertEquals(
+        new long[] {window.windowLeft(), window.windowRight(), window.windowPrefix()},
+        new long[] {7, -1, 0});
+    AttentionMask prefix = AttentionMask.prefixLm(3);
+    assertEquals(
+        new long[] {prefix.windowLeft(), prefix.windowRight(), prefix.windowPrefix()},
+        new long[] {-1, 0, 3});
+    assertEquals(
+        new long[] {keys.windowLeft(), keys.windowRight(), keys.windowPrefix()},
+        new long[] {-1, -1, 0});
+    assertEquals(
+        window.and(prefix).deviceObstacle(),
+        "mask has 1 tensors of keys or pairs, 0 of biases and 2 windows; GPU kernels read one of"
+            + " each");
   }
 
   @Test

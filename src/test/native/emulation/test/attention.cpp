@@ -146,7 +146,9 @@ Case random_case(const std::string& kernel, const std::vector<int64_t>& head_dim
   if (kernel == "fp8_sm90") c.granularity = 2;
   if (kernel == "masked") {
     c.seen = static_cast<int>(dice.upto(2)), c.bias = static_cast<int>(dice.of({0, 1, 2, 3}));
-    if (c.seen + c.bias == 0) c.seen = 1;
+    if (dice.one_in(3)) c.left = dice.upto(c.lk + 2), c.prefix = dice.one_in(3) ? dice.upto(c.lk) : 0;
+    if (dice.one_in(3)) c.right = dice.one_in(2) ? 0 : dice.upto(c.lk + 2);
+    if (c.seen + c.bias == 0 && c.left + c.right < 0) c.seen = 1;
     for (const int dimension : {1, 2, 4, 8}) c.repeats += dice.one_in(dimension == 8 ? 8 : 3) ? dimension : 0;
     c.turned = dice.one_in(3), c.garbage = dice.one_in(3), c.shown = static_cast<int>(dice.of({0, 2, 50, 90, 99}));
   }

@@ -25,6 +25,8 @@ int64_t TestMasks::lay_out(const Case& c, int repeats, Plane* plane) {
 }
 
 void TestMasks::make(const Case& c, const std::function<void*(int64_t)>& allocate, attn4j::AttentionParams* params) {
+  window_ = params->window = {c.left, c.right, c.prefix};
+  offset_ = c.lk - c.lq;
   std::mt19937 random(static_cast<uint32_t>(c.data + 2));
   std::normal_distribution<float> normal;
   const auto shows = [&] { return static_cast<int>(random() % 100) < c.shown; };
@@ -62,6 +64,10 @@ void TestMasks::make(const Case& c, const std::function<void*(int64_t)>& allocat
 }
 
 double TestMasks::addend(int64_t batch, int64_t head, int64_t row, int64_t key) const {
+  const int64_t distance = key - (row + offset_);
+  const bool before = window_.left >= 0 && distance < -window_.left;
+  const bool behind = window_.right >= 0 && distance > window_.right;
+  if ((before || behind) && key >= window_.prefix) return -INFINITY;
   double sum = 0;
   if (!seen_.values.empty()) sum = seen_.at(batch, head, row, key);
   if (!bias_.values.empty() && sum == 0) sum = bias_.at(batch, head, row, key);

@@ -31,6 +31,8 @@ class TestMasks {
   static int64_t lay_out(const Case& c, int repeats, Plane* plane);
 
   Plane seen_, bias_;  // empty: there is none
+  attn4j::KeyWindow window_;
+  int64_t offset_ = 0;
 };
 
 }  // namespace emulation_test

@@ -29,7 +29,8 @@ struct Case {
   int turned = 0;          // 1: queries, not keys, are the dimension of those that lies next to each other
   int shown = 60;          // percent of a mask's elements that show a key
   int garbage = 0;         // 1: NaN in keys and values that the masks hide from all
-  int data = 1;            // seed of the data
+  int64_t left = -1, right = -1, prefix = 0;  // KeyWindow
+  int data = 1;                               // seed of the data
   // Value of channel 5 of row `odd_row` of tensor `odd` (1 q, 2 k, 3 v) in the last head: 1 NaN, 2 inf, 3 -inf.
   int odd = 0, odd_row = 0, odd_value = 1;
 

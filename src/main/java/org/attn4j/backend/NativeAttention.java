@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.HashMap;
 import java.util.Map;
+import org.attn4j.AttentionMask;
 import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
 import org.attn4j.AttentionTensor;
@@ -234,6 +235,10 @@ final class NativeAttention {
     memory.putLong(NativeLayout.KV_LENGTHS, address(request.kvLengths()));
     fillMask(NativeLayout.SEEN, seen(request));
     fillMask(NativeLayout.BIAS, bias(request));
+    AttentionMask masks = request.mask();
+    memory.putLong(NativeLayout.WINDOW_LEFT, masks == null ? -1 : masks.windowLeft());
+    memory.putLong(NativeLayout.WINDOW_RIGHT, masks == null ? -1 : masks.windowRight());
+    memory.putLong(NativeLayout.WINDOW_PREFIX, masks == null ? 0 : masks.windowPrefix());
     AttentionOptions options = request.options();
     CausalMask mask = options.causalMask();
     memory.putInt(NativeLayout.LAYOUT, NativeCodes.of(options.layout()));

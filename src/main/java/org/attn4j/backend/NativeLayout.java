@@ -2,6 +2,7 @@ package org.attn4j.backend;
 
 import org.attn4j.natives.AttentionParams;
 import org.attn4j.natives.BlockGrid;
+import org.attn4j.natives.KeyWindow;
 import org.attn4j.natives.MaskView;
 import org.attn4j.natives.PlanAddresses;
 import org.attn4j.natives.PlanFacts;
@@ -50,6 +51,10 @@ final class NativeLayout {
   static final int KV_LENGTHS = ATTENTION + offset(AttentionParams.class, "kv_lengths");
   static final int SEEN = ATTENTION + offset(AttentionParams.class, "seen");
   static final int BIAS = ATTENTION + offset(AttentionParams.class, "bias");
+  private static final int WINDOW = ATTENTION + offset(AttentionParams.class, "window");
+  static final int WINDOW_LEFT = WINDOW + offset(KeyWindow.class, "left");
+  static final int WINDOW_RIGHT = WINDOW + offset(KeyWindow.class, "right");
+  static final int WINDOW_PREFIX = WINDOW + offset(KeyWindow.class, "prefix");
   static final int LAYOUT = ATTENTION + offset(AttentionParams.class, "tensor_layout");
   static final int IS_CAUSAL = ATTENTION + offset(AttentionParams.class, "is_causal");
   static final int ALIGN_CAUSAL = ATTENTION + offset(AttentionParams.class, "causal_alignment");

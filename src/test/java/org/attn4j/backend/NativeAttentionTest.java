@@ -141,6 +141,10 @@ public class NativeAttentionTest {
     assertEquals(
         sparge.reason(), "seen+bias: a mask is given; SpargeAttn has no kernel that reads one");
     assertTrue(NativeAttention.supports(NativeKernel.EXACT, sizes.request()).supported());
+    sizes.mask = AttentionMask.slidingWindow(100, 0);
+    assertTrue(NativeAttention.supports(NativeKernel.EXACT, sizes.request()).supported());
+    sage = NativeAttention.supports(NativeKernel.SAGE, sizes.request());
+    assertEquals(sage.reason(), "window: a mask is given; sageattn has no kernel that reads one");
     sizes.mask = null;
     exact = NativeAttention.supports(NativeKernel.EXACT, sizes.request());
     assertFalse(exact.reason().contains("masked"), exact.reason());

@@ -30,7 +30,11 @@ public class GpuMaskTest extends GpuTestBase {
   private static final int[] LENGTHS = {1, 7, 31, 64, 65, 127, 128, 200, 257, 600};
   private static final int[] HEAD_DIMS = {8, 40, 64, 96, 128, 160, 256};
   private static final MaskCase.Kind[] KINDS = {
-    MaskCase.Kind.KEYS, MaskCase.Kind.PAIRS, MaskCase.Kind.BIAS
+    MaskCase.Kind.KEYS,
+    MaskCase.Kind.PAIRS,
+    MaskCase.Kind.BIAS,
+    MaskCase.Kind.WINDOW,
+    MaskCase.Kind.PREFIX
   };
 
   /** One random case, on the host. */
@@ -71,7 +75,7 @@ public class GpuMaskTest extends GpuTestBase {
       v = Gaussian.tensor(random, dtype, batch, headsKv, lk, headDim);
       o = HostTensor.allocate(DType.FLOAT32, batch, headsKv * group, lq, headDim);
       lse = HostTensor.allocate(DType.FLOAT32, batch, headsKv * group, lq);
-      mask = new MaskCase(random, KINDS[number % 3], batch, headsKv * group, lq, lk);
+      mask = new MaskCase(random, KINDS[number % KINDS.length], batch, headsKv * group, lq, lk);
       spoilHiddenKeys();
     }
 
@@ -134,12 +138,24 @@ public class GpuMaskTest extends GpuTestBase {
     return DeviceTensor.view(copy.memory(), 0, host.dtype(), host.shape());
   }
 
+  /** The same mask with tensors in device memory. */
   private static AttentionMask onDevice(AttentionMask mask) {
-    if (mask.bias() == null) {
-      return seenOnDevice(mask.seen());
+    AttentionMask all = window(mask);
+    if (mask.bias() != null) {
+      all = all.and(AttentionMask.bias(onDevice(mask.bias())));
     }
-    AttentionMask bias = AttentionMask.bias(onDevice(mask.bias()));
-    return mask.seen() == null ? bias : bias.and(seenOnDevice(mask.seen()));
+    return mask.seen() == null ? all : all.and(seenOnDevice(mask.seen()));
+  }
+
+  /** Its window or prefix-LM, or a window that shows everything. */
+  private static AttentionMask window(AttentionMask mask) {
+    if (mask.windowPrefix() > 0) {
+      return AttentionMask.prefixLm(mask.windowPrefix());
+    }
+    long left = mask.windowLeft();
+    long right = mask.windowRight();
+    return AttentionMask.slidingWindow(
+        left < 0 ? Long.MAX_VALUE : left, right < 0 ? Long.MAX_VALUE : right);
   }
 
   private static AttentionMask seenOnDevice(AttentionTensor seen) {

@@ -50,6 +50,8 @@ public class AttentionParams extends Pointer {
   public native @ByRef MaskView seen(); public native AttentionParams seen(MaskView setter);
   /** What is added to the scaled scores, of a floating-point type. */
   public native @ByRef MaskView bias(); public native AttentionParams bias(MaskView setter);
+  /** A rule instead of a mask, or beside one: what it hides is hidden. Served where masks are. */
+  public native @ByRef KeyWindow window(); public native AttentionParams window(KeyWindow setter);
 
   /** of q, k, v and o */
   public native TensorLayout tensor_layout(); public native AttentionParams tensor_layout(TensorLayout setter);

@@ -199,7 +199,7 @@ public static final int
   kBlocks(7),
   /** sequence length, heads or head_dim beyond what any kernel serves */
   kLimits(8),
-  /** found: 1 for seen, plus 2 for bias; no kernel of the function reads masks */
+  /** found: 1 for seen, plus 2 for bias, plus 4 for window; no kernel of the function reads masks */
   kMask(9);
 
     public final int value;
@@ -230,6 +230,9 @@ public static final int
 
 
 // Targeting ../MaskView.java
+
+
+// Targeting ../KeyWindow.java
 
 
 // Targeting ../AttentionParams.java
