@@ -12,6 +12,7 @@ import java.net.http.HttpResponse;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Base64;
+import java.util.concurrent.CompletableFuture;
 import org.attn4j.samples.DenoiseDemo;
 import org.attn4j.samples.Picture;
 
@@ -46,6 +47,13 @@ final class Client implements AutoCloseable {
 
   HttpResponse<byte[]> post(String address, byte[] body) throws IOException, InterruptedException {
     return send(request(address).POST(HttpRequest.BodyPublishers.ofByteArray(body)));
+  }
+
+  /** As {@link #post}, without waiting for the answer. */
+  CompletableFuture<HttpResponse<byte[]>> postLater(String address, byte[] body) {
+    HttpRequest request =
+        request(address).POST(HttpRequest.BodyPublishers.ofByteArray(body)).build();
+    return http.sendAsync(request, HttpResponse.BodyHandlers.ofByteArray());
   }
 
   static JsonObject json(HttpResponse<byte[]> response) {

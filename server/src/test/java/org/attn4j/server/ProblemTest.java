@@ -16,6 +16,7 @@ import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.concurrent.CompletableFuture;
 import javax.imageio.ImageIO;
 import org.testng.SkipException;
 import org.testng.annotations.AfterClass;
@@ -184,6 +185,33 @@ public class ProblemTest {
       double seconds = (System.nanoTime() - start) / 1e9;
       assertTrue(seconds < 10, "the answer took " + seconds + " s");
     }
+  }
+
+  @Test
+  public void aFullServerSaysWhenToComeAgain() throws Exception {
+    try (Client busy = new Client("--port", "0", "--workers", "1", "--queue", "0")) {
+      HttpResponse<byte[]> refused = null;
+      for (int round = 0; round < 20 && refused == null; round++) { // the small one may be first
+        CompletableFuture<HttpResponse<byte[]>> slow =
+            busy.postLater("/api/denoise?backend=cpu&size=96", photograph);
+        while (refused == null && !slow.isDone()) {
+          refused = ifRefused(busy.post("/api/denoise?backend=cpu&size=16", photograph));
+        }
+        refused = refused == null ? ifRefused(slow.get()) : refused;
+      }
+      assertProblem(refused, 503, "1 requests are waiting or being computed");
+      String seconds = refused.headers().firstValue("Retry-After").orElseThrow();
+      assertTrue(Integer.parseInt(seconds) >= 1, seconds);
+      assertEquals(busy.get("/api/backends").statusCode(), 200);
+    }
+  }
+
+  private static HttpResponse<byte[]> ifRefused(HttpResponse<byte[]> response) {
+    if (response.statusCode() == 200) {
+      return null;
+    }
+    assertEquals(response.statusCode(), 503, new String(response.body()));
+    return response;
   }
 
   @Test
