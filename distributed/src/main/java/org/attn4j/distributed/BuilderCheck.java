@@ -64,6 +64,13 @@ final class BuilderCheck {
     return world.options().transport() == Transport.NCCL ? world.environment().localRank() : -1;
   }
 
+  static void checkDevice(World world, Integer cudaDevice) {
+    boolean nccl = world.options().transport() == Transport.NCCL;
+    require(
+        cudaDevice == null || cudaDevice >= (nccl ? 0 : -1),
+        "cudaDevice is " + cudaDevice + "; " + (nccl ? "0" : "-1") + " or more is accepted");
+  }
+
   /** The options without what a ring can't do. */
   static AttentionOptions effective(
       AttentionOptions options, SequenceLayout layout, KeyExchange keys) {

@@ -5,7 +5,9 @@ import java.util.List;
 import java.util.stream.IntStream;
 import org.attn4j.InvalidAttentionArgumentException;
 import org.attn4j.distributed.Exchange.Message;
+import org.bytedeco.pytorch.MemoryFormatOptional;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
 
 /** Ranks' tokens put together: each range goes straight to its place. */
 final class Gather {
@@ -31,8 +33,7 @@ final class Gather {
           Tensor mine = shard.movedim(at, 0).contiguous();
           long[] sizes = mine.shape();
           sizes[0] = layout.tokens();
-          int device = mine.is_cuda() ? world.environment().localRank() : -1;
-          Tensor whole = Tensors.empty(Tensors.type(mine), device, sizes);
+          Tensor whole = torch.empty(sizes, mine.options(), new MemoryFormatOptional());
           int[] all = IntStream.range(0, world.size()).toArray();
           List<List<TokenRange>> ranges =
               IntStream.range(0, world.size()).mapToObj(layout::ranges).toList();

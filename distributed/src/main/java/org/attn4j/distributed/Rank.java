@@ -85,6 +85,10 @@ final class Rank implements AutoCloseable {
     return made;
   }
 
+  long bufferBytes() {
+    return buffers.stream().mapToLong(buffer -> buffer.numel() * buffer.element_size()).sum();
+  }
+
   @Override
   public void close() {
     buffers.forEach(Tensor::close);

@@ -20,6 +20,7 @@ import org.bytedeco.pytorch.Tensor;
 public final class SequenceAttention implements AutoCloseable {
   private final Rank rank;
   private final AttentionOptions options;
+  private final KeyExchange keys;
   private final LocalAttention attention;
   private final HeadExchange heads; // null: positions have one member
   private final LocalTokens local; // null: they have more
@@ -29,6 +30,7 @@ public final class SequenceAttention implements AutoCloseable {
 
   private SequenceAttention(Builder builder, int cudaDevice, AttentionOptions options) {
     this.options = options;
+    keys = builder.keys;
     rank = new Rank(builder.world, builder.layout, builder.shape(), cudaDevice);
     attention = new LocalAttention(rank.split, options, cudaDevice);
     boolean spread = rank.ulysses() > 1;
@@ -47,6 +49,31 @@ public final class SequenceAttention implements AutoCloseable {
     return keys == KeyExchange.RING
         ? new RingLoop(rank, attention, exchange)
         : new GatherLoop(rank, attention, exchange);
+  }
+
+  /** How this rank computes, in a few lines: mesh, tokens, heads, memory. */
+  public String explain() {
+    SequenceMesh mesh = rank.layout.mesh();
+    String how =
+        mesh.ring() == 1
+            ? "keys and values arrive with their heads"
+            : "keys and values come by " + keys;
+    return mesh.explain()
+        + "\nrank "
+        + rank.world.rank()
+        + ": tokens "
+        + rank.layout.ranges(rank.world.rank())
+        + ", query heads "
+        + rank.firstHead()
+        + " to "
+        + (rank.firstHead() + rank.headCount() - 1)
+        + " of "
+        + rank.positionTokens()
+        + " tokens, "
+        + how
+        + ", "
+        + rank.bufferBytes()
+        + " bytes of buffers";
   }
 
   /** A builder for a world and a layout of its size. */
@@ -191,6 +218,7 @@ public final class SequenceAttention implements AutoCloseable {
     private int joint;
     private AttentionOptions options = AttentionOptions.DEFAULTS;
     private KeyExchange keys = KeyExchange.RING;
+    private Integer cudaDevice;
 
     private Builder(World world, SequenceLayout layout) {
       this.world = world;
@@ -234,6 +262,16 @@ public final class SequenceAttention implements AutoCloseable {
       return this;
     }
 
+    /**
+     * The CUDA device of the tensors, -1 for host memory. If not set: the local rank's with NCCL,
+     * host memory with Gloo. With Gloo, what leaves a GPU goes through host memory, and the call
+     * waits for it.
+     */
+    public Builder cudaDevice(int value) {
+      cudaDevice = value;
+      return this;
+    }
+
     private AttentionShape shape() {
       return new AttentionShape(batch, headCount, kvHeads, headDim, type, joint);
     }
@@ -247,6 +285,7 @@ public final class SequenceAttention implements AutoCloseable {
      */
     public SequenceAttention build() {
       BuilderCheck.check(world, layout, shape(), options, keys);
+      BuilderCheck.checkDevice(world, cudaDevice);
       world.requireSame(
           "the attention",
           layout.description()
@@ -258,8 +297,8 @@ public final class SequenceAttention implements AutoCloseable {
               + world.options().transport()
               + ", "
               + options);
-      return new SequenceAttention(
-          this, BuilderCheck.device(world), BuilderCheck.effective(options, layout, keys));
+      int device = cudaDevice == null ? BuilderCheck.device(world) : cudaDevice;
+      return new SequenceAttention(this, device, BuilderCheck.effective(options, layout, keys));
     }
   }
 }

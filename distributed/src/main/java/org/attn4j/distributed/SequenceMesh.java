@@ -1,6 +1,10 @@
 package org.attn4j.distributed;
 
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
 import java.util.Objects;
+import java.util.stream.Collectors;
 import org.attn4j.InvalidAttentionArgumentException;
 
 /**
@@ -29,6 +33,44 @@ public final class SequenceMesh {
           "ring is " + ring + " and ulysses " + ulysses + "; 1 or more are accepted");
     }
     return new SequenceMesh(ring, ulysses, "ring " + ring + " x ulysses " + ulysses + ", as asked");
+  }
+
+  /**
+   * The mesh that the cost model expects to be the fastest, of all with {@code size} ranks.
+   *
+   * @param cluster GPUs and links; {@link Cluster#H200} for instance
+   */
+  public static SequenceMesh choose(int size, Cluster cluster, SequenceProblem problem) {
+    if (size < 1 || cluster == null || problem == null) {
+      throw new InvalidAttentionArgumentException(
+          "size is "
+              + size
+              + ", cluster "
+              + cluster
+              + ", problem "
+              + problem
+              + "; 1 or more ranks, a Cluster and a SequenceProblem are needed");
+    }
+    List<SequenceCost> costs = new ArrayList<>();
+    for (int ulysses = 1; ulysses <= size; ulysses++) {
+      if (size % ulysses == 0) {
+        costs.add(SequenceCost.of(of(size / ulysses, ulysses), cluster, problem));
+      }
+    }
+    costs.sort(Comparator.comparingDouble(SequenceCost::total));
+    SequenceMesh best = costs.get(0).mesh();
+    String lines = costs.stream().map(SequenceCost::toString).collect(Collectors.joining("\n"));
+    return new SequenceMesh(best.ring, best.ulysses, lines);
+  }
+
+  /**
+   * The same for the ranks of a world, on machines of as many H200 as this rank's has ranks. Which
+   * GPUs there are isn't asked: of GPUs that are slower in proportion to their links the order of
+   * meshes is the same.
+   */
+  public static SequenceMesh choose(World world, SequenceProblem problem) {
+    Cluster cluster = Cluster.H200.withGpusPerNode(world.environment().localSize());
+    return choose(world.size(), cluster, problem);
   }
 
   /** The number of positions. */
