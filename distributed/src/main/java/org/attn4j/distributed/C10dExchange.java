@@ -17,6 +17,8 @@ import org.bytedeco.pytorch.Work;
  */
 final class C10dExchange implements Exchange {
   private static final int TAG = 1;
+  // For tests: as if host memory were a GPU's.
+  private static final boolean STAGED = Boolean.getBoolean("org.attn4j.distributed.staged");
 
   private final World world;
   private final Backend group;
@@ -35,7 +37,11 @@ final class C10dExchange implements Exchange {
   }
 
   private boolean staged(Tensor tensor) {
-    return !coalesces() && tensor.is_cuda();
+    return !coalesces() && (tensor.is_cuda() || STAGED);
+  }
+
+  private static Tensor onHost(Tensor tensor) {
+    return tensor.is_cuda() ? tensor.cpu() : tensor.clone();
   }
 
   @Override
@@ -43,7 +49,7 @@ final class C10dExchange implements Exchange {
     String what = "an all-to-all of ranks " + ranks[0] + " to " + ranks[ranks.length - 1];
     boolean staged = staged(receive);
     Tensor in = staged ? Tensors.empty(Tensors.type(receive), -1, receive.numel()) : receive;
-    Tensor out = staged ? send.cpu() : send;
+    Tensor out = staged ? onHost(send) : send;
     // alltoall_base takes the counts away from its vectors: they serve once.
     LongVector inCounts = new LongVector(receiveCounts);
     LongVector outCounts = new LongVector(sendCounts);
@@ -71,7 +77,7 @@ final class C10dExchange implements Exchange {
     }
     for (Message message : sends) {
       if (message.tensor().numel() > 0) {
-        Tensor out = staged(message.tensor()) ? message.tensor().cpu() : message.tensor();
+        Tensor out = staged(message.tensor()) ? onHost(message.tensor()) : message.tensor();
         steps.add(new Step(message.member(), true, out));
       }
     }

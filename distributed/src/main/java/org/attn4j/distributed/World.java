@@ -172,14 +172,19 @@ public final class World implements AutoCloseable {
     return new C10dExchange(this, group, ranks, member);
   }
 
+  /** Collective: each rank's text. */
+  List<String> texts(String what, String text) {
+    requireUsable();
+    return Texts.gather(this, control, what, text);
+  }
+
   /**
    * Collective: throws if any rank was given another text.
    *
    * @param what what the text describes, for the sentence
    */
   void requireSame(String what, String text) {
-    requireUsable();
-    List<String> texts = Texts.gather(this, control, "comparing " + what, text);
+    List<String> texts = texts("comparing " + what, text);
     for (int other = 0; other < size(); other++) {
       String theirs = texts.get(other);
       if (!theirs.equals(text)) {

@@ -36,10 +36,16 @@ final class Processes implements AutoCloseable {
 
   /** Starts {@code size} ranks of a main class, on a free port. */
   static Processes start(int size, Class<?> main, String... arguments) throws IOException {
+    return startWith(List.of(), size, main, arguments);
+  }
+
+  /** The same with options of the JVM. */
+  static Processes startWith(List<String> options, int size, Class<?> main, String... arguments)
+      throws IOException {
     int port = freePort();
     Processes started = new Processes();
     for (int rank = 0; rank < size; rank++) {
-      started.add(main, environment(rank, size, port), arguments);
+      started.add(options, main, environment(rank, size, port), arguments);
     }
     return started;
   }
@@ -62,7 +68,7 @@ final class Processes implements AutoCloseable {
 
   void add(Class<?> main, Map<String, String> environment, String... arguments) throws IOException {
     Path output = Files.createTempFile("rank", ".txt");
-    ProcessBuilder builder = new ProcessBuilder(command(main, arguments));
+    ProcessBuilder builder = new ProcessBuilder(command(options, main, arguments));
     builder.environment().put("OMP_NUM_THREADS", "1");
     builder.environment().putAll(environment);
     builder.redirectErrorStream(true).redirectOutput(output.toFile());
@@ -87,7 +93,7 @@ final class Processes implements AutoCloseable {
   }
 
   /** This Java and class path; small heaps and a quick compiler, for many start at once. */
-  private static List<String> command(Class<?> main, String... arguments) {
+  private static List<String> command(List<String> options, Class<?> main, String... arguments) {
     List<String> command = new ArrayList<>();
     command.add(System.getProperty("java.home") + File.separator + "bin" + File.separator + "java");
     command.addAll(List.of("-Xms96m", "-Xmx96m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"));
@@ -99,6 +105,7 @@ final class Processes implements AutoCloseable {
         command.add("-D" + name + "=" + System.getProperty(name));
       }
     }
+    command.addAll(options);
     command.add("-cp");
     // Surefire's own class path is a JAR that names the real one.
     command.add(

@@ -35,4 +35,14 @@ public class RandomCasesTest {
       ranks.awaitSuccess(240);
     }
   }
+
+  /** The way of CUDA tensors over Gloo, through host memory. */
+  @Test
+  public void stagedMessagesArriveToo() throws IOException, InterruptedException {
+    String staged = "-Dorg.attn4j.distributed.staged=true";
+    try (Processes ranks =
+        Processes.startWith(List.of(staged), 2, CasesRank.class, "6000", "" + CASES / 5)) {
+      ranks.awaitSuccess(240);
+    }
+  }
 }
