@@ -66,7 +66,9 @@ final class Processes implements AutoCloseable {
         "" + port);
   }
 
-  void add(Class<?> main, Map<String, String> environment, String... arguments) throws IOException {
+  private void add(
+      List<String> options, Class<?> main, Map<String, String> environment, String... arguments)
+      throws IOException {
     Path output = Files.createTempFile("rank", ".txt");
     ProcessBuilder builder = new ProcessBuilder(command(options, main, arguments));
     builder.environment().put("OMP_NUM_THREADS", "1");
