@@ -1,6 +1,6 @@
 """What attention of one sequence over several GPUs would cost: ring, Ulysses and both, on 2 to 64 GPUs and several links.
 
-  python3 bench/sequence_cost.py tables             the tables of docs/distributed.md, between its markers
+  python3 bench/sequence_cost.py tables             writes the tables of docs/distributed.md anew
   python3 bench/sequence_cost.py plot OUT.png       its plot (needs matplotlib)
   python3 bench/sequence_cost.py cases OUT.tsv      what SequenceCostTest holds the Java model to
 
@@ -136,13 +136,15 @@ def length_table():
 
 
 def tables():
+  """Replaces the tables of the page whose header lines begin as ours do."""
   page = ROOT / "docs/distributed.md"
-  text = page.read_text()
-  for name, rows in (("meshes", mesh_table), ("links", link_table), ("lengths", length_table)):
-    start, end = f"<!-- sequence_cost.py {name} -->\n", "<!-- end -->"
-    at = text.index(start) + len(start)
-    text = text[:at] + "\n" + "\n".join(rows()) + "\n\n" + text[text.index(end, at):]
-  page.write_text(text)
+  lines = page.read_text().splitlines()
+  for rows in (list(mesh_table()), list(link_table()), list(length_table())):
+    begin = " | ".join(rows[0].split(" | ")[:2])[:20]
+    start = next(i for i, line in enumerate(lines) if line.startswith(begin))
+    end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
+    lines[start:end] = rows
+  page.write_text("\n".join(lines) + "\n")
 
 
 def plot(out):

@@ -43,6 +43,7 @@ export default defineConfig({
           page("The API", "/api-tour"),
           page("PyTorch drop-in", "/pytorch"),
           page("TorchScript and DJL", "/torch"),
+          page("Several GPUs", "/distributed"),
           page("Masks", "/masks"),
           page("SpargeAttn", "/sparge"),
           page("Tuning", "/tuning"),
