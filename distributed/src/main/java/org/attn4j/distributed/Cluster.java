@@ -43,7 +43,17 @@ public record Cluster(
   };
   private static final int WIDE = 96; // from this head_dim on, the kernels' tiles are of 128
 
-  /** Checks the numbers. */
+  /**
+   * Checks the numbers.
+   *
+   * @param gpusPerNode GPUs of one machine
+   * @param nodeBytesPerSecond between two GPUs of a machine, each direction
+   * @param networkBytesPerSecond of one GPU to other machines, each direction
+   * @param linkShare the share of those that NCCL reaches
+   * @param exchangeSeconds what starting an exchange costs
+   * @param stepSeconds what a step of attention costs besides its arithmetic
+   * @param memoryBytesPerSecond what elementwise kernels reach
+   */
   public Cluster {
     if (gpusPerNode < 1
         || !(nodeBytesPerSecond > 0 && networkBytesPerSecond > 0 && memoryBytesPerSecond > 0)
@@ -54,7 +64,12 @@ public record Cluster(
     }
   }
 
-  /** The same with other machines. */
+  /**
+   * The same with other machines.
+   *
+   * @param value GPUs of one machine
+   * @return the changed copy
+   */
   public Cluster withGpusPerNode(int value) {
     return new Cluster(
         value,
@@ -66,7 +81,13 @@ public record Cluster(
         memoryBytesPerSecond);
   }
 
-  /** The same with other links. */
+  /**
+   * The same with other links.
+   *
+   * @param nodeBytes bytes a second between two GPUs of a machine, each direction
+   * @param networkBytes bytes a second of one GPU to other machines, each direction
+   * @return the changed copy
+   */
   public Cluster withLinks(double nodeBytes, double networkBytes) {
     return new Cluster(
         gpusPerNode,

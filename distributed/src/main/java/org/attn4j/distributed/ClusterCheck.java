@@ -41,7 +41,11 @@ public final class ClusterCheck {
     cuda = world.options().transport() == Transport.NCCL;
   }
 
-  /** Runs the check; the arguments are in the description of the class. */
+  /**
+   * Runs the check; the arguments are in the description of the class.
+   *
+   * @param args transport, tokens and heads; all may be left out
+   */
   public static void main(String[] args) {
     int exit;
     try {

@@ -26,7 +26,18 @@ public record RankEnvironment(
     boolean agentStore,
     int generation) {
 
-  /** Checks the numbers. */
+  /**
+   * Checks the numbers.
+   *
+   * @param rank the number of a rank, from 0
+   * @param size the number of ranks
+   * @param localRank this process among those of its machine, from 0
+   * @param localSize the number of ranks on this machine
+   * @param masterHost the machine that serves the key-value store
+   * @param masterPort its port, 1 to 65535
+   * @param agentStore whether the launcher's agent serves the store
+   * @param generation the number of this start
+   */
   public RankEnvironment {
     require(size >= 1, "size is " + size + "; 1 or more ranks are accepted");
     require(rank >= 0 && rank < size, "rank is " + rank + "; 0 to " + (size - 1) + " are accepted");
@@ -43,7 +54,17 @@ public record RankEnvironment(
     require(generation >= 0, "generation is " + generation + "; 0 or more is accepted");
   }
 
-  /** A rank of the first generation whose store is served by rank 0. */
+  /**
+   * A rank of the first generation whose store is served by rank 0.
+   *
+   * @param rank the number of a rank, from 0
+   * @param size the number of ranks
+   * @param localRank this process among those of its machine, from 0
+   * @param localSize the number of ranks on this machine
+   * @param masterHost the machine that serves the key-value store
+   * @param masterPort its port, 1 to 65535
+   * @return what was read or given
+   */
   public static RankEnvironment of(
       int rank, int size, int localRank, int localSize, String masterHost, int masterPort) {
     return new RankEnvironment(rank, size, localRank, localSize, masterHost, masterPort, false, 0);
@@ -52,6 +73,7 @@ public record RankEnvironment(
   /**
    * What this process's environment says; see {@link #of(Map)}.
    *
+   * @return what was read
    * @throws InvalidAttentionArgumentException if a variable is missing or isn't a number
    */
   public static RankEnvironment ofProcess() {
@@ -67,6 +89,8 @@ public record RankEnvironment(
    * starts. Without a local rank or size all ranks are taken for ranks of one machine.
    * TORCHELASTIC_USE_AGENT_STORE and TORCHELASTIC_RESTART_COUNT are torchrun's.
    *
+   * @param variables names and values, as of the environment
+   * @return what was read or given
    * @throws InvalidAttentionArgumentException if a variable is missing or isn't a number
    */
   public static RankEnvironment of(Map<String, String> variables) {
@@ -98,7 +122,12 @@ public record RankEnvironment(
         read.numberOr(0, "TORCHELASTIC_RESTART_COUNT"));
   }
 
-  /** The same rank in another generation. */
+  /**
+   * The same rank in another generation.
+   *
+   * @param value the number of a start, 0 or more
+   * @return the changed copy
+   */
   public RankEnvironment withGeneration(int value) {
     return new RankEnvironment(
         rank, size, localRank, localSize, masterHost, masterPort, agentStore, value);

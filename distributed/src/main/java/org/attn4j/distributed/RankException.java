@@ -21,7 +21,10 @@ public final class RankException extends RuntimeException {
     ABORTED
   }
 
+  /** What went wrong. */
   private final Kind kind;
+
+  /** The rank that it is about, or -1. */
   private final int peer;
 
   RankException(Kind kind, int peer, String sentence, Throwable cause) {
@@ -30,12 +33,20 @@ public final class RankException extends RuntimeException {
     this.peer = peer;
   }
 
-  /** What went wrong. */
+  /**
+   * What went wrong.
+   *
+   * @return the kind
+   */
   public Kind kind() {
     return kind;
   }
 
-  /** The rank that it is about, or -1 if that isn't known. */
+  /**
+   * The rank that it is about, or -1 if that isn't known.
+   *
+   * @return a rank, or -1
+   */
   public int peer() {
     return peer;
   }

@@ -51,7 +51,11 @@ public final class SequenceAttention implements AutoCloseable {
         : new GatherLoop(rank, attention, exchange);
   }
 
-  /** How this rank computes, in a few lines: mesh, tokens, heads, memory. */
+  /**
+   * How this rank computes, in a few lines: mesh, tokens, heads, memory.
+   *
+   * @return lines of text
+   */
   public String explain() {
     SequenceMesh mesh = rank.layout.mesh();
     String how =
@@ -76,7 +80,13 @@ public final class SequenceAttention implements AutoCloseable {
         + " bytes of buffers";
   }
 
-  /** A builder for a world and a layout of its size. */
+  /**
+   * A builder for a world and a layout of its size.
+   *
+   * @param world the ranks
+   * @param layout of which tokens are where
+   * @return a builder
+   */
   public static Builder builder(World world, SequenceLayout layout) {
     return new Builder(world, layout);
   }
@@ -108,7 +118,13 @@ public final class SequenceAttention implements AutoCloseable {
    * As {@link #attend(Tensor, Tensor, Tensor)}, with tokens that every rank has, such as the text
    * of a video model: all tokens see them, and they see all.
    *
+   * @param q this rank's queries
+   * @param k this rank's keys
+   * @param v this rank's values
    * @param jointQ as q, with the joint tokens; the same on every rank, as are jointK and jointV
+   * @param jointK the joint keys
+   * @param jointV the joint values
+   * @return the outputs; the caller closes them
    */
   @SuppressWarnings("try") // the scope is there to be closed
   public JointOutput attend(
@@ -225,7 +241,15 @@ public final class SequenceAttention implements AutoCloseable {
       this.layout = layout;
     }
 
-    /** Query heads, key/value heads (a divisor of the first), channels of a head, and the type. */
+    /**
+     * Query heads, key/value heads (a divisor of the first), channels of a head, and the type.
+     *
+     * @param heads query heads
+     * @param keyHeads key/value heads, a divisor of the first
+     * @param channels of a head
+     * @param elementType FLOAT16, BFLOAT16 or FLOAT32
+     * @return this builder
+     */
     public Builder heads(int heads, int keyHeads, int channels, DType elementType) {
       headCount = heads;
       kvHeads = keyHeads;
@@ -234,13 +258,23 @@ public final class SequenceAttention implements AutoCloseable {
       return this;
     }
 
-    /** The number of sequences; 1 if not set. */
+    /**
+     * The number of sequences; 1 if not set.
+     *
+     * @param value 1 or more
+     * @return this builder
+     */
     public Builder batch(int value) {
       batch = value;
       return this;
     }
 
-    /** The number of tokens that every rank has, beside those of the layout; 0 if not set. */
+    /**
+     * The number of tokens that every rank has, beside those of the layout; 0 if not set.
+     *
+     * @param value 0 or more
+     * @return this builder
+     */
     public Builder jointTokens(int value) {
       joint = value;
       return this;
@@ -250,13 +284,21 @@ public final class SequenceAttention implements AutoCloseable {
      * How a rank computes: scale, kernels, layout of the tensors. The mask is the layout's. In a
      * ring attention is dense: sparsity is switched off, and refused if the sparge backend is asked
      * for.
+     *
+     * @param value scale, kernels, layout
+     * @return this builder
      */
     public Builder options(AttentionOptions value) {
       options = value;
       return this;
     }
 
-    /** How keys and values get to other positions; RING if not set. */
+    /**
+     * How keys and values get to other positions; RING if not set.
+     *
+     * @param value ring or all-gather
+     * @return this builder
+     */
     public Builder keyExchange(KeyExchange value) {
       keys = value;
       return this;
@@ -266,6 +308,9 @@ public final class SequenceAttention implements AutoCloseable {
      * The CUDA device of the tensors, -1 for host memory. If not set: the local rank's with NCCL,
      * host memory with Gloo. With Gloo, what leaves a GPU goes through host memory, and the call
      * waits for it.
+     *
+     * @param value a CUDA device number, or -1
+     * @return this builder
      */
     public Builder cudaDevice(int value) {
       cudaDevice = value;
@@ -279,6 +324,7 @@ public final class SequenceAttention implements AutoCloseable {
     /**
      * Collective: connects the ranks that will exchange tokens, and allocates.
      *
+     * @return the attention; the caller closes it
      * @throws InvalidAttentionArgumentException if the arguments don't fit together
      * @throws RankException MISMATCH on every rank if the ranks' arguments differ: the world can be
      *     used further; PEER_LOST, TIMEOUT or STORE_LOST as everywhere

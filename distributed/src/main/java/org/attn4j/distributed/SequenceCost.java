@@ -26,7 +26,14 @@ public record SequenceCost(
     double merge) {
   private static final double BYTES = 2; // of an element on the wire
 
-  /** The cost of one call. */
+  /**
+   * The cost of one call.
+   *
+   * @param mesh the ranks
+   * @param cluster GPUs and links
+   * @param problem the sizes
+   * @return seconds and bytes
+   */
   public static SequenceCost of(SequenceMesh mesh, Cluster cluster, SequenceProblem problem) {
     int ring = mesh.ring();
     HeadSplit split = new HeadSplit(problem.heads(), problem.kvHeads(), mesh.ulysses());
@@ -88,7 +95,11 @@ public record SequenceCost(
     return seconds + 2 * cluster.exchangeSeconds();
   }
 
-  /** The speed-up over one GPU, divided by the number of GPUs. */
+  /**
+   * The speed-up over one GPU, divided by the number of GPUs.
+   *
+   * @return 1 for a perfect speed-up
+   */
   public double efficiency() {
     return oneGpu / (mesh.size() * total);
   }

@@ -41,6 +41,7 @@ public final class SequenceLayout {
    * @param tokens their number, 1 or more
    * @param mesh the ranks
    * @param mask NONE, or a causal one: both are the same where there are as many queries as keys
+   * @return the layout
    */
   public static SequenceLayout of(long tokens, SequenceMesh mesh, CausalMask mask) {
     if (tokens < 1) {
@@ -56,7 +57,12 @@ public final class SequenceLayout {
     return new SequenceLayout(tokens, mesh, causal, causal && mesh.ring() > 1, 1);
   }
 
-  /** The same with pieces that are multiples of this number of tokens, but for the last. */
+  /**
+   * The same with pieces that are multiples of this number of tokens, but for the last.
+   *
+   * @param value tokens, 1 or more
+   * @return the changed copy
+   */
   public SequenceLayout withKeyTile(int value) {
     if (value < 1) {
       throw new InvalidAttentionArgumentException(
@@ -68,32 +74,54 @@ public final class SequenceLayout {
   /**
    * The same with one run of tokens for each position; with a causal mask the last has the most
    * work.
+   *
+   * @return the changed copy
    */
   public SequenceLayout withoutZigzag() {
     return new SequenceLayout(tokens, mesh, causal, false, keyTile);
   }
 
-  /** The number of tokens of the whole sequence. */
+  /**
+   * The number of tokens of the whole sequence.
+   *
+   * @return 1 or more
+   */
   public long tokens() {
     return tokens;
   }
 
-  /** The ranks that share it. */
+  /**
+   * The ranks that share it.
+   *
+   * @return the mesh
+   */
   public SequenceMesh mesh() {
     return mesh;
   }
 
-  /** Whether a token sees those before it and itself alone. */
+  /**
+   * Whether a token sees those before it and itself alone.
+   *
+   * @return whether there is a causal mask
+   */
   public boolean isCausal() {
     return causal;
   }
 
-  /** Whether a position has two pieces. */
+  /**
+   * Whether a position has two pieces.
+   *
+   * @return whether pieces come in pairs
+   */
   public boolean isZigzag() {
     return zigzag;
   }
 
-  /** Pieces are multiples of this number of tokens. */
+  /**
+   * Pieces are multiples of this number of tokens.
+   *
+   * @return tokens, 1 or more
+   */
   public int keyTile() {
     return keyTile;
   }
@@ -133,13 +161,21 @@ public final class SequenceLayout {
     return new TokenRange(length * member / members, length * (member + 1) / members);
   }
 
-  /** The number of tokens that a rank has. */
+  /**
+   * The number of tokens that a rank has.
+   *
+   * @param rank the number of a rank, from 0
+   * @return tokens, perhaps 0
+   */
   public long length(int rank) {
     return slice(mesh.position(rank), mesh.member(rank)).length();
   }
 
   /**
    * A rank's tokens in the order in which it has them: what rotary positions need. None is empty.
+   *
+   * @param rank the number of a rank, from 0
+   * @return ranges, perhaps none
    */
   public List<TokenRange> ranges(int rank) {
     TokenRange slice = slice(mesh.position(rank), mesh.member(rank));
@@ -160,6 +196,9 @@ public final class SequenceLayout {
    * A rank's tokens of a whole tensor, contiguous. The caller closes it.
    *
    * @param dimension the one that counts tokens; negative ones count from the end
+   * @param whole with all tokens
+   * @param rank the number of a rank, from 0
+   * @return the rank's tokens
    */
   public Tensor shard(Tensor whole, int dimension, int rank) {
     int at = dimension < 0 ? dimension + (int) whole.dim() : dimension;
@@ -188,6 +227,8 @@ public final class SequenceLayout {
    *
    * @param shard this rank's tokens
    * @param dimension the one that counts tokens; negative ones count from the end
+   * @param world the ranks
+   * @return all tokens
    * @throws RankException if a peer was lost or did not answer in time
    */
   public Tensor gather(World world, Tensor shard, int dimension) {

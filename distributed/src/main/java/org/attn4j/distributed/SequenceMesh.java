@@ -26,7 +26,13 @@ public final class SequenceMesh {
     this.explanation = explanation;
   }
 
-  /** A mesh of {@code ring * ulysses} ranks. */
+  /**
+   * A mesh of {@code ring * ulysses} ranks.
+   *
+   * @param ring positions, 1 or more
+   * @param ulysses members of a position, 1 or more
+   * @return the mesh
+   */
   public static SequenceMesh of(int ring, int ulysses) {
     if (ring < 1 || ulysses < 1) {
       throw new InvalidAttentionArgumentException(
@@ -39,6 +45,9 @@ public final class SequenceMesh {
    * The mesh that the cost model expects to be the fastest, of all with {@code size} ranks.
    *
    * @param cluster GPUs and links; {@link Cluster#H200} for instance
+   * @param size the number of ranks
+   * @param problem the sizes
+   * @return the mesh; {@link #explain} has what was expected of the others
    */
   public static SequenceMesh choose(int size, Cluster cluster, SequenceProblem problem) {
     if (size < 1 || cluster == null || problem == null) {
@@ -67,28 +76,48 @@ public final class SequenceMesh {
    * The same for the ranks of a world, on machines of as many H200 as this rank's has ranks. Which
    * GPUs there are isn't asked: of GPUs that are slower in proportion to their links the order of
    * meshes is the same.
+   *
+   * @param world the ranks
+   * @param problem the sizes
+   * @return the mesh; {@link #explain} has what was expected of the others
    */
   public static SequenceMesh choose(World world, SequenceProblem problem) {
     Cluster cluster = Cluster.H200.withGpusPerNode(world.environment().localSize());
     return choose(world.size(), cluster, problem);
   }
 
-  /** The number of positions. */
+  /**
+   * The number of positions.
+   *
+   * @return 1 or more
+   */
   public int ring() {
     return ring;
   }
 
-  /** The number of members of a position. */
+  /**
+   * The number of members of a position.
+   *
+   * @return 1 or more
+   */
   public int ulysses() {
     return ulysses;
   }
 
-  /** The number of ranks. */
+  /**
+   * The number of ranks.
+   *
+   * @return ring times ulysses
+   */
   public int size() {
     return ring * ulysses;
   }
 
-  /** Why it is as it is: a line, or one for each mesh that was considered. */
+  /**
+   * Why it is as it is: a line, or one for each mesh that was considered.
+   *
+   * @return one or more lines
+   */
   public String explain() {
     return explanation;
   }

@@ -14,7 +14,16 @@ import org.attn4j.InvalidAttentionArgumentException;
  */
 public record SequenceProblem(
     long tokens, int batch, int heads, int kvHeads, int headDim, boolean causal) {
-  /** Checks the sizes. */
+  /**
+   * Checks the sizes.
+   *
+   * @param tokens of the whole sequence
+   * @param batch sequences
+   * @param heads query heads
+   * @param kvHeads key/value heads, a divisor of the first
+   * @param headDim channels of a head
+   * @param causal whether a token sees those before it and itself alone
+   */
   public SequenceProblem {
     if (tokens < 1
         || batch < 1
@@ -37,7 +46,15 @@ public record SequenceProblem(
     }
   }
 
-  /** One sequence without a mask. */
+  /**
+   * One sequence without a mask.
+   *
+   * @param tokens of the whole sequence
+   * @param heads query heads
+   * @param kvHeads key/value heads, a divisor of the first
+   * @param headDim channels of a head
+   * @return the problem
+   */
   public static SequenceProblem of(long tokens, int heads, int kvHeads, int headDim) {
     return new SequenceProblem(tokens, 1, heads, kvHeads, headDim, false);
   }

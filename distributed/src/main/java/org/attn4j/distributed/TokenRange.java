@@ -7,12 +7,20 @@ package org.attn4j.distributed;
  * @param to the one after the last
  */
 public record TokenRange(long from, long to) {
-  /** The number of tokens. */
+  /**
+   * The number of tokens.
+   *
+   * @return 0 or more
+   */
   public long length() {
     return to - from;
   }
 
-  /** Whether there is none. */
+  /**
+   * Whether there is none.
+   *
+   * @return whether there is none
+   */
   public boolean isEmpty() {
     return to <= from;
   }

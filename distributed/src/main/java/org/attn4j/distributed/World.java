@@ -53,6 +53,9 @@ public final class World implements AutoCloseable {
   /**
    * Connects to the other ranks; returns when all have come.
    *
+   * @param environment which rank this is, and where they meet
+   * @param options transport and time-outs
+   * @return the world; the caller closes it
    * @throws RankException STORE_LOST if the store can't be served (its port is taken) or reached,
    *     TIMEOUT if a rank hasn't come within {@link WorldOptions#joinTimeout}
    */
@@ -80,27 +83,47 @@ public final class World implements AutoCloseable {
             kind, -1, "the ranks could not be connected: " + Failures.firstLine(e), e);
   }
 
-  /** This process's number, from 0. */
+  /**
+   * This process's number, from 0.
+   *
+   * @return from 0
+   */
   public int rank() {
     return environment.rank();
   }
 
-  /** The number of ranks. */
+  /**
+   * The number of ranks.
+   *
+   * @return 1 or more
+   */
   public int size() {
     return environment.size();
   }
 
-  /** What this rank joined with. */
+  /**
+   * What this rank joined with.
+   *
+   * @return the environment
+   */
   public RankEnvironment environment() {
     return environment;
   }
 
-  /** What this rank joined with. */
+  /**
+   * What this rank joined with.
+   *
+   * @return the options
+   */
   public WorldOptions options() {
     return options;
   }
 
-  /** Why the world was lost; null: it wasn't. */
+  /**
+   * Why the world was lost; null: it wasn't.
+   *
+   * @return the first failure, or null
+   */
   public RankException loss() {
     return loss;
   }
@@ -117,6 +140,8 @@ public final class World implements AutoCloseable {
    * Ends the world for all: the others' calls, pending and to come, throw a {@link RankException}
    * of kind ABORTED with this reason. Any rank may call it, once it can't go on by itself. It
    * doesn't wait.
+   *
+   * @param reason a sentence for the others
    */
   public void abort(String reason) {
     requireOpen();

@@ -27,7 +27,14 @@ public record WorldOptions(
     NCCL
   }
 
-  /** Checks the times. */
+  /**
+   * Checks the times.
+   *
+   * @param transport what carries tensors
+   * @param timeout how long a call waits for another rank
+   * @param joinTimeout how long joining waits for ranks
+   * @param address of this machine, or null
+   */
   public WorldOptions {
     Objects.requireNonNull(transport, "transport");
     check("timeout", timeout);
@@ -41,22 +48,42 @@ public record WorldOptions(
     }
   }
 
-  /** The same with another transport. */
+  /**
+   * The same with another transport.
+   *
+   * @param value Gloo or NCCL
+   * @return the changed copy
+   */
   public WorldOptions withTransport(Transport value) {
     return new WorldOptions(value, timeout, joinTimeout, address);
   }
 
-  /** The same with another time-out of calls. */
+  /**
+   * The same with another time-out of calls.
+   *
+   * @param value a millisecond or more
+   * @return the changed copy
+   */
   public WorldOptions withTimeout(Duration value) {
     return new WorldOptions(transport, value, joinTimeout, address);
   }
 
-  /** The same with another time-out of joining. */
+  /**
+   * The same with another time-out of joining.
+   *
+   * @param value a millisecond or more
+   * @return the changed copy
+   */
   public WorldOptions withJoinTimeout(Duration value) {
     return new WorldOptions(transport, timeout, value, address);
   }
 
-  /** The same with another address of this machine. */
+  /**
+   * The same with another address of this machine.
+   *
+   * @param value a host name or address, or null
+   * @return the changed copy
+   */
   public WorldOptions withAddress(String value) {
     return new WorldOptions(transport, timeout, joinTimeout, value);
   }
