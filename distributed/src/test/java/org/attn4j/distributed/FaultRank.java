@@ -8,7 +8,9 @@ import java.util.Locale;
  * ulysses, and the port of the world that the others join afterwards.
  */
 public final class FaultRank {
-  static final Duration TIMEOUT = Duration.ofSeconds(4);
+  // Of a world in which a rank hangs. In others nobody should have to wait for the end of it.
+  static final Duration TIMEOUT = Duration.ofSeconds(6);
+  static final Duration PLENTY = Duration.ofSeconds(30);
   private static final int HANG_MILLIS = 60_000;
 
   private final String scenario;
@@ -30,15 +32,16 @@ public final class FaultRank {
     System.exit(0); // with whatever threads c10d may have left
   }
 
-  private WorldOptions options() {
-    return WorldOptions.DEFAULTS.withTimeout(TIMEOUT).withJoinTimeout(Duration.ofSeconds(30));
+  private static WorldOptions options(Duration timeout) {
+    return WorldOptions.DEFAULTS.withTimeout(timeout).withJoinTimeout(Duration.ofSeconds(60));
   }
 
   private void run() {
     if (scenario.equals("late") && isVictim()) {
       sleep(2500);
     }
-    try (World world = World.join(environment, options())) {
+    try (World world =
+        World.join(environment, options(scenario.equals("hang") ? TIMEOUT : PLENTY))) {
       meet(world);
     }
     if (!isVictim() && nextPort > 0) {
@@ -126,7 +129,7 @@ public final class FaultRank {
     int rank = environment.rank() - (environment.rank() > victim ? 1 : 0);
     int size = environment.size() - 1;
     RankEnvironment left = RankEnvironment.of(rank, size, rank, size, "127.0.0.1", nextPort);
-    try (World world = World.join(left, options())) {
+    try (World world = World.join(left, options(PLENTY))) {
       double error = attend(world, SequenceMesh.of(1, size), 64);
       world.barrier();
       System.out.printf(Locale.ROOT, "next %d %g%n", world.size(), error);

@@ -13,7 +13,7 @@ import org.testng.annotations.Test;
 /** What the others are told when something happens to one of three ranks, and how they go on. */
 public class FaultsTest {
   private static final int SIZE = 3;
-  private static final int PATIENCE = 100;
+  private static final int PATIENCE = 200;
 
   /** What a rank said that it caught. */
   private record Caught(Kind kind, int peer, long millis, String sentence) {
@@ -61,7 +61,7 @@ public class FaultsTest {
       Caught caught = Caught.of(rank);
       assertEquals(caught.kind(), Kind.PEER_LOST, "" + rank);
       assertEquals(caught.peer(), victim, "" + rank);
-      assertTrue(caught.millis() < FaultRank.TIMEOUT.toMillis(), "" + caught);
+      assertTrue(caught.millis() < FaultRank.PLENTY.toMillis(), "" + caught);
       assertTrue(caught.sentence().contains("rank " + victim), caught.sentence());
       assertTrue(rank.line("again").startsWith("PEER_LOST"), "" + rank);
       assertWentOn(rank);
@@ -90,7 +90,7 @@ public class FaultsTest {
       if (rank.rank() != victim) {
         Caught caught = Caught.of(rank);
         assertEquals(caught.kind(), Kind.TIMEOUT, "" + rank);
-        assertTrue(caught.millis() < timeout + 3000, "" + caught);
+        assertTrue(caught.millis() < timeout + 20_000, "" + caught);
         longest = Math.max(longest, caught.millis());
         assertWentOn(rank);
       }
