@@ -8,6 +8,7 @@ import org.attn4j.distributed.RankException.Kind;
  */
 final class Report {
   private static final String KEY = "lost";
+  private static final String TOLD = "told";
 
   private Report() {}
 
@@ -22,13 +23,31 @@ final class Report {
     String stored;
     try {
       stored = world.store().compareSet(world.key(KEY), "", text);
+      world.store().add(world.key(TOLD), 1);
     } catch (RuntimeException e) {
-      // Whoever served the store is gone too: all that is known is what this rank saw.
-      return own;
+      return withoutStore(world, own);
     }
     return stored == null || stored.isEmpty() || stored.equals(text)
         ? own
         : reported(world, stored, own);
+  }
+
+  /** The store is gone, and so is whoever served it. */
+  private static RankException withoutStore(World world, RankException own) {
+    boolean byRank = own.kind() == Kind.PEER_LOST && !world.environment().agentStore();
+    return byRank && own.peer() < 0
+        ? new RankException(
+            Kind.PEER_LOST, 0, "rank 0, which served the store, was lost: " + own.getMessage(), own)
+        : own;
+  }
+
+  /** How many ranks have written or read a report; all, if the store is gone. */
+  static long told(World world) {
+    try {
+      return world.store().add(world.key(TOLD), 0);
+    } catch (RuntimeException e) {
+      return Long.MAX_VALUE;
+    }
   }
 
   private static RankException reported(World world, String stored, RankException own) {

@@ -28,6 +28,8 @@ import org.bytedeco.pytorch.Work;
  */
 public final class World implements AutoCloseable {
   private static final int PROBE_TAG = 7;
+  private static final Duration PROBING = Duration.ofSeconds(2);
+  private static final long PAUSE_MILLIS = 20;
 
   private final RankEnvironment environment;
   private final WorldOptions options;
@@ -154,12 +156,16 @@ public final class World implements AutoCloseable {
   }
 
   /**
-   * Leaves the world and frees what it has, at once: call {@link #barrier} first if others may
-   * still need this rank, above all rank 0, which serves the store.
+   * Leaves the world and frees what it has, at once, or, if rank 0 leaves a lost world, within two
+   * seconds: call {@link #barrier} first if others may still need this rank, above all rank 0,
+   * which serves the store.
    */
   @Override
   public synchronized void close() {
     if (!closed) {
+      if (loss != null) {
+        letOthersRead();
+      }
       closed = true;
       closeGroups();
       control.close();
@@ -275,9 +281,22 @@ public final class World implements AutoCloseable {
         : String.format(Locale.ROOT, "%.3f s", time.toMillis() / 1e3);
   }
 
-  /** The first rank whose connection is broken, or -1. */
-  @SuppressWarnings("try") // the scope is there to be closed
+  /**
+   * The first rank whose connection is broken, or -1. The connections of a rank that died break one
+   * after the other: this one may be some milliseconds behind that which was noticed.
+   */
   private int firstLost() {
+    long end = System.nanoTime() + PROBING.toNanos();
+    int lost = brokenConnection();
+    while (lost < 0 && System.nanoTime() < end) {
+      pause();
+      lost = brokenConnection();
+    }
+    return lost;
+  }
+
+  @SuppressWarnings("try") // the scope is there to be closed
+  private int brokenConnection() {
     try (PointerScope temporaries = new PointerScope()) {
       List<Work> pending = new ArrayList<>(); // a send to a rank that lives; nobody waits for it
       TensorVector message = new TensorVector(Tensors.bytes(1, -1));
@@ -291,6 +310,28 @@ public final class World implements AutoCloseable {
         }
       }
       return -1;
+    }
+  }
+
+  private static void pause() {
+    try {
+      Thread.sleep(PAUSE_MILLIS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+  }
+
+  /**
+   * Rank 0 takes the store with it, and with the store what it reported: it leaves a lost world
+   * once the others have been told, or after a moment.
+   */
+  private void letOthersRead() {
+    long end = System.nanoTime() + PROBING.toNanos();
+    while (rank() == 0
+        && !environment.agentStore()
+        && System.nanoTime() < end
+        && Report.told(this) < size() - 1) {
+      pause();
     }
   }
 
