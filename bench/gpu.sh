@@ -2,7 +2,7 @@
 # Builds the library and the programs of bench/cpp on a machine with a GPU, nvcc and many cores, and runs them there. No JDK
 # is needed. From the repository's root:
 #
-#   bench/gpu.sh build [NAME=FAMILY,CODE[,DEFINE...]] ...   libraries, into $DIR/NAME; "hopper=90,90a mma=80,90" by default,
+#   bench/gpu.sh build [NAME=FAMILY,CODE[,DEFINE...]] ...   libraries, into $DIR/NAME; "hopper=90,90a mma=89,90" by default,
 #                     mma being the kernels for all other GPUs compiled for this one. With VARIANTS a reduced variants.list,
 #                     with SOURCE the root of another checkout.
 #   bench/gpu.sh programs                                   what tests and times them
@@ -63,7 +63,7 @@ build_library() {
 
 build() {
   local library
-  if (($# == 0)); then set -- hopper=90,90a mma=80,90; fi
+  if (($# == 0)); then set -- hopper=90,90a mma=89,90; fi
   for library in "$@"; do LIMIT=500 step "build-${library%%=*}" "$SELF" build-library "$library"; done
   finish
 }
@@ -96,14 +96,14 @@ on() { echo "LD_LIBRARY_PATH=$DIR/$1"; } # as env takes it
 
 checks() {
   step edge-nonfinite-hopper env "$(on hopper)" "$DIR/edge_gpu" nonfinite exact int8_f16 fp8_sm90 sage sparse
-  step edge-nonfinite-mma env "$(on mma)" "$DIR/edge_gpu" nonfinite exact int8_f16 sparse
+  step edge-nonfinite-mma env "$(on mma)" "$DIR/edge_gpu" nonfinite exact int8_f16 int8_acc16 fp8 fp8_acc16 sparse
   step attn-check-hopper env "$(on hopper)" "$DIR/attn_gpu" check exact int8_f16 fp8_sm90 sage
-  step attn-check-mma env "$(on mma)" "$DIR/attn_gpu" check exact int8_f16 sage
+  step attn-check-mma env "$(on mma)" "$DIR/attn_gpu" check exact int8_f16 int8_acc16 fp8 fp8_acc16 sage
   step sparse-check-hopper env "$(on hopper)" "$DIR/sparse_gpu" check
   step sparse-check-mma env "$(on mma)" "$DIR/sparse_gpu" check
   step edge-lse env "$(on hopper)" "$DIR/edge_gpu" lse exact int8_f16 fp8_sm90
   step edge-merge env "$(on hopper)" "$DIR/edge_gpu" merge exact int8_f16 fp8_sm90
-  step edge-lse-mma env "$(on mma)" "$DIR/edge_gpu" lse exact int8_f16
+  step edge-lse-mma env "$(on mma)" "$DIR/edge_gpu" lse exact int8_f16 int8_acc16 fp8 fp8_acc16
   step split-check "$DIR/split_check" check 200
   step split-hidden "$DIR/split_check" hidden
   step exact-check "$DIR/exact_check" check
@@ -116,7 +116,7 @@ hard() {
   local data
   for data in tail sinks drift constant sign outlier huge special NaN; do
     step "hard-$data-hopper" env "HARD=$data" "$(on hopper)" "$DIR/attn_gpu" hard exact int8_f16 fp8_sm90
-    step "hard-$data-mma" env "HARD=$data" "$(on mma)" "$DIR/attn_gpu" hard exact int8_f16
+    step "hard-$data-mma" env "HARD=$data" "$(on mma)" "$DIR/attn_gpu" hard exact int8_f16 int8_acc16 fp8 fp8_acc16
     step "hard-$data-sparse" env "HARD=$data" "$(on hopper)" "$DIR/sparse_gpu" hard
   done
   finish
@@ -134,7 +134,7 @@ sanitizers() {
   for tool in memcheck synccheck initcheck racecheck; do
     for library in hopper mma; do
       kernels=(exact int8_f16)
-      [[ $library == mma ]] || kernels+=(fp8_sm90)
+      if [[ $library == mma ]]; then kernels+=(int8_acc16 fp8 fp8_acc16); else kernels+=(fp8_sm90); fi
       step "$tool-$library" env "$(on "$library")" compute-sanitizer "--tool=$tool" --error-exitcode=9 \
         "$DIR/attn_gpu" sanitize "${kernels[@]}"
       step "$tool-sparse-$library" env "$(on "$library")" compute-sanitizer "--tool=$tool" --error-exitcode=9 \
@@ -152,7 +152,7 @@ sanitizers() {
 # Of docs/mma.md: kernel, batch, heads, length, head_dim, causal.
 mma_shapes() {
   local kernel d length
-  for kernel in exact int8; do
+  for kernel in exact int8 int8_acc16 fp8 fp8_acc16; do
     for d in 64 96 128; do
       for length in 1024 4096 8192 16384; do echo "$kernel:4:32:$length:$d:0"; done
       echo "$kernel:4:32:8192:$d:1"

@@ -8,7 +8,7 @@
 //   ./attn_gpu probe KERNEL...      the same at one length, for experiments
 //   ./attn_gpu sanitize KERNEL...   a few small shapes, for compute-sanitizer
 //   ./attn_gpu hard KERNEL...       hard data, one JSON row per case (hard_check.cuh); HARD=name: only those data sets
-// KERNEL: exact, int8_f16, fp8_sm90, sage (may pick any of them: held to the widest bars)
+// KERNEL: exact, int8_f16, int8_acc16, fp8, fp8_acc16, fp8_sm90, sage (may pick any of them: held to the widest bars)
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -20,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "accumulators.cuh"
 #include "accuracy.cuh"
 #include "attn4j/attn4j.h"
 #include "hard_check.cuh"
@@ -56,6 +57,10 @@ const Kernel kKernels[] = {
     {"exact", attn4j::exact_attn, attn4j::exact_attn_workspace_size, 0.006, 0.03, kScoreLse, 256, 0},
     {"int8_f16", attn4j::sageattn_qk_int8_pv_fp16_cuda, attn4j::sageattn_qk_int8_pv_fp16_cuda_workspace_size, 0.02, 0.2,
      kScoreLse, 128, 0},
+    {"int8_acc16", attn4j_bench::int8_acc16, attn4j_bench::int8_acc16_size, 0.02, 0.2, kScoreLse, 128, 0},
+    {"fp8", attn4j::sageattn_qk_int8_pv_fp8_cuda, attn4j::sageattn_qk_int8_pv_fp8_cuda_workspace_size, 0.05, 0.4,
+     kScoreLse + kRoundedLse, 128, 0},
+    {"fp8_acc16", attn4j_bench::fp8_acc16, attn4j_bench::fp8_acc16_size, 0.05, 0.4, kScoreLse + kRoundedLse, 128, 0},
     {"fp8_sm90", attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90, attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size,
      0.05, 0.4, kScoreLse + kRoundedLse, 128, 2},
     {"sage", attn4j::sageattn, attn4j::sageattn_workspace_size, 0.05, 0.4, kScoreLse, 128, 0},

@@ -6,8 +6,9 @@
 //   ./edge_gpu lse KERNEL...         log-sum-exp, for scores up to 60
 //   ./edge_gpu merge KERNEL...       two halves of the keys, put together by their log-sum-exp, against one call
 //   ./edge_gpu limits KERNEL...      batch times heads beyond 65,535
-// KERNEL: exact, int8_f16, fp8_sm90, sage, sparse (all blocks, the build's own kernel), sparse_int8 (in INT8/16-bit).
-// A kernel may have a head_dim, exact/128: that one alone. The exit status is 0 only if all hold.
+// KERNEL: exact, int8_f16, int8_acc16, fp8, fp8_acc16, fp8_sm90, sage, sparse (all blocks, the build's own kernel),
+// sparse_int8 (in INT8/16-bit). A kernel may have a head_dim, exact/128: that one alone. The exit status is 0 only if
+// all hold.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -16,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "accumulators.cuh"
 #include "accuracy.cuh"
 #include "attn4j/attn4j.h"
 #include "attn4j/sparse.h"
@@ -89,6 +91,10 @@ const Kernel kKernels[] = {
     {"exact", attn4j::exact_attn, attn4j::exact_attn_workspace_size, 0.03, 0., kExactLse, 256},
     {"int8_f16", attn4j::sageattn_qk_int8_pv_fp16_cuda, attn4j::sageattn_qk_int8_pv_fp16_cuda_workspace_size, 0.2,
      kScoreLse, 0., 128},
+    {"int8_acc16", attn4j_bench::int8_acc16, attn4j_bench::int8_acc16_size, 0.2, kScoreLse, 0., 128},
+    {"fp8", attn4j::sageattn_qk_int8_pv_fp8_cuda, attn4j::sageattn_qk_int8_pv_fp8_cuda_workspace_size, 0.4, kScoreLse,
+     kRoundedLse, 128},
+    {"fp8_acc16", attn4j_bench::fp8_acc16, attn4j_bench::fp8_acc16_size, 0.4, kScoreLse, kRoundedLse, 128},
     {"fp8_sm90", attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90, attn4j::sageattn_qk_int8_pv_fp8_cuda_sm90_workspace_size,
      0.4, kScoreLse, kRoundedLse, 128},
     {"sage", attn4j::sageattn, attn4j::sageattn_workspace_size, 0.4, kScoreLse, kRoundedLse, 128},

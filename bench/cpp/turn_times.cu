@@ -1,7 +1,8 @@
 // Times builds of libattn4j.so in turn on the same inputs: whole calls, and their attention kernel alone.
 //
 //   nvcc -std=c++17 -O3 -arch=native -Isrc/main/cpp/include bench/cpp/turn_times.cu -o turn_times -ldl
-//   ./turn_times KERNEL:B:H:L:D:CAUSAL... -- LIBRARY...        KERNEL: exact, int8, sage
+//   ./turn_times KERNEL:B:H:L:D:CAUSAL... -- LIBRARY...        KERNEL: exact, int8, int8_acc16, fp8,
+//                                                            fp8_acc16, sage
 //
 // fp16, N(0, 1), contiguous. Calls in a graph over rotating inputs that together exceed the L2 cache; medians of ROUNDS
 // (5) rounds, in each of which every build has its turn. The kernel alone is the node of a captured call on which no
@@ -78,6 +79,8 @@ struct Inputs {
     for (size_t i = 0; i < sets.size(); i++) {
       AttentionParams& p = sets[i];
       p.tensor_layout = TensorLayout::kHND, p.is_causal = s.causal != 0;
+      if (std::strcmp(s.kernel, "int8_acc16") == 0) p.pv_accum_dtype = attn4j::PvAccumDType::kFp16Fp32;
+      if (std::strcmp(s.kernel, "fp8_acc16") == 0) p.pv_accum_dtype = attn4j::PvAccumDType::kFp32Fp16;
       TensorView* const views[] = {&p.q, &p.k, &p.v, &p.o};
       for (int j = 0; j < 4; j++) {
         const int64_t size[] = {s.b, s.h, s.l, s.d}, stride[] = {n / s.b, int64_t{s.l} * s.d, s.d, 1};
@@ -101,14 +104,16 @@ class Build {
   Build(const std::string& path, const Shape& s, Inputs* inputs, cudaStream_t stream) : stream_(stream) {
     void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (library == nullptr) std::printf("%s\n", dlerror()), std::exit(2);
-    const std::string k = s.kernel, name = k == "exact"  ? "exact_attn"
-                                           : k == "int8" ? "sageattn_qk_int8_pv_fp16_cuda"
-                                                         : "sageattn";
+    const std::string k = s.kernel, name = k == "exact"                   ? "exact_attn"
+                                           : k.compare(0, 4, "int8") == 0 ? "sageattn_qk_int8_pv_fp16_cuda"
+                                           : k.compare(0, 3, "fp8") == 0  ? "sageattn_qk_int8_pv_fp8_cuda"
+                                                                          : "sageattn";
     const auto symbol = [&](const std::string& f, const char* arguments) {
       return dlsym(library, ("_ZN6attn4j" + std::to_string(f.size()) + f + arguments).c_str());
     };
     const auto run = reinterpret_cast<Run>(symbol(name, "ERKNS_15AttentionParamsERKNS_9WorkspaceEP11CUstream_st"));
     const auto size = reinterpret_cast<Size>(symbol(name + "_workspace_size", "ERKNS_15AttentionParamsE"));
+    if (run == nullptr || size == nullptr) std::printf("%s has no %s\n", path.c_str(), name.c_str()), std::exit(2);
     const int64_t bytes = size(inputs->sets[0]);
     void* memory = nullptr;
     if (bytes > 0) require(cudaMalloc(&memory, bytes), "workspace");

@@ -102,7 +102,8 @@ static_assert(static_cast<int>(TensorLayout::kHND) == 0 && static_cast<int>(Tens
 static_assert(static_cast<int>(QuantGranularity::kPerBlock) == 0 &&
               static_cast<int>(QuantGranularity::kPerThread) == 2);
 static_assert(static_cast<int>(AttentionFunction::kSageattn) == 0 &&
-              static_cast<int>(AttentionFunction::kBlockSparse) == 6);
+              static_cast<int>(AttentionFunction::kBlockSparse) == 6 &&
+              static_cast<int>(AttentionFunction::kSageattnInt8Fp8) == 7);
 static_assert(static_cast<int>(RefusalReason::kNone) == 0 && static_cast<int>(RefusalReason::kMask) == 9);
 static_assert(static_cast<int>(MaskType::kSeen) == 0 && static_cast<int>(MaskType::kFloat32) == 3);
 static_assert(static_cast<int>(Precision::k16Bit) == 0 && static_cast<int>(Precision::kFp8) == 2);

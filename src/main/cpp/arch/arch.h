@@ -31,6 +31,9 @@ constexpr int smem_per_sm() { return smem_per_cta() + 1024; }
 // int32 -> fp32 runs on the slow special-function pipe on 8.0 and 8.7; adding a magic number runs at full rate.
 constexpr bool kSlowIntToFloat = kSm == 80 || kSm == 87;
 
+// Whether there are conversions to e4m3, and multiplies of it.
+constexpr bool kHasE4m3 = kSm >= 89;
+
 // ptxas keeps more addresses in registers on 12.x: what just fits elsewhere spills.
 constexpr bool kFewRegisters = kSm >= 120;
 

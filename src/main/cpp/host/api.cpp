@@ -76,6 +76,14 @@ int64_t sageattn_qk_int8_pv_fp16_cuda_workspace_size(const AttentionParams& para
   return planned_size(request_of(AttentionFunction::kSageattnInt8Fp16, params));
 }
 
+Status sageattn_qk_int8_pv_fp8_cuda(const AttentionParams& params, const Workspace& workspace,
+                                    CUstream_st* stream) noexcept {
+  return plan_and_run(request_of(AttentionFunction::kSageattnInt8Fp8, params), workspace, stream);
+}
+int64_t sageattn_qk_int8_pv_fp8_cuda_workspace_size(const AttentionParams& params) noexcept {
+  return planned_size(request_of(AttentionFunction::kSageattnInt8Fp8, params));
+}
+
 Status sageattn_qk_int8_pv_fp8_cuda_sm90(const AttentionParams& params, const Workspace& workspace,
                                          CUstream_st* stream) noexcept {
   return plan_and_run(request_of(AttentionFunction::kSageattnInt8Fp8Sm90, params), workspace, stream);

@@ -8,19 +8,23 @@
 namespace attn4j {
 namespace {
 
+constexpr AttentionFunction kLastFunction = AttentionFunction::kSageattnInt8Fp8;
+
 BlockSource source_of(AttentionFunction function) {
   return function == AttentionFunction::kSpasMeansim       ? BlockSource::kMass
          : function == AttentionFunction::kSpasMeansimTopk ? BlockSource::kRank
                                                            : BlockSource::kGiven;
 }
 
-bool is_sparse_function(AttentionFunction function) { return function >= AttentionFunction::kSpasMeansim; }
+bool is_sparse_function(AttentionFunction function) {
+  return function >= AttentionFunction::kSpasMeansim && function <= AttentionFunction::kBlockSparse;
+}
 
 Status validate_request(const PlanRequest& r) {
   const int function = static_cast<int>(r.function);
-  if (function < 0 || function > static_cast<int>(AttentionFunction::kBlockSparse)) {
+  if (function < 0 || function > static_cast<int>(kLastFunction)) {
     return fail(Status::kInvalidArgument, "function: found %d; accepted are 0 to %d", function,
-                static_cast<int>(AttentionFunction::kBlockSparse));
+                static_cast<int>(kLastFunction));
   }
   if (r.device < -1) {
     return fail(Status::kInvalidArgument, "device: is %d; a device number or -1 is accepted", r.device);
@@ -43,6 +47,8 @@ AttentionFunction public_name(const KernelEntry& kernel, AttentionFunction asked
       return AttentionFunction::kExactAttn;
     case Function::kInt8F16:
       return AttentionFunction::kSageattnInt8Fp16;
+    case Function::kInt8Fp8:
+      return AttentionFunction::kSageattnInt8Fp8;
     case Function::kInt8Fp8Sm90:
       return AttentionFunction::kSageattnInt8Fp8Sm90;
     case Function::kSparse:

@@ -137,4 +137,19 @@ Cost int8_mma_cost() {
   return c;
 }
 
+// How much faster other accumulators and FP8 make the INT8 kernel, and what of their tensor clocks' ratio that is: on
+// GeForce a step of INT8/16-bit takes 5 parts with fp32 accumulators, 3 with fp16 ones or with FP8, and 2 with both
+// (docs/mma.md). The rest is for the instructions of the fold. Bounds, nobody has measured these kernels.
+constexpr double kAcc16MmaGain = kHalfRate ? 0.95 * 5 / 3 : 0.8;
+constexpr double kFp8MmaGain = kHalfRate ? 0.95 * 5 / 3 : 0.8;
+constexpr double kFp8Acc16MmaGain = kHalfRate ? 0.9 * 5 / 2 : 0.8;
+
+template <int kD>
+Cost int8_values_mma_cost(double gain, bool has_image) {
+  Cost c = int8_mma_cost<kD>();
+  c.plain *= gain, c.causal *= gain, c.peak *= 2;    // the rate is the limit already
+  if (has_image) c.start += 5e-6, c.key_passes = 3;  // two launches; V is read twice
+  return c;
+}
+
 }  // namespace attn4j

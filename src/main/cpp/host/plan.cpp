@@ -18,6 +18,8 @@ Served served_as(AttentionFunction function) {
       return {0, "sageattn"};
     case AttentionFunction::kSageattnInt8Fp16:
       return {one(Function::kInt8F16), "sageattn_qk_int8_pv_fp16_cuda"};
+    case AttentionFunction::kSageattnInt8Fp8:
+      return {one(Function::kInt8Fp8), "sageattn_qk_int8_pv_fp8_cuda"};
     case AttentionFunction::kSageattnInt8Fp8Sm90:
       return {one(Function::kInt8Fp8Sm90), "sageattn_qk_int8_pv_fp8_cuda_sm90"};
     case AttentionFunction::kExactAttn:

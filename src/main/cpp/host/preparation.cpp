@@ -5,6 +5,7 @@
 #include "host/status.h"
 #include "host/validate.h"
 #include "quant/quantize.h"
+#include "quant/values.h"
 
 namespace attn4j {
 namespace {
@@ -78,6 +79,40 @@ Status enqueue_image(const AttentionPlan& plan, AttentionArgs* args, void* works
   return check_cuda(enqueue_int8_image(k, image, stream), "quantisation of k");
 }
 
+// The same, and V as an image.
+void plan_int8_values(AttentionPlan* plan) {
+  plan_int8_image(plan);
+  AttentionArgs& a = plan->mutable_args();
+  if (a.lk == 0) return;
+  const KernelEntry& kernel = plan->kernel();
+  const bool fp8 = kernel.pv == Precision::kFp8;
+  const int64_t size = sizeof(float);
+  plan->bind(&AttentionArgs::v_image, value_image_bytes(kv_heads(a) * a.lk_padded, kernel.head_dim, fp8));
+  plan->bind(&AttentionArgs::v_scale, kv_heads(a) * v_scale_size(kernel.head_dim) * size);
+  plan->scratch = plan->reserve(kv_heads(a) * value_statistics_size(kernel.head_dim) * size);
+  a.v_error_unit = value_error_unit(a.lk, kernel.largest_value);
+}
+
+Status enqueue_values(const AttentionPlan& plan, AttentionArgs* args, void* workspace, const Fp8Extras& extras,
+                      cudaStream_t stream) {
+  ATTN4J_RETURN_IF_ERROR(enqueue_image(plan, args, workspace, extras, stream));
+  if (args->lk == 0) return Status::kOk;
+  RowsView v = plan.rows_of(AttentionPlan::kV, *args);
+  v.lengths = args->kv_lengths;
+  v.vector_io = true;  // packed if need be
+  ValueImage image;
+  image.image = const_cast<uint8_t*>(args->v_image);
+  image.scales = const_cast<float*>(args->v_scale);
+  image.statistics = slice<float>(workspace, plan.scratch);
+  image.rows_padded = args->lk_padded;
+  image.compiled_d = plan.kernel().head_dim;
+  image.fp8 = plan.kernel().pv == Precision::kFp8;
+  image.largest = plan.kernel().largest_value;
+  image.error_unit = args->v_error_unit;
+  ATTN4J_RETURN_IF_ERROR(check_cuda(enqueue_value_statistics(v, image, stream), "statistics of v"));
+  return check_cuda(enqueue_value_image(v, image, stream), "quantisation of v");
+}
+
 void plan_int8_pair(AttentionPlan* plan) {
   plan_int8(plan);
   plan->pack(AttentionPlan::kO);
@@ -146,12 +181,16 @@ int32_t image_launches(const AttentionPlan& plan) {
   return plan.args().lk == 0 ? 0 : 1 + (plan.k_sums != AttentionPlan::kNone ? 1 : 0);
 }
 
+int32_t values_launches(const AttentionPlan& plan) { return plan.args().lk == 0 ? 0 : 2 + image_launches(plan); }
+
 int32_t pair_launches(const AttentionPlan& plan) { return 1 + (plan.k_sums != AttentionPlan::kNone ? 1 : 0); }
 
 }  // namespace
 
 const Preparation kAlignedInputs{plan_aligned, enqueue_nothing, [](const AttentionPlan&) { return 0; }, false};
 const Preparation kInt8Image{plan_int8_image, enqueue_image, image_launches, false};
+const Preparation kInt8F16Values{plan_int8_values, enqueue_values, values_launches, false};
+const Preparation kInt8Fp8Values = kInt8F16Values;
 const Preparation kInt8Pair{plan_int8_pair, enqueue_pair, pair_launches, false};
 const Preparation kFp8Images{plan_fp8, enqueue_fp8, [](const AttentionPlan&) { return 2; }, true};
 

@@ -24,6 +24,8 @@ struct Preparation {
 
 extern const Preparation kAlignedInputs;  // q, k and v in 16-byte pieces
 extern const Preparation kInt8Image;      // K as the INT8 image that mma/int8.cuh reads; v in 16-byte pieces
+extern const Preparation kInt8F16Values;  // the same, and V as an fp16 image for mma/int8_acc16.cuh
+extern const Preparation kInt8Fp8Values;  // the same, and V as an e4m3 image for mma/fp8.cuh
 extern const Preparation kInt8Pair;       // Q and K as f16_wgmma/int8.cuh reads them; v and o in 16-byte pieces
 extern const Preparation kFp8Images;      // Q, K and V as the images that fp8_wgmma/fp8.cuh reads
 

@@ -129,8 +129,13 @@ Refusal refusal_of(const KernelEntry& e, const AttentionParams& p, const Attenti
 
 Refusal cheapest(uint32_t functions, const AttentionParams& params, const AttentionArgs& shape, const Machine& machine,
                  const KernelEntry** chosen) {
+  const bool names_accumulator = params.pv_accum_dtype != PvAccumDType::kDefault;
   return search(
-      params, shape, machine, [functions](const KernelEntry& e) { return (functions & one(e.function)) != 0; }, chosen);
+      params, shape, machine,
+      [=](const KernelEntry& e) {
+        return (functions & one(e.function)) != 0 && (names_accumulator || e.serves_default);
+      },
+      chosen);
 }
 
 Refusal cheapest_sage(const AttentionParams& params, const AttentionArgs& shape, const Machine& machine,

@@ -20,6 +20,7 @@ struct Preparation;  // host/preparation.h
 enum class Function : int32_t {
   kExact,        // exact_attn
   kInt8F16,      // sageattn_qk_int8_pv_fp16_cuda
+  kInt8Fp8,      // sageattn_qk_int8_pv_fp8_cuda
   kInt8Fp8Sm90,  // sageattn_qk_int8_pv_fp8_cuda_sm90
   kSparse,       // SpargeAttn's three, over lists of blocks
 };
@@ -52,7 +53,10 @@ struct KernelEntry {
   // What it serves.
   Function function = Function::kExact;
   PvAccumDType accumulator = PvAccumDType::kDefault;  // of P V; kDefault: the option isn't read
-  bool per_thread_only = false;                       // quantises per thread alone
+  // Its function, asked for by name, may take it where no accumulator is named: the most accurate ones alone.
+  bool serves_default = true;
+  float largest_value = 448.f;   // of FP8: what the preparation makes of a channel's largest value
+  bool per_thread_only = false;  // quantises per thread alone
   bool writes_vectors = false;   // o must allow 16-byte stores; without a preparation that sees to it
   bool serves_sageattn = false;  // sageattn takes it where it is the cheapest
   bool reads_masks = false;      // serves requests with a mask, and no others
@@ -94,7 +98,7 @@ Refusal refusal_of(const KernelEntry& entry, const AttentionParams& params, cons
 
 // Functions as a set.
 constexpr uint32_t one(Function f) { return 1u << static_cast<int>(f); }
-constexpr uint32_t kSageFunctions = one(Function::kInt8F16) | one(Function::kInt8Fp8Sm90);
+constexpr uint32_t kSageFunctions = one(Function::kInt8F16) | one(Function::kInt8Fp8) | one(Function::kInt8Fp8Sm90);
 
 // The cheapest entry of these functions that serves; if none does, why the one listed first doesn't.
 Refusal cheapest(uint32_t functions, const AttentionParams& params, const AttentionArgs& shape, const Machine& machine,

@@ -11,6 +11,8 @@
 
 #include <cstdint>
 
+#include "quant/prepared.h"
+
 namespace attn4j {
 
 template <int D>
@@ -32,8 +34,5 @@ __host__ __device__ constexpr int64_t v_unit_offset(int64_t key, int column) {
 }
 
 constexpr uint8_t kE4m3One = 0x38;
-
-// Floats of a kv head in AttentionArgs::v_scale.
-__host__ __device__ constexpr int v_scale_size(int compiled_d) { return 3 * compiled_d + 4; }
 
 }  // namespace attn4j

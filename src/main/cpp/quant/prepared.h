@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "device/host_device.h"
 #include "device/tensors.h"
 
 namespace attn4j {
@@ -11,15 +12,19 @@ namespace attn4j {
 // consecutive integers, and integers can be added in any order.
 constexpr float kNoError = 12582912.f;  // 1.5 * 2^23
 
+// Floats of a kv head in PreparedCall::v_scale.
+ATTN4J_HOST_DEVICE constexpr int v_scale_size(int compiled_d) { return 3 * compiled_d + 4; }
+
 // A call with its quantised inputs. Which of these are set depends on the kernel's preparation (host/preparation.h).
 struct PreparedCall : CallTensors {
-  int32_t q_group = 1;               // queries that share one INT8 scale: 1, 32 or 128
-  const int8_t* k_image = nullptr;   // [b, hkv][lk_padded * D] in core-matrix order (device/tile.cuh)
-  const float* k_scale = nullptr;    // [b, hkv][lk_padded / 32][4]: scale of keys {32g + 8i + 2t + e}; mma/int8.cuh
-                                     // has its scales inside the image (quant/int8.cuh)
-  const float* k_mean = nullptr;     // [b, hkv][head_dim] or null
-  const uint8_t* v_image = nullptr;  // [b, hkv][...] e4m3, transposed (quant/fp8_image.cuh)
-  // [b, hkv][v_scale_size(D)] (quant/fp8_image.cuh): scales of V's channels; kNoError plus what rounding took from
+  int32_t q_group = 1;              // queries that share one INT8 scale: 1, 32 or 128
+  const int8_t* k_image = nullptr;  // [b, hkv][lk_padded * D] in core-matrix order (device/tile.cuh)
+  const float* k_scale = nullptr;   // [b, hkv][lk_padded / 32][4]: scale of keys {32g + 8i + 2t + e}; mma/int8.cuh
+                                    // has its scales inside the image (quant/int8.cuh)
+  const float* k_mean = nullptr;    // [b, hkv][head_dim] or null
+  // [b, hkv][...] e4m3, transposed (quant/fp8_image.cuh, quant/values.h), or fp16 (quant/values.h)
+  const uint8_t* v_image = nullptr;
+  // [b, hkv][v_scale_size(D)]: scales of V's channels; kNoError plus what rounding took from
   // them, summed over the keys, in units of scale * v_error_unit; what was subtracted from V before; one number that
   // isn't 0 if some value of V is not finite
   const float* v_scale = nullptr;

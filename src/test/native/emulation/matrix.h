@@ -1,5 +1,6 @@
 // Matrix multiplies of a warp, written from the PTX ISA's fragment layouts ("Matrix Fragments for mma.m16n8k16" and
-// "...m16n8k32"). Products are exact, sums are made in fp64 and rounded once.
+// "...m16n8k32"). Products are exact, sums are made in fp64 and rounded once,
+// but those of e4m3: fp8_sum.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,11 @@ void mma_sync_f16_accumulator(MatrixType type, uint32_t (&d)[2], const uint32_t 
 
 // Four 8x8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8.
 void ldmatrix_x4(uint32_t (&r)[4], uint32_t address, bool transposed);
+
+// accumulator + the sum of a[k] b[k n] over 32 k as FP8 tensor cores make it: what Hopper's are known to do
+// (docs/hopper.md, "Two levels"). The products and the accumulator are aligned to the largest of them, keep 13 bits
+// behind its leading one, and are cut off towards zero.
+float fp8_sum(const float* a, const float* b, int n, double accumulator);
 
 float f16_to_float(uint16_t x);
 float bf16_to_float(uint16_t x);

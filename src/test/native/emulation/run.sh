@@ -31,10 +31,14 @@ quantised="int8_f16/64,96,128 sparse/64,96,128 spas/64,96,128 spas_topk/64,96,12
 ) >"$build/sm90.log" 2>&1 &
 hopper=$!
 status=0
-echo "kernels of 8.0:"
+echo "kernels of 8.9:"
+mma="int8_acc16/64,96,128 fp8/64,96,128 fp8_acc16/64,96,128"
 # shellcheck disable=SC2086
-"$build/attention_sm80" random 40 1 exact/64,96,128 masked/64,128 $quantised || status=1
-"$build/attention_sm80" nonfinite 40 4 exact/64,96,128 masked/64,128 || status=1
+"$build/attention_sm89" random 20 1 exact/64,96,128 masked/64,128 $quantised $mma || status=1
+# shellcheck disable=SC2086
+"$build/attention_sm89" nonfinite 20 4 exact/64,96,128 masked/64,128 int8_f16/64,96,128 sparse/64,96,128 $mma || status=1
+"$build/hard_sm89" int8_acc16 fp8 fp8_acc16 >"$build/hard.log" 2>&1 || { grep -v '^ok' "$build/hard.log"; status=1; }
+echo "hard data: $(grep -c '^ok' "$build/hard.log") cases hold"
 echo "kernels of 9.0:"
 wait "$hopper" || status=1
 cat "$build/sm90.log"

@@ -1,4 +1,5 @@
-// Kernels of the stand-in library: the recipes of Hopper's, and launches that count.
+// Kernels of the stand-in library: the recipes of Hopper's, or of those on mma.sync for another ATTN4J_SM, and launches
+// that count.
 #include <cuda_runtime_api.h>
 
 #include "attention/split/recipe.h"
@@ -8,6 +9,7 @@
 #include "host/recipe.h"
 #include "quant/fp8_prepass.h"
 #include "quant/quantize.h"
+#include "quant/values.h"
 #include "sparse/predict.h"
 #include "standin.h"
 
@@ -82,6 +84,19 @@ KernelEntry int8_fp8(const char* name) {
   return e;
 }
 
+// Those on mma.sync with another accumulator, or FP8.
+template <int D>
+KernelEntry int8_values(const char* name, PvAccumDType accumulator, double gain) {
+  const bool fp8 = accumulator != PvAccumDType::kFp16Fp32;
+  KernelEntry e = int8_f16<D>(name, fp8 ? kInt8Fp8Values : kInt8Image);
+  e.key_tile = 64;
+  if (fp8) e.pv = Precision::kFp8, e.function = Function::kInt8Fp8;
+  e.accumulator = accumulator;
+  e.serves_default = accumulator == PvAccumDType::kFp32Fp32;
+  e.cost = int8_values_mma_cost<D>(gain, fp8);
+  return e;
+}
+
 template <int D>
 KernelEntry sparse(const char* name, bool fp8) {
   KernelEntry e = fp8 ? int8_fp8<D>(name) : int8_f16<D>(name, kInt8Image);
@@ -95,24 +110,39 @@ KernelEntry sparse(const char* name, bool fp8) {
 
 const KernelEntry* kernel_table(int32_t* entries) {
   static const KernelEntry kTable[] = {
-      int8_f16<64>("mma_int8_f16/d64/f16", kInt8Image),
-      int8_f16<128>("mma_int8_f16/d128/f16", kInt8Image),
-      exact_mma<64>("exact_mma/d64/f16"),
-      exact_mma<128>("exact_mma/d128/f16"),
-      exact_mma<256>("exact_mma/d256/f16"),
-      masked_exact_mma<64>("masked_exact_mma/d64/f16"),
-      masked_exact_mma<128>("masked_exact_mma/d128/f16"),
-      exact_split<64>("exact_split/d64/f16"),
-      exact_split<128>("exact_split/d128/f16"),
-      exact_split<256>("exact_split/d256/f16"),
-      exact_wgmma<64>("exact_wgmma/d64/f16"),
-      exact_wgmma<128>("exact_wgmma/d128/f16"),
-      sparse<64>("sparse_mma_int8_f16/d64/f16", false),
-      sparse<128>("sparse_mma_int8_f16/d128/f16", false),
-      int8_fp8<64>("wgmma_int8_fp8/d64/f16"),
-      int8_fp8<128>("wgmma_int8_fp8/d128/f16"),
-      sparse<64>("sparse_wgmma_int8_fp8/d64/f16", true),
-      sparse<128>("sparse_wgmma_int8_fp8/d128/f16", true),
+#if ATTN4J_SM != 90
+    int8_f16<64>("mma_int8_f16/d64/f16", kInt8Image),
+    int8_f16<128>("mma_int8_f16/d128/f16", kInt8Image),
+    exact_mma<64>("exact_mma/d64/f16"),
+    exact_mma<128>("exact_mma/d128/f16"),
+    int8_values<64>("mma_int8_acc16/d64/f16", PvAccumDType::kFp16Fp32, kAcc16MmaGain),
+    int8_values<128>("mma_int8_acc16/d128/f16", PvAccumDType::kFp16Fp32, kAcc16MmaGain),
+#if ATTN4J_SM >= 89
+    int8_values<64>("mma_int8_fp8/d64/f16", PvAccumDType::kFp32Fp32, kFp8MmaGain),
+    int8_values<128>("mma_int8_fp8/d128/f16", PvAccumDType::kFp32Fp32, kFp8MmaGain),
+    int8_values<64>("mma_int8_fp8_acc16/d64/f16", PvAccumDType::kFp32Fp16, kFp8Acc16MmaGain),
+    int8_values<128>("mma_int8_fp8_acc16/d128/f16", PvAccumDType::kFp32Fp16, kFp8Acc16MmaGain),
+#endif
+#else
+    int8_f16<64>("mma_int8_f16/d64/f16", kInt8Image),
+    int8_f16<128>("mma_int8_f16/d128/f16", kInt8Image),
+    exact_mma<64>("exact_mma/d64/f16"),
+    exact_mma<128>("exact_mma/d128/f16"),
+    exact_mma<256>("exact_mma/d256/f16"),
+    masked_exact_mma<64>("masked_exact_mma/d64/f16"),
+    masked_exact_mma<128>("masked_exact_mma/d128/f16"),
+    exact_split<64>("exact_split/d64/f16"),
+    exact_split<128>("exact_split/d128/f16"),
+    exact_split<256>("exact_split/d256/f16"),
+    exact_wgmma<64>("exact_wgmma/d64/f16"),
+    exact_wgmma<128>("exact_wgmma/d128/f16"),
+    sparse<64>("sparse_mma_int8_f16/d64/f16", false),
+    sparse<128>("sparse_mma_int8_f16/d128/f16", false),
+    int8_fp8<64>("wgmma_int8_fp8/d64/f16"),
+    int8_fp8<128>("wgmma_int8_fp8/d128/f16"),
+    sparse<64>("sparse_wgmma_int8_fp8/d64/f16", true),
+    sparse<128>("sparse_wgmma_int8_fp8/d128/f16", true),
+#endif
   };
   *entries = static_cast<int32_t>(sizeof kTable / sizeof kTable[0]);
   return kTable;
@@ -126,6 +156,11 @@ int64_t int8_image_bytes(int64_t rows_padded, int32_t compiled_d) { return rows_
 cudaError_t enqueue_int8_pair(const RowsView&, const RowsView&, const PreparedCall&, const Int8Pair&, cudaStream_t) {
   return count();
 }
+int64_t value_statistics_size(int32_t compiled_d) { return 33 * compiled_d; }
+int64_t value_image_bytes(int64_t rows_padded, int32_t compiled_d, bool) { return rows_padded * compiled_d; }
+float value_error_unit(int32_t, float) { return 1.f; }
+cudaError_t enqueue_value_statistics(const RowsView&, const ValueImage&, cudaStream_t) { return count(); }
+cudaError_t enqueue_value_image(const RowsView&, const ValueImage&, cudaStream_t) { return count(); }
 cudaError_t enqueue_copy_rows(const RowsView&, const RowsView&, cudaStream_t) { return count(); }
 cudaError_t enqueue_pool(const PoolTask&, const PoolTask&, cudaStream_t) { return count(); }
 cudaError_t enqueue_select(const SelectArgs& args, cudaStream_t) { return count(args.finished_is_zero ? 1 : 2); }

@@ -15,6 +15,7 @@
 #include "attention/launch.cuh"
 #include "attention/mma/softmax.cuh"
 #include "attention/mma/tile.cuh"
+#include "attention/mma/values.cuh"
 #include "attention/nonfinite.cuh"
 #include "device/launch.cuh"
 #include "device/ptx/cp_async.cuh"
@@ -26,9 +27,15 @@ namespace attn4j {
 
 // The output rows of one warp. Of a 16-row block and 8 channels, lane / 4 is the row of values 0 and 1, lane / 4 + 8
 // that of 2 and 3, and 2 (lane % 4) the channel of values 0 and 2.
-template <class Tile>
+template <class Tile, DType T>
 struct MmaOutput {
+  using Lane = PanelLane<typename Tile::VTile>;
   float o[Tile::kBlocks][Tile::kD / 8][4] = {};
+
+  // This lane's, for a tile at `smem`.
+  static __device__ __forceinline__ Lane lane(uint32_t smem) {
+    return Lane(smem, threadIdx.x & 15, threadIdx.x >> 4 & 1);
+  }
 
   __device__ __forceinline__ void scale(int b, int h, float factor) {
 #pragma unroll
@@ -36,9 +43,7 @@ struct MmaOutput {
   }
 
   // O += P V. `v` is the lane's address in the step's first key.
-  template <DType T>
-  __device__ __forceinline__ void add(const uint32_t (&p)[Tile::kBlocks][Tile::kKeys / 16][4],
-                                      const PanelLane<typename Tile::VTile>& v) {
+  __device__ __forceinline__ void add(const uint32_t (&p)[Tile::kBlocks][Tile::kKeys / 16][4], const Lane& v) {
 #pragma unroll
     for (int kb = 0; kb < Tile::kKeys / 16; kb++) {
 #pragma unroll
@@ -80,7 +85,8 @@ template <class Policy, class Walk>
 class MmaWarp {
  public:
   using Tile = typename Policy::Tile;
-  using Softmax = MmaSoftmax<Tile, Policy::kType, Policy>;
+  using Softmax = typename Policy::template Softmax<Policy>;
+  using Output = typename Policy::Output;
 
   __device__ __forceinline__ MmaWarp(Policy& policy, Walk& walk, const AttentionArgs& args, const WorkTile& w,
                                      uint32_t ring)
@@ -88,7 +94,8 @@ class MmaWarp {
         walk_(walk),
         args_(args),
         w_(w),
-        v_lane_(ring + Tile::kKBytes, threadIdx.x & 15, threadIdx.x >> 4 & 1) {}
+        v_lane_(Output::lane(ring + Tile::kKBytes)),
+        softmax_(args, ring - Tile::kRing + Tile::kScratchAt) {}
 
   // The keys of a tile, at byte `slot` of the ring. `load_ahead` starts the next tile's copies: behind the first
   // scores, so that they don't stand before ldmatrix in the memory pipe's queue.
@@ -110,7 +117,7 @@ class MmaWarp {
         if (softmax_.is_little(walk_.least_share()) && values_are_finite(slot, i)) continue;
       }
       softmax_.add();
-      output_.template add<Policy::kType>(p, v_lane_.moved(slot, i * Tile::kKeys));
+      output_.add(p, v_lane_.moved(slot, i * Tile::kKeys));
     }
   }
 
@@ -126,7 +133,8 @@ class MmaWarp {
         const int row = w_.first_row + first_row() + 16 * b + 8 * h;
         if (row >= args_.lq) continue;
         const float correction = Policy::kCorrectsLse ? lse[row] : 0.f;
-        lse[row] = kLn2 * (softmax_.log_sum(b, h) + correction);
+        const float log_sum = softmax_.log_sum(b, h);  // -inf without a key, whatever the query is
+        lse[row] = log_sum == -kInfinity ? log_sum : kLn2 * (log_sum + correction);
       }
     }
   }
@@ -144,7 +152,12 @@ class MmaWarp {
 #pragma unroll
       for (int i = 0; i < Tile::kD / 8; i++) {
         const float(&o)[4] = output_.o[b][i];
-        const uint32_t two0 = E::pack(o[0] * inv0, o[1] * inv0), two1 = E::pack(o[2] * inv1, o[3] * inv1);
+        float2 x0 = make_float2(o[0] * inv0, o[1] * inv0), x1 = make_float2(o[2] * inv1, o[3] * inv1);
+        if constexpr (Policy::kScalesValues) {
+          const auto channels = ValueScales<Tile::kD>(args_, w_.batch, w_.kv_head).channels(i);
+          x0 = channels(x0, sum0 == 0.f ? 0.f : 1.f), x1 = channels(x1, sum1 == 0.f ? 0.f : 1.f);
+        }
+        const uint32_t two0 = E::pack(x0.x, x0.y), two1 = E::pack(x1.x, x1.y);
         *reinterpret_cast<uint32_t*>(rows + i * 128) = two0;
         *reinterpret_cast<uint32_t*>(rows + 8 * Tile::kD * 2 + i * 128) = two1;
         nothing = E::fma2_zero(two1, E::fma2_zero(two0, nothing));
@@ -186,10 +199,10 @@ class MmaWarp {
   Policy& policy_;
   Walk& walk_;
   const AttentionArgs& args_;
-  const WorkTile& w_;                       // in shared memory
-  PanelLane<typename Tile::VTile> v_lane_;  // in slot 0
+  const WorkTile& w_;             // in shared memory
+  typename Output::Lane v_lane_;  // in slot 0
   Softmax softmax_;
-  MmaOutput<Tile> output_;
+  Output output_;
 };
 
 // Computes a warp's rows that are not finite again, once all of O is written. The loop's registers are full: nothing

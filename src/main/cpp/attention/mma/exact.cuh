@@ -33,12 +33,16 @@ class ExactMmaPolicy {
   using Scores = MmaScores<Tile>;
   using QTile = PanelTile<Tile::kRows, kD>;
   using KTile = typename Tile::VTile;
+  template <class Policy>
+  using Softmax = MmaSoftmax<Tile, T, Policy>;
+  using Output = MmaOutput<Tile, T>;
   static constexpr DType kType = T;
   // 64 keys at a time leave no registers to keep the scores longer.
   static constexpr RangeCheck kCheck = kD <= 64 ? RangeCheck::kScores : RangeCheck::kSums;
   static constexpr int kMinCtas = Tile::fits_twice() ? 2 : 1;
+  static constexpr MmaRange kRange = kMmaRange;
   static constexpr float kScoreOffset = 0.f;
-  static constexpr bool kCorrectsLse = false;
+  static constexpr bool kCorrectsLse = false, kScalesValues = false;
 
   __device__ __forceinline__ ExactMmaPolicy(const AttentionArgs& args, const WorkTile& w, uint32_t ring)
       : args_(args),

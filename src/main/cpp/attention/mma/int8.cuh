@@ -12,6 +12,7 @@
 
 #include "arch/arch.h"
 #include "attention/mma/core.cuh"
+#include "attention/mma/values.cuh"
 #include "device/ptx/shared_access.cuh"
 #include "host/head_dim.h"
 #include "host/preparation.h"
@@ -20,16 +21,40 @@
 
 namespace attn4j {
 
+// What follows the scores: how many keys at a time, P's range, and where V comes from. The default: V and P in T, fp32
+// accumulators.
 template <int kD, DType T>
-class Int8MmaPolicy {
- public:
-  using Image = Int8KeyImage<kD>;
+struct Int8F16Values {
   // At 64 channels 64 keys at a time are worth the scores' registers, and P V too short to wait behind all
   // exponentials.
   static constexpr int kKeys = kD <= 64 ? 64 : 32;
   static constexpr RangeCheck kCheck = kD <= 64 ? RangeCheck::kScores : RangeCheck::kSums;
-  using Tile = MmaTile<kD, 1, 4, 32, Image::kKeys, kKeys, QueryPlace::kRegisters, Image::kTail>;
+  static constexpr MmaRange kRange = kMmaRange;
+  static constexpr bool kScalesValues = false;
+  static constexpr int kScratch = 0;
+  static constexpr bool kFewRegisters = arch::kFewRegisters;
+  using VTile = PanelTile<Int8KeyImage<kD>::kKeys, kD>;
+  template <class Tile>
+  using Source = RowValues<Tile>;
+  template <class Tile, class Policy>
+  using Softmax = MmaSoftmax<Tile, T, Policy>;
+  template <class Tile>
+  using Output = MmaOutput<Tile, T>;
+};
+
+template <int kD, DType T, class Values = Int8F16Values<kD, T>>
+class Int8MmaPolicy {
+ public:
+  using Image = Int8KeyImage<kD>;
+  static constexpr RangeCheck kCheck = Values::kCheck;
+  static constexpr MmaRange kRange = Values::kRange;
+  static constexpr bool kScalesValues = Values::kScalesValues;
+  using Tile = MmaTile<kD, 1, 4, 32, Image::kKeys, Values::kKeys, QueryPlace::kRegisters, Image::kTail,
+                       typename Values::VTile, Values::kScratch, Values::kFewRegisters>;
   using Scores = MmaScores<Tile>;
+  template <class Policy>
+  using Softmax = typename Values::template Softmax<Tile, Policy>;
+  using Output = typename Values::template Output<Tile>;
   static constexpr DType kType = T;
   static constexpr int kMinCtas = 2;
   static constexpr float kScoreOffset = 12582912.f;
@@ -39,8 +64,7 @@ class Int8MmaPolicy {
       : args_(args),
         ring_(ring),
         k_lane_(ring + (threadIdx.x >> 4 & 1) * kGroup + (threadIdx.x >> 3 & 1) * 128 + (threadIdx.x & 7) * 16),
-        v_(static_cast<const uint16_t*>(args.v) + w.batch * args.v_stride.batch + w.kv_head * args.v_stride.head,
-           args.v_stride.row, threadIdx.x) {
+        v_(args, w) {
     if constexpr (!arch::kFewRegisters) {
       const int64_t head = static_cast<int64_t>(w.batch) * args.heads_kv + w.kv_head;
       k_ = args.k_image + Image::offset(head * args.lk_padded) + 16 * threadIdx.x;
@@ -53,12 +77,11 @@ class Int8MmaPolicy {
   // shared memory.
   __device__ __forceinline__ void load_whole_tile(uint32_t slot, int tile, const WorkTile& shared) const {
     load_keys(slot, tile, shared);
-    v_.start_whole(ring_ + slot + Tile::kKBytes, args_.v_stride.row, tile * Tile::kStageKeys, threadIdx.x);
+    v_.start_whole(ring_ + slot + Tile::kKBytes, tile, shared);
   }
   __device__ __forceinline__ void load_tile(uint32_t slot, int tile, const WorkTile& shared) const {
     load_keys(slot, tile, shared);
-    v_.start(ring_ + slot + Tile::kKBytes, args_.v_stride.row, tile * Tile::kStageKeys, ptx::again(shared.kv_length),
-             args_.head_dim, threadIdx.x);
+    v_.start(ring_ + slot + Tile::kKBytes, tile, shared);
   }
 
   // Q rows -> INT8 tile and row scales at `smem`; what the LSE needs goes where it will be.
@@ -166,7 +189,7 @@ class Int8MmaPolicy {
   const AttentionArgs& args_;
   uint32_t ring_, k_lane_;     // the latter: this lane's row for ldmatrix, in slot 0
   const int8_t* k_ = nullptr;  // this thread's first piece of the head's image, if registers allow
-  PanelCopy<typename Tile::VTile, Tile::kThreads> v_;
+  typename Values::template Source<Tile> v_;
   uint32_t magic_[4];  // what accumulators start at
   uint32_t q_[Tile::kBlocks][Tile::kChunks][4];
   float q_scale_[Tile::kBlocks][2];

@@ -28,7 +28,7 @@ class ListedTiles {
       s.count = s.full_count = count;
       while (s.full_count > 0 && s.list[s.full_count - 1] >= w.full_tiles) s.full_count--;  // a few, at the end
       const float threshold = blocks.pv_thresholds != nullptr ? blocks.pv_thresholds[w.head] : blocks.pv_threshold;
-      s.least_share = exp2f(kMmaOffset - threshold);
+      s.least_share = exp2f(kMmaRange.offset - threshold);
     }
     __syncwarp();
     ahead_ = at(1);
@@ -46,8 +46,8 @@ class ListedTiles {
 
   __device__ __forceinline__ VisitedBlocks visited() const { return {state().list, count(), Tile::kStageKeys}; }
 
-  // P V of a step is skipped if all P are at most this. A reference lies at least kMmaOffset below the maximum so far,
-  // so they are then at most 2^-threshold of it. Less is skipped than could be where a maximum has risen and its
+  // P V of a step is skipped if all P are at most this. A reference lies at least kMmaRange.offset below the maximum so
+  // far, so they are then at most 2^-threshold of it. Less is skipped than could be where a maximum has risen and its
   // reference has not; to ask for more would cost an instruction per score.
   __device__ __forceinline__ float least_share() const { return ptx::again(state().least_share); }
 

@@ -8,6 +8,7 @@
 // The sums are of P in fp32, before it is rounded: log-sum-exp is what it says.
 #pragma once
 
+#include "attention/arguments.h"
 #include "device/numeric.cuh"
 #include "device/ptx/math.cuh"
 
@@ -22,12 +23,15 @@ enum class RangeCheck {
   kScores,
 };
 
-// In log2 units. A reference that moves lands this far below the maximum: probabilities then have 6 bits more until
-// they reach fp16's subnormals, which long tails of small ones need.
-constexpr float kMmaOffset = 6.f;
-// How far above that a score may be before a reference must move: 16 of a lane's P in a step then stay below 2^15.
-constexpr float kMmaHeadroom = 5.f;
-constexpr float kMmaLargestSum = 32768.f;
+// What P of a step may be. In log2 units: a reference that moves lands `offset` below the maximum, and a score may be
+// `headroom` above that before it must move. largest_sum: of a lane's share of a row, at least what the scores that are
+// let through add up to.
+struct MmaRange {
+  float offset, headroom, largest_sum;
+};
+// Of fp32 accumulators: probabilities have 6 bits more until they reach fp16's subnormals, which long tails of small
+// ones need, and 16 of a lane's P in a step stay below 2^15.
+constexpr MmaRange kMmaRange{6.f, 5.f, 32768.f};
 // A reference before any score. Finite: a masked score, -inf, less this is -inf and no NaN. Any score exceeds it.
 constexpr float kMmaNoReference = -3.0e38f;
 
@@ -48,7 +52,7 @@ class MmaSoftmax {
   static constexpr int kBlocks = Tile::kBlocks, kGroups = Scores::kGroups;
   using Fragments = uint32_t[kBlocks][Tile::kKeys / 16][4];  // P as A operands of 16 keys each
 
-  __device__ __forceinline__ MmaSoftmax() {
+  __device__ __forceinline__ MmaSoftmax(const AttentionArgs&, uint32_t) {
 #pragma unroll
     for (int b = 0; b < kBlocks; b++) {
       m_[b][0] = m_[b][1] = kMmaNoReference;
@@ -164,14 +168,16 @@ class MmaSoftmax {
         }
       }
     }
-    return top > kMmaOffset + kMmaHeadroom;
+    return top > Policy::kRange.offset + Policy::kRange.headroom;
   }
 
   // Whether P may not fit, or is no number.
   __device__ __forceinline__ bool overflows() const {
     bool fits = true;
 #pragma unroll
-    for (int b = 0; b < kBlocks; b++) fits = fits && part_[b][0] <= kMmaLargestSum && part_[b][1] <= kMmaLargestSum;
+    for (int b = 0; b < kBlocks; b++) {
+      fits = fits && part_[b][0] <= Policy::kRange.largest_sum && part_[b][1] <= Policy::kRange.largest_sum;
+    }
     return !fits;
   }
 
@@ -182,8 +188,8 @@ class MmaSoftmax {
     for (int b = 0; b < kBlocks; b++) {
 #pragma unroll
       for (int h = 0; h < 2; h++) {
-        const float top = row_max(x, b, h) - kMmaOffset;
-        const bool up = top > m_[b][h] + kMmaHeadroom;
+        const float top = row_max(x, b, h) - Policy::kRange.offset;
+        const bool up = top > m_[b][h] + Policy::kRange.headroom;
         const float alpha = up ? ptx::ex2_approx_ftz(m_[b][h] - top) : 1.f;
         if (up) m_[b][h] = top;
         sum_[b][h] *= alpha;

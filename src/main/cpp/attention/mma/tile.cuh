@@ -13,8 +13,10 @@ enum class QueryPlace { kRegisters, kShared };
 
 // A CTA of kWarps warps owns kWarps * kWarpRows queries. Tiles of kStageKeys keys are loaded at once, and worked off in
 // steps of kKeys: what the registers hold. kBytes is the size of an element of Q and K; kTail follows the K tile in its
-// image.
-template <int kD_, int kBytes, int kWarps_, int kWarpRows_, int kStageKeys_, int kKeys_, QueryPlace kPlace_, int kTail>
+// image. VTile_ is how V lies; kScratch bytes are the softmax's own. kFewRegisters: what can be
+// elsewhere at 128 channels is.
+template <int kD_, int kBytes, int kWarps_, int kWarpRows_, int kStageKeys_, int kKeys_, QueryPlace kPlace_, int kTail,
+          class VTile_ = PanelTile<kStageKeys_, kD_>, int kScratch = 0, bool kFewRegisters = arch::kFewRegisters>
 struct MmaTile {
   static constexpr int kD = kD_, kWarps = kWarps_, kWarpRows = kWarpRows_, kStageKeys = kStageKeys_, kKeys = kKeys_;
   static constexpr QueryPlace kPlace = kPlace_;
@@ -23,26 +25,30 @@ struct MmaTile {
   static constexpr int kSteps = kStageKeys / kKeys;
   static constexpr int kChunks = kD * kBytes / 32;  // k steps of Q K^T
   static constexpr int kKBytes = kStageKeys * kD * kBytes + kTail;
-  using VTile = PanelTile<kStageKeys, kD>;
+  using VTile = VTile_;
   static constexpr int kSlotBytes = kKBytes + VTile::kBytes;
   static_assert(kSlotBytes % 128 == 0, "lane addresses are xor-ed");
 
   // One slot is worked on while the other is filled: two CTAs per SM hide each other's waits, and a third slot gains
-  // nothing (measured). Q that moves to registers passes through the second slot.
+  // nothing (measured). Q that moves to registers passes through the second slot, and INT8 may reach beyond it.
   static constexpr int kSlots = 2;
   static constexpr int kQBytes = kRows * kD * kBytes;
   static constexpr int kQScaleBytes = kBytes == 1 ? 4 * kRows : 0;
-  static constexpr bool kQInRing = kPlace == QueryPlace::kRegisters && kQBytes + kQScaleBytes <= kSlotBytes;
+  static constexpr bool kQInRing = kPlace == QueryPlace::kRegisters && (kBytes == 1 || kQBytes <= kSlotBytes);
   static_assert(kQInRing || kQScaleBytes == 0, "scales have no place of their own");
   static constexpr int kRing = kQInRing ? 0 : kQBytes;  // offset of the first slot
   static constexpr int kQOffset = kQInRing ? kRing + kSlotBytes : 0;
   static constexpr int kStaticBytes = 128;  // what the kernel keeps outside
   static constexpr int kOutputBytes = kRows * kD * 2;
   // Scales of Q that stay in shared memory lie behind the ring.
-  static constexpr bool kScalesInRegisters = !(arch::kFewRegisters && kD == 128);
+  static constexpr bool kScalesInRegisters = !(kFewRegisters && kD == 128);
   static constexpr int kQScaleOffset = kScalesInRegisters ? kQOffset + kQBytes : kRing + kSlots * kSlotBytes;
   static constexpr int kLoopBytes = kRing + kSlots * kSlotBytes + (kScalesInRegisters ? 0 : kQScaleBytes);
-  static constexpr int kSmemBytes = kLoopBytes > kOutputBytes ? kLoopBytes : kOutputBytes;
+  static constexpr int kStartBytes = kQOffset + kQBytes + (kScalesInRegisters ? kQScaleBytes : 0);
+  static constexpr int kScratchAt = kLoopBytes > kStartBytes ? kLoopBytes : kStartBytes;
+  static_assert(kScalesInRegisters || kQOffset + kQBytes <= kQScaleOffset);
+  static constexpr int kScratchEnd = kScratchAt + kScratch;
+  static constexpr int kSmemBytes = kScratchEnd > kOutputBytes ? kScratchEnd : kOutputBytes;
   static constexpr bool fits_twice() { return 2 * (kSmemBytes + kStaticBytes + 1024) <= arch::smem_per_sm(); }
 };
 

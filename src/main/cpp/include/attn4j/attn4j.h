@@ -92,6 +92,7 @@ enum class AttentionFunction : int32_t {
   kSpasMeansim = 4,          ///< spas_sage2_attn_meansim_cuda
   kSpasMeansimTopk = 5,      ///< spas_sage2_attn_meansim_topk_cuda
   kBlockSparse = 6,          ///< block_sparse_sage2_attn_cuda
+  kSageattnInt8Fp8 = 7,      ///< sageattn_qk_int8_pv_fp8_cuda
 };
 
 /// Why a request isn't served, in facts; last_error() has the sentence.
@@ -192,11 +193,17 @@ struct AttentionParams {
 ATTN4J_API Status sageattn(const AttentionParams& params, const Workspace& workspace, CUstream_st* stream) noexcept;
 ATTN4J_API int64_t sageattn_workspace_size(const AttentionParams& params) noexcept;
 
-/// INT8 Q*K^T, 16-bit P*V with fp32 accumulation. P and V have the input's own 16-bit type: bf16 values that fp16 can't
-/// hold stay finite. d <= 128; every architecture.
+/// INT8 Q*K^T, 16-bit P*V. With fp32 accumulation (kFp32, the default) P and V have the input's own 16-bit type: bf16
+/// values that fp16 can't hold stay finite. d <= 128; every architecture. With kFp16Fp32 P and V are fp16, bf16 values
+/// times a power of two per channel, and no sum overflows whatever V is: faster on 8.6, 8.9 and 12.x. Not on 9.0.
 ATTN4J_API Status sageattn_qk_int8_pv_fp16_cuda(const AttentionParams& params, const Workspace& workspace,
                                                 CUstream_st* stream) noexcept;
 ATTN4J_API int64_t sageattn_qk_int8_pv_fp16_cuda_workspace_size(const AttentionParams& params) noexcept;
+
+/// INT8 Q*K^T, FP8 (e4m3) P*V on mma.sync: kFp32Fp32 (the default) or, faster, kFp32Fp16. d <= 128; 8.9 and 12.x alone.
+ATTN4J_API Status sageattn_qk_int8_pv_fp8_cuda(const AttentionParams& params, const Workspace& workspace,
+                                               CUstream_st* stream) noexcept;
+ATTN4J_API int64_t sageattn_qk_int8_pv_fp8_cuda_workspace_size(const AttentionParams& params) noexcept;
 
 /// INT8 Q*K^T, FP8 (e4m3) P*V on Hopper's warpgroup instructions. d <= 128; sm90 builds alone.
 ATTN4J_API Status sageattn_qk_int8_pv_fp8_cuda_sm90(const AttentionParams& params, const Workspace& workspace,

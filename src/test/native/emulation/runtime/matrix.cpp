@@ -59,6 +59,22 @@ uint8_t float_to_e4m3(float x) {
   return sign | 0x7e;
 }
 
+float fp8_sum(const float* a, const float* b, int n, double accumulator) {
+  float products[32], largest = static_cast<float>(std::fabs(accumulator));
+  for (int k = 0; k < 32; k++) {
+    products[k] = a[k] * b[k * n];
+    largest = std::max(largest, std::fabs(products[k]));
+    if (std::isnan(products[k])) return products[k];
+  }
+  if (!std::isfinite(accumulator)) return static_cast<float>(accumulator);
+  if (largest == 0.f) return 0.f;
+  const int exponent = std::ilogb(largest) - 13;
+  const double quantum = std::ldexp(1., exponent), inverse = std::ldexp(1., -exponent);
+  int64_t sum = static_cast<int64_t>(accumulator * inverse);
+  for (const float p : products) sum += static_cast<int64_t>(p * inverse);
+  return static_cast<float>(static_cast<double>(sum) * quantum);
+}
+
 namespace {
 
 float element(MatrixType type, const uint32_t* words, int i) {
@@ -103,6 +119,10 @@ struct WarpMultiply {
       for (int i = 0; i < 4; i++) {
         const int row = group + 8 * (i >> 1), column = 2 * t + (i & 1);
         double sum = lanes[lane]->c[i];
+        if (type == MatrixType::kE4m3) {
+          lanes[lane]->d[i] = fp8_sum(a[row], &b[0][column], 8, sum);
+          continue;
+        }
         for (int k = 0; k < 8 * each; k++) sum += static_cast<double>(a[row][k]) * b[k][column];
         lanes[lane]->d[i] = sum;
       }

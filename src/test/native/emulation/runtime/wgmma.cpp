@@ -85,24 +85,6 @@ std::vector<float> a_of_registers(WarpgroupMultiply** threads, MatrixType type) 
   return a;
 }
 
-// What Hopper's FP8 tensor cores are known to do (docs/hopper.md, "Two levels"): the 32 products and the accumulator
-// are aligned to the largest of them, keep 13 bits behind its leading one, and are cut off towards zero.
-float fp8_sum(const float* a, const float* b, int n, double accumulator) {
-  float products[32], largest = static_cast<float>(std::fabs(accumulator));
-  for (int k = 0; k < 32; k++) {
-    products[k] = a[k] * b[k * n];
-    largest = std::max(largest, std::fabs(products[k]));
-    if (std::isnan(products[k])) return products[k];
-  }
-  if (!std::isfinite(accumulator)) return static_cast<float>(accumulator);
-  if (largest == 0.f) return 0.f;
-  const int exponent = std::ilogb(largest) - 13;
-  const double quantum = std::ldexp(1., exponent), inverse = std::ldexp(1., -exponent);
-  int64_t sum = static_cast<int64_t>(accumulator * inverse);
-  for (const float p : products) sum += static_cast<int64_t>(p * inverse);
-  return static_cast<float>(static_cast<double>(sum) * quantum);
-}
-
 void multiply(const Multiply& m, Accumulator& d, const Cta& cta) {
   const int bytes = element_bytes(m.type), depth = 32 / bytes, n = m.n;
   std::vector<float> a = m.a, b(static_cast<size_t>(depth * n));

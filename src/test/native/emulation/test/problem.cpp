@@ -123,6 +123,8 @@ Problem::Problem(const Case& c) : c_(c) {
   params.sm_scale = c.scale;
   params.qk_quant_gran = static_cast<attn4j::QuantGranularity>(c.granularity);
   params.smooth_k = c.smooth_k;
+  if (c.kernel == "int8_acc16") params.pv_accum_dtype = attn4j::PvAccumDType::kFp16Fp32;
+  if (c.kernel == "fp8_acc16") params.pv_accum_dtype = attn4j::PvAccumDType::kFp32Fp16;
   if (c.kernel.compare(0, 2, "sp") == 0) choose_blocks();
   masks_.make(
       c, [this](int64_t bytes) { return allocate(bytes); }, &params);
@@ -180,6 +182,9 @@ std::string Problem::run(Output* out) {
       {"exact", AttentionFunction::kExactAttn},
       {"masked", AttentionFunction::kExactAttn},
       {"int8_f16", AttentionFunction::kSageattnInt8Fp16},
+      {"int8_acc16", AttentionFunction::kSageattnInt8Fp16},
+      {"fp8", AttentionFunction::kSageattnInt8Fp8},
+      {"fp8_acc16", AttentionFunction::kSageattnInt8Fp8},
       {"fp8_sm90", AttentionFunction::kSageattnInt8Fp8Sm90},
       {"sage", AttentionFunction::kSageattn},
       {"sparse", AttentionFunction::kBlockSparse},

@@ -59,6 +59,7 @@ final class NativeCodes {
     return switch (kernel) {
       case SAGE -> attn4j.AttentionFunction.kSageattn.value;
       case SAGE_QK_INT8_PV_FP16 -> attn4j.AttentionFunction.kSageattnInt8Fp16.value;
+      case SAGE_QK_INT8_PV_FP8 -> attn4j.AttentionFunction.kSageattnInt8Fp8.value;
       case SAGE_QK_INT8_PV_FP8_SM90 -> attn4j.AttentionFunction.kSageattnInt8Fp8Sm90.value;
       case SPAS_MEANSIM -> attn4j.AttentionFunction.kSpasMeansim.value;
       case SPAS_MEANSIM_TOPK -> attn4j.AttentionFunction.kSpasMeansimTopk.value;

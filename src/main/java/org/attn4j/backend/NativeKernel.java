@@ -6,6 +6,8 @@ enum NativeKernel {
   SAGE,
   /** {@code sageattn_qk_int8_pv_fp16_cuda}. */
   SAGE_QK_INT8_PV_FP16,
+  /** {@code sageattn_qk_int8_pv_fp8_cuda}. */
+  SAGE_QK_INT8_PV_FP8,
   /** {@code sageattn_qk_int8_pv_fp8_cuda_sm90}. */
   SAGE_QK_INT8_PV_FP8_SM90,
   /** {@code spas_sage2_attn_meansim_cuda}. */

@@ -18,6 +18,7 @@ final class SageBackend extends GpuBackend {
     return switch (request.options().sageKernel()) {
       case AUTO -> NativeKernel.SAGE;
       case QK_INT8_PV_FP16 -> NativeKernel.SAGE_QK_INT8_PV_FP16;
+      case QK_INT8_PV_FP8 -> NativeKernel.SAGE_QK_INT8_PV_FP8;
       case QK_INT8_PV_FP8_SM90 -> NativeKernel.SAGE_QK_INT8_PV_FP8_SM90;
     };
   }

@@ -67,6 +67,43 @@ public class NativeAttentionTest {
     }
   }
 
+  private static Support supports(NativeKernel kernel, PvAccumulator accumulator) {
+    Sizes sizes = new Sizes();
+    sizes.options = AttentionOptions.builder().pvAccumulator(accumulator).build();
+    return NativeAttention.supports(kernel, sizes.request());
+  }
+
+  /** Whatever the library was built for: a named accumulator is what runs, or it is refused. */
+  private static void served(Support support, String kernel, String refusal) {
+    if (support.supported()) {
+      assertTrue(support.plan().kernel().startsWith(kernel + "/"), support.plan().kernel());
+    } else {
+      assertTrue(support.reason().contains(refusal), support.reason());
+    }
+  }
+
+  @Test
+  public void accumulatorsOnMmaSync() {
+    NativeKernel f16 = NativeKernel.SAGE_QK_INT8_PV_FP16;
+    NativeKernel fp8 = NativeKernel.SAGE_QK_INT8_PV_FP8;
+    assertFalse(supports(f16, PvAccumulator.DEFAULT).plan().kernel().contains("acc16"));
+    served(
+        supports(f16, PvAccumulator.FP16_FP32),
+        "mma_int8_acc16",
+        "pv_accum_dtype: found fp16+fp32; sageattn_qk_int8_pv_fp16_cuda accumulates in fp32");
+    served(
+        supports(fp8, PvAccumulator.DEFAULT),
+        "mma_int8_fp8",
+        "sageattn_qk_int8_pv_fp8_cuda is not built for this architecture");
+    served(
+        supports(fp8, PvAccumulator.FP32_FP16),
+        "mma_int8_fp8_acc16",
+        "sageattn_qk_int8_pv_fp8_cuda is not built for this architecture");
+    Support wrong = supports(fp8, PvAccumulator.FP16_FP32);
+    assertFalse(wrong.supported());
+    assertTrue(wrong.reason().contains("sageattn_qk_int8_pv_fp8_cuda"), wrong.reason());
+  }
+
   @Test
   public void kernelFollowsHeadDimAndType() {
     Sizes sizes = new Sizes();

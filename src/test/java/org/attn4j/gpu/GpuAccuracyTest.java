@@ -73,7 +73,7 @@ public class GpuAccuracyTest extends GpuTestBase {
    */
   @Test(dataProvider = "kernels")
   public void keysOfOtherKindsWeighNothing(GpuKernel kernel) {
-    double bar = !kernel.isQuantised() ? 0.0005 : kernel == GpuKernel.INT8_FP16 ? 0.022 : 0.042;
+    double bar = !kernel.isQuantised() ? 0.0005 : kernel.isInt8Fp16() ? 0.022 : 0.042;
     Random random = new Random(SEED);
     try (CudaStream stream = CudaStream.create(DEVICE)) {
       for (int headDim : new int[] {64, 96, 128}) {

@@ -45,7 +45,7 @@ public class GpuHardDataTest extends GpuTestBase {
    */
   @Test(dataProvider = "kernels")
   public void fewHeavyKeysAndALongTail(GpuKernel kernel) {
-    double bar = !kernel.isQuantised() ? 0.001 : kernel == GpuKernel.INT8_FP16 ? 0.015 : 0.025;
+    double bar = !kernel.isQuantised() ? 0.001 : kernel.isInt8Fp16() ? 0.015 : 0.025;
     for (int headDim : new int[] {64, 96, 128}) {
       Random random = new Random(SEED);
       try (GpuProblem problem = new GpuProblem(spec(kernel, 200, 32768, headDim), random)) {
@@ -68,7 +68,7 @@ public class GpuHardDataTest extends GpuTestBase {
    */
   @Test(dataProvider = "kernels")
   public void attentionSinks(GpuKernel kernel) {
-    double bar = !kernel.isQuantised() ? 0.001 : kernel == GpuKernel.INT8_FP16 ? 0.02 : 0.035;
+    double bar = !kernel.isQuantised() ? 0.001 : kernel.isInt8Fp16() ? 0.02 : 0.035;
     int headDim = 128;
     int rows = 131072;
     int channels = 8;

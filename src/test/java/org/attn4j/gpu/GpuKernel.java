@@ -10,6 +10,7 @@ import org.attn4j.BackendVerdict;
 import org.attn4j.BackendVerdict.Outcome;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
+import org.attn4j.PvAccumulator;
 import org.attn4j.SageKernel;
 import org.attn4j.SdpaBackend;
 
@@ -17,6 +18,9 @@ import org.attn4j.SdpaBackend;
 enum GpuKernel {
   SAGE(SdpaBackend.SAGE, SageKernel.AUTO),
   INT8_FP16(SdpaBackend.SAGE, SageKernel.QK_INT8_PV_FP16),
+  INT8_FP16_ACC16(SdpaBackend.SAGE, SageKernel.QK_INT8_PV_FP16, PvAccumulator.FP16_FP32),
+  INT8_FP8(SdpaBackend.SAGE, SageKernel.QK_INT8_PV_FP8),
+  INT8_FP8_ACC16(SdpaBackend.SAGE, SageKernel.QK_INT8_PV_FP8, PvAccumulator.FP32_FP16),
   INT8_FP8_SM90(SdpaBackend.SAGE, SageKernel.QK_INT8_PV_FP8_SM90),
   EXACT(SdpaBackend.EXACT, SageKernel.AUTO);
 
@@ -37,10 +41,16 @@ enum GpuKernel {
 
   private final SdpaBackend backend;
   private final SageKernel sageKernel;
+  private final PvAccumulator accumulator;
 
   GpuKernel(SdpaBackend backend, SageKernel sageKernel) {
+    this(backend, sageKernel, PvAccumulator.DEFAULT);
+  }
+
+  GpuKernel(SdpaBackend backend, SageKernel sageKernel, PvAccumulator accumulator) {
     this.backend = backend;
     this.sageKernel = sageKernel;
+    this.accumulator = accumulator;
   }
 
   /** Options that let this kernel alone serve. */
@@ -48,7 +58,13 @@ enum GpuKernel {
     return AttentionOptions.builder()
         .backend(backend)
         .sageKernel(sageKernel)
+        .pvAccumulator(accumulator)
         .mode(BackendMode.REQUIRE);
+  }
+
+  /** INT8 scores with 16-bit P V, whatever the accumulator. */
+  boolean isInt8Fp16() {
+    return sageKernel == SageKernel.QK_INT8_PV_FP16;
   }
 
   boolean isQuantised() {
@@ -85,7 +101,7 @@ enum GpuKernel {
     if (this == EXACT) {
       return EXACT_BARS;
     }
-    boolean fp8 = this == INT8_FP8_SM90;
+    boolean fp8 = !isInt8Fp16();
     if (this == SAGE) {
       fp8 = Attention.explain(request).get(1).reason().contains("fp8");
     }

@@ -94,7 +94,7 @@ public class GpuSweepTest extends GpuTestBase {
       float factor = random.nextBoolean() ? -1f : 0.5f;
       options.smScale((float) (factor / Math.sqrt(headDim)));
     }
-    if (kernel == GpuKernel.INT8_FP16) {
+    if (kernel.isInt8Fp16()) {
       options.quantGranularity(QuantGranularity.values()[random.nextInt(3)]);
       options.smoothK(random.nextInt(4) != 0);
     }

@@ -90,6 +90,7 @@ public final class HookPolicy {
       case AUTO -> 0;
       case QK_INT8_PV_FP16 -> 1;
       case QK_INT8_PV_FP8_SM90 -> 2;
+      case QK_INT8_PV_FP8 -> 7;
     };
   }
 

@@ -170,7 +170,9 @@ public static final int
   /** spas_sage2_attn_meansim_topk_cuda */
   kSpasMeansimTopk(5),
   /** block_sparse_sage2_attn_cuda */
-  kBlockSparse(6);
+  kBlockSparse(6),
+  /** sageattn_qk_int8_pv_fp8_cuda */
+  kSageattnInt8Fp8(7);
 
     public final int value;
     private AttentionFunction(int v) { this.value = v; }
@@ -252,11 +254,17 @@ public static final int
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int sageattn(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace, org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long sageattn_workspace_size(@Const @ByRef AttentionParams params);
 
-/** INT8 Q*K^T, 16-bit P*V with fp32 accumulation. P and V have the input's own 16-bit type: bf16 values that fp16 can't
- *  hold stay finite. d <= 128; every architecture. */
+/** INT8 Q*K^T, 16-bit P*V. With fp32 accumulation (kFp32, the default) P and V have the input's own 16-bit type: bf16
+ *  values that fp16 can't hold stay finite. d <= 128; every architecture. With kFp16Fp32 P and V are fp16, bf16 values
+ *  times a power of two per channel, and no sum overflows whatever V is: faster on 8.6, 8.9 and 12.x. Not on 9.0. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int sageattn_qk_int8_pv_fp16_cuda(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace,
                                                 org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("int64_t") @NoException long sageattn_qk_int8_pv_fp16_cuda_workspace_size(@Const @ByRef AttentionParams params);
+
+/** INT8 Q*K^T, FP8 (e4m3) P*V on mma.sync: kFp32Fp32 (the default) or, faster, kFp32Fp16. d <= 128; 8.9 and 12.x alone. */
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int sageattn_qk_int8_pv_fp8_cuda(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace,
+                                               org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("int64_t") @NoException long sageattn_qk_int8_pv_fp8_cuda_workspace_size(@Const @ByRef AttentionParams params);
 
 /** INT8 Q*K^T, FP8 (e4m3) P*V on Hopper's warpgroup instructions. d <= 128; sm90 builds alone. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int sageattn_qk_int8_pv_fp8_cuda_sm90(@Const @ByRef AttentionParams params, @Const @ByRef Workspace workspace,
