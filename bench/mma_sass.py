@@ -28,7 +28,10 @@ CPP = ROOT / "src/main/cpp"
 RECORD = ROOT / "bench/results/mma-sass.json"
 ARCHS = (80, 89, 90, 120)  # 8.6 compiles to the counts of 8.9
 FAMILY = {80: "80", 86: "86", 89: "89", 90: "80", 120: "120"}  # 9.0: the kernels of family 80, as they are measured
-TEMPLATES = ("MmaInt8F16", "ExactMma")  # the block-sparse kernel has the loop of the former
+# The block-sparse kernel has the loop of the first.
+TEMPLATES = {"MmaInt8F16": "INT8", "MmaInt8Acc16": "INT8, fp16 acc.", "MmaInt8Fp8": "INT8/FP8",
+             "MmaInt8Fp8Acc16": "INT8/FP8, fp16 acc.", "ExactMma": "exact"}
+ALSO = {90: {"MmaInt8Fp8": "89", "MmaInt8Fp8Acc16": "89"}}  # families of which 9.0 has these, to test them
 GROWTH = 1.03
 
 # Low nine bits of the opcode. What is missing here is counted as "other".
@@ -51,15 +54,15 @@ HALF_RATE = {"FMNMX", "VIMNMX", "VIMNMX3", "IMNMX", "I2FP", "F2FP", "LOP3", "PRM
              "LEA"}
 
 # SMs, GHz (vendors' boost clocks; the H200's is what these kernels run at), and clocks of one scheduler for a warp's
-# instruction: m16n8k16 with fp32 and with fp16 accumulators, m16n8k32 on INT8 (from the vendors' dense rates; H200
-# measured), fp32, ALU, integer multiplies.
-Gpu = collections.namedtuple("Gpu", "name sms ghz hmma hmma16 imma fp32 alu imad serial")
+# instruction: m16n8k16 with fp32 and with fp16 accumulators, m16n8k32 on INT8, and on FP8 with both accumulators (from the
+# vendors' dense rates; H200 measured, where FP8 becomes two HMMA), fp32, ALU, integer multiplies.
+Gpu = collections.namedtuple("Gpu", "name sms ghz hmma hmma16 imma qmma qmma16 fp32 alu imad serial")
 GPUS = {
-    80: Gpu("A100", 108, 1.41, 8, 8, 8, 2, 2, 2, False),
-    86: Gpu("RTX 3090", 82, 1.695, 32, 16, 16, 1, 2, 2, False),
-    89: Gpu("RTX 4090", 128, 2.52, 32, 16, 16, 1, 2, 2, False),
-    90: Gpu("H200", 132, 1.9, 6.03, 6.03, 6.03, 1, 2, 2, True),
-    120: Gpu("RTX 5090", 170, 2.407, 32, 16, 16, 1, 2, 2, False),
+    80: Gpu("A100", 108, 1.41, 8, 8, 8, 0, 0, 2, 2, 2, False),
+    86: Gpu("RTX 3090", 82, 1.695, 32, 16, 16, 0, 0, 1, 2, 2, False),
+    89: Gpu("RTX 4090", 128, 2.52, 32, 16, 16, 32, 16, 1, 2, 2, False),
+    90: Gpu("H200", 132, 1.9, 6.03, 6.03, 6.03, 0, 0, 1, 2, 2, True),
+    120: Gpu("RTX 5090", 170, 2.407, 32, 16, 16, 32, 16, 1, 2, 2, False),
 }
 
 
@@ -69,6 +72,7 @@ class Instruction:
     self.name = OPCODES.get(low & 0x1FF, "other")
     self.conditional = self.name == "BRA" and ((low >> 12) & 15 != 7 or low & 0xFFF != 0x947)
     self.wide = bool(high >> 12 & 1)  # of HMMA: fp32 accumulators
+    self.wide8 = bool(high >> 13 & 1)  # of QMMA
 
   def target(self, index, sm):
     """Of a branch, as an index."""
@@ -143,9 +147,11 @@ def measure(step, copies, head_dim, sm):
   units = count["IMMA"] / (head_dim / 4) if count["IMMA"] else count["HMMA"] / head_dim
   per = {name: n / units for name, n in count.items()}
   narrow = sum(x.name == "HMMA" and not x.wide for x in step) / units
+  narrow8 = sum(x.name == "QMMA" and not x.wide8 for x in step) / units
   gpu, issued = GPUS[sm], len(step) / units
   clocks = {
-      "tensor": per.get("IMMA", 0) * gpu.imma + narrow * gpu.hmma16 + (per.get("HMMA", 0) - narrow) * gpu.hmma,
+      "tensor": (per.get("IMMA", 0) * gpu.imma + narrow * gpu.hmma16 + (per.get("HMMA", 0) - narrow) * gpu.hmma
+                 + narrow8 * gpu.qmma16 + (per.get("QMMA", 0) - narrow8) * gpu.qmma),
       "special": 8 * sum(per.get(name, 0) for name in SPECIAL),
       "fp32": gpu.fp32 * sum(per.get(name, 0) for name in FP32) + gpu.imad * per.get("IMAD", 0),
       "alu": gpu.alu * sum(n for name, n in per.items() if name not in NOT_ALU),
@@ -164,16 +170,19 @@ def measure(step, copies, head_dim, sm):
 
 
 def variants(arch):
-  """(template, header, head_dim) of variants.list for an architecture's family."""
+  """(template, header, head_dim, bytes it may spill) of variants.list for an architecture's family."""
   for line in (CPP / "variants.list").read_text().splitlines():
     columns = line.split("#")[0].split()
-    if len(columns) >= 5 and columns[0] in TEMPLATES and (columns[4] == "*" or FAMILY[arch] in columns[4].split(",")):
+    if len(columns) < 5 or columns[0] not in TEMPLATES:
+      continue
+    family = ALSO.get(arch, {}).get(columns[0], FAMILY[arch])
+    if columns[4] == "*" or family in columns[4].split(","):
       for head_dim in columns[2].split(","):
-        yield columns[0], columns[1], int(head_dim)
+        yield columns[0], columns[1], int(head_dim), int(columns[5]) if len(columns) > 5 else 0
 
 
-def compile_one(arch, template, header, head_dim, folder):
-  """(row, spilled bytes) of a kernel in fp16."""
+def compile_one(arch, template, header, head_dim, allowed, folder):
+  """(row, spilled bytes beyond what is allowed, or within the step) of a kernel in fp16."""
   stem = pathlib.Path(folder) / f"{template}_{head_dim}_{arch}"
   stem.with_suffix(".cu").write_text(
       f'#include "{header}"\nnamespace attn4j {{\nKernelEntry made();\n'
@@ -186,8 +195,11 @@ def compile_one(arch, template, header, head_dim, folder):
     sys.exit(out.stderr[-2000:])
   sm, kernels = kernels_of(stem.with_suffix(".cubin").read_bytes())
   code = max(kernels.values(), key=len)
-  row = {"arch": arch, "kernel": template, "head_dim": head_dim, **measure(*tightest_step(code, sm), head_dim, sm)}
-  return row, max(map(int, re.findall(r"(\d+) bytes spill stores", out.stderr)))
+  step, copies = tightest_step(code, sm)
+  row = {"arch": arch, "kernel": template, "head_dim": head_dim, **measure(step, copies, head_dim, sm)}
+  spilled = max(map(int, re.findall(r"(\d+) bytes spill stores", out.stderr)))
+  reads = sum(x.name in ("LDL", "STL") for x in step)
+  return row, 0 if spilled <= allowed and reads <= 1 else spilled
 
 
 def compile_all(archs):
@@ -238,12 +250,12 @@ def record(found):
 
 def plot(path):
   rows = [r for r in json.loads(RECORD.read_text())["rows"] if r["head_dim"] in (64, 128) and "Sparse" not in r["kernel"]]
-  bar, gap, left, scale = 14, 10, 190, 0.62
+  bar, gap, left, scale = 14, 10, 210, 0.55
   lines, y = [], 30
   for arch in ARCHS:
     for r in (r for r in rows if r["arch"] == arch):
-      label = f"{GPUS[arch].name} {'INT8' if r['kernel'] == 'MmaInt8F16' else 'exact'} {r['head_dim']}"
-      colour = "#4477aa" if r["kernel"] == "MmaInt8F16" else "#cc8844"
+      label = f"{GPUS[arch].name} {TEMPLATES[r['kernel']]} {r['head_dim']}"
+      colour = "#cc8844" if r["kernel"] == "ExactMma" else "#44aa77" if "Fp8" in r["kernel"] else "#4477aa"
       width = r["tops_bound"] * scale
       lines.append(f'<text x="{left - 6}" y="{y + 11}" text-anchor="end">{label}</text>'
                    f'<rect x="{left}" y="{y}" width="{width:.0f}" height="{bar}" fill="{colour}"/>'
