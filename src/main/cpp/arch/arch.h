@@ -11,7 +11,7 @@ namespace attn4j::arch {
 constexpr int kSm = ATTN4J_SM;
 
 // Whether the build has Hopper's own kernels (wgmma). Those on mma.sync then have no costs: they run where Hopper's
-// don't serve. Nobody has measured that they are faster anywhere on Hopper, and they don't contain NaN (nonfinite.cuh).
+// don't serve. Nobody has measured that they are faster anywhere on Hopper.
 #ifdef ATTN4J_HOPPER_KERNELS
 constexpr bool kHopperKernels = true;
 #else
