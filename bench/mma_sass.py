@@ -182,7 +182,7 @@ def variants(arch):
 
 
 def compile_one(arch, template, header, head_dim, allowed, folder):
-  """(row, spilled bytes beyond what is allowed, or within the step) of a kernel in fp16."""
+  """(row, spilled bytes if they are more than allowed, or read more than twice in a step) of a kernel in fp16."""
   stem = pathlib.Path(folder) / f"{template}_{head_dim}_{arch}"
   stem.with_suffix(".cu").write_text(
       f'#include "{header}"\nnamespace attn4j {{\nKernelEntry made();\n'
@@ -199,7 +199,7 @@ def compile_one(arch, template, header, head_dim, allowed, folder):
   row = {"arch": arch, "kernel": template, "head_dim": head_dim, **measure(step, copies, head_dim, sm)}
   spilled = max(map(int, re.findall(r"(\d+) bytes spill stores", out.stderr)))
   reads = sum(x.name in ("LDL", "STL") for x in step)
-  return row, 0 if spilled <= allowed and reads <= 1 else spilled
+  return row, 0 if spilled <= allowed and reads <= 2 else spilled
 
 
 def compile_all(archs):
