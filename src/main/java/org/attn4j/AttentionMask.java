@@ -345,6 +345,50 @@ public final class AttentionMask {
   }
 
   /**
+   * The same mask as tensors in host memory: INT8 pairs of (batch or 1, headsQ or 1, queries, keys)
+   * and, if anything is added, a FLOAT32 bias of the same sizes. For GPU kernels, which read no
+   * other rules than windows: {@link DeviceTensor#copyOf} puts them on a GPU, once for any number
+   * of requests.
+   *
+   * @param dims the sizes of a request that the mask fits
+   * @return a mask of tensors in memory of their own, which the caller closes
+   * @throws InvalidAttentionArgumentException if it doesn't fit, if a tensor of it is in device
+   *     memory, or if the tensors would be larger than 2147483647 bytes
+   */
+  public AttentionMask toTensors(AttentionDims dims) {
+    check(dims);
+    long batch = parts.stream().anyMatch(MaskPart::isPerBatch) ? dims.batch() : 1;
+    long heads = parts.stream().anyMatch(MaskPart::isPerHead) ? dims.headsQ() : 1;
+    int keys = Math.toIntExact(dims.keys());
+    HostTensor pairs = HostTensor.allocate(DType.INT8, batch, heads, dims.queries(), keys);
+    HostTensor biases = null;
+    double[] addends = new double[keys];
+    float[] row = new float[keys];
+    long rows = batch * heads * dims.queries();
+    for (long n = 0; n < rows; n++) {
+      long head = n / dims.queries();
+      read(dims, head / heads, head % heads, n % dims.queries(), 0, keys, addends);
+      boolean adds = false;
+      for (int j = 0; j < keys; j++) {
+        boolean hidden = addends[j] == Double.NEGATIVE_INFINITY;
+        row[j] = hidden ? 0 : 1;
+        adds |= !hidden && addends[j] != 0;
+      }
+      pairs.write(n * keys, 1, keys, row);
+      if (adds) {
+        if (biases == null) {
+          biases = HostTensor.allocate(DType.FLOAT32, batch, heads, dims.queries(), keys);
+        }
+        for (int j = 0; j < keys; j++) {
+          row[j] = (float) addends[j];
+        }
+        biases.write(n * keys, 1, keys, row);
+      }
+    }
+    return biases == null ? pairs(pairs) : pairs(pairs).and(bias(biases));
+  }
+
+  /**
    * {@return the first key that a query may see by the rules: those before it are hidden}
    *
    * @param dims the sizes of the request

@@ -24,6 +24,16 @@ interface MaskPart {
     return dims.keys();
   }
 
+  /** Whether it may differ from batch entry to batch entry. */
+  default boolean isPerBatch() {
+    return false;
+  }
+
+  /** Whether it may differ from head to head. */
+  default boolean isPerHead() {
+    return false;
+  }
+
   /** The tensor that it reads, or null. */
   default AttentionTensor tensor() {
     return null;

@@ -255,6 +255,11 @@ final class MaskRules {
     }
 
     @Override
+    public boolean isPerHead() {
+      return true;
+    }
+
+    @Override
     public void addTo(Keys keys, double[] addends) {
       double slope = slopes[(int) keys.head()];
       long position = position(keys.dims(), keys.query());

@@ -86,6 +86,16 @@ record TensorMask(Kind kind, AttentionTensor tensor) implements MaskPart {
     }
   }
 
+  @Override
+  public boolean isPerBatch() {
+    return tensor.size(0) > 1;
+  }
+
+  @Override
+  public boolean isPerHead() {
+    return kind != Kind.KEYS && tensor.size(1) > 1;
+  }
+
   /** A size of 1 stands for all. */
   private long step(int dimension) {
     return tensor.size(dimension) == 1 ? 0 : tensor.stride(dimension);

@@ -249,6 +249,24 @@ public class AttentionMaskTest {
   }
 
   @Test
+  public void tensorsAreAsSmallAsTheMaskAllows() {
+    AttentionDims dims = request(4, 4).build().dims();
+    AttentionMask documents = AttentionMask.blockDiagonal(1, 3).toTensors(dims);
+    assertEquals(documents.toString(), "pairs INT8 [1, 1, 4, 4]");
+    assertEquals(picture(documents, 4, 4), "#.../.###/.###/.###");
+    AttentionMask alibi = AttentionMask.alibi(1, 2, 3, 4).toTensors(dims);
+    assertEquals(alibi.toString(), "pairs INT8 [1, 4, 4, 4] and bias FLOAT32 [1, 4, 4, 4]");
+    AttentionMask keys = AttentionMask.keys(of(BYTE, 2, 4)).toTensors(dims);
+    assertEquals(keys.toString(), "pairs INT8 [2, 1, 4, 4]");
+    InvalidAttentionArgumentException e =
+        expectThrows(
+            InvalidAttentionArgumentException.class,
+            () -> AttentionMask.blockDiagonal(5).toTensors(dims));
+    assertEquals(
+        e.getMessage(), "mask.blockDiagonal has documents of 5 queries in all; 4 is accepted");
+  }
+
+  @Test
   public void oneMaskServesManyRequests() {
     AttentionMask mask = AttentionMask.slidingWindow(3, 0);
     for (int length : new int[] {1, 5, 100}) {

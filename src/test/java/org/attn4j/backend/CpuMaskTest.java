@@ -1,6 +1,7 @@
 package org.attn4j.backend;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertNull;
 import static org.testng.Assert.assertTrue;
 
 import java.util.Random;
@@ -115,6 +116,10 @@ public class CpuMaskTest {
     }
 
     AttentionRequest request() {
+      return request(mask.mask);
+    }
+
+    AttentionRequest request(AttentionMask other) {
       return AttentionRequest.builder()
           .q(q)
           .k(k)
@@ -122,7 +127,7 @@ public class CpuMaskTest {
           .o(o)
           .lse(lse)
           .kvLengths(lengths == null ? null : HostTensor.ofInts(lengths))
-          .mask(mask.mask)
+          .mask(other)
           .options(options)
           .build();
     }
@@ -199,6 +204,19 @@ public class CpuMaskTest {
     boolean same = Double.compare(actual + 0.0, expected + 0.0) == 0; // NaN too; -0 is 0
     if (!same && !(Math.abs(actual - expected) <= tolerance)) {
       Assert.fail("found " + actual + ", expected " + expected + " in " + test);
+    }
+  }
+
+  /** A mask as tensors says what it says itself: ALiBi's biases are rounded to float, no more. */
+  @Test
+  public void tensorsOfAMaskMeetTheFormulaToo() {
+    Random random = new Random(SEED + 2);
+    for (int n = 0; n < CASES / 5; n++) {
+      Case test = new Case(random, n);
+      AttentionMask tensors = test.mask.mask.toTensors(test.request().dims());
+      assertNull(tensors.deviceObstacle(), tensors.toString());
+      CpuAttention.run(test.request(tensors), Precision.FP32);
+      check(test, 3e-4);
     }
   }
 
