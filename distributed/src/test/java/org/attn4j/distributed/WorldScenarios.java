@@ -1,6 +1,7 @@
 package org.attn4j.distributed;
 
 import static org.testng.Assert.assertEquals;
+import static org.testng.Assert.assertThrows;
 import static org.testng.Assert.assertTrue;
 import static org.testng.Assert.expectThrows;
 
@@ -16,10 +17,16 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import org.attn4j.AttentionOptions;
+import org.attn4j.CausalMask;
+import org.attn4j.DType;
+import org.attn4j.InvalidAttentionArgumentException;
 import org.attn4j.distributed.RankException.Kind;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.TCPStore;
 import org.bytedeco.pytorch.TCPStoreOptions;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
 
 /**
  * Joining and leaving, with ranks that are threads of one process, as in Spark's local mode. In a
@@ -31,11 +38,14 @@ public final class WorldScenarios {
           .withTimeout(Duration.ofSeconds(20))
           .withJoinTimeout(Duration.ofSeconds(20));
 
+  private static final DType F32 = DType.FLOAT32;
+
   private WorldScenarios() {}
 
   /** Runs the scenario that the argument names. */
   public static void main(String[] args) throws Exception {
     switch (args[0]) {
+      case "refusals" -> whatCantBeServedIsASentence();
       case "taken port" -> takenPortIsASentence();
       case "never comes" -> rankThatNeverComesIsNamed();
       case "no store" -> storeThatNobodyServesIsASentence();
@@ -50,6 +60,54 @@ public final class WorldScenarios {
 
   private static RankEnvironment rank(int rank, int size, int port) {
     return RankEnvironment.of(rank, size, rank, size, "127.0.0.1", port);
+  }
+
+  @SuppressWarnings("try") // the scope is there to be closed
+  private static void whatCantBeServedIsASentence() throws IOException {
+    try (World world = World.join(rank(0, 1, Processes.freePort()), QUICK);
+        PointerScope scope = new PointerScope()) {
+      SequenceLayout layout = SequenceLayout.of(8, SequenceMesh.of(1, 1), CausalMask.NONE);
+      SequenceLayout causal = SequenceLayout.of(8, SequenceMesh.of(1, 1), CausalMask.TOP_LEFT);
+      SequenceLayout two = SequenceLayout.of(8, SequenceMesh.of(2, 1), CausalMask.NONE);
+      AttentionOptions masked = AttentionOptions.builder().causalMask(CausalMask.TOP_LEFT).build();
+      refused("2 ranks; the world has 1", () -> builder(world, two).build());
+      refused("layout is null", () -> builder(world, null).build());
+      refused("heads is 3 and kvHeads 2", () -> builder(world, layout).heads(3, 2, 8, F32).build());
+      refused("the type is INT8", () -> builder(world, layout).heads(2, 2, 8, DType.INT8).build());
+      refused("batch is 0", () -> builder(world, layout).batch(0).build());
+      refused("joint tokens see all", () -> builder(world, causal).jointTokens(2).build());
+      refused("takes the mask", () -> builder(world, layout).options(masked).build());
+      refused("cudaDevice is -2", () -> builder(world, layout).cudaDevice(-2).build());
+      callsThatDontFitAreRefused(world, layout);
+    }
+  }
+
+  private static void callsThatDontFitAreRefused(World world, SequenceLayout layout) {
+    Tensor right = torch.randn(1, 2, 8, 8);
+    Tensor longer = torch.randn(1, 2, 9, 8);
+    Tensor halves = right.to(torch.ScalarType.Half);
+    Tensor learning = torch.randn(1, 2, 8, 8).set_requires_grad(true);
+    SequenceAttention attention = builder(world, layout).build();
+    assertTrue(attention.explain().contains("query heads 0 to 1"), attention.explain());
+    refused("k has sizes [1, 2, 9, 8]", () -> attention.attend(right, longer, right));
+    refused("v is FLOAT16", () -> attention.attend(right, right, halves));
+    refused("q requires a gradient", () -> attention.attend(learning, right, right));
+    refused("q is null", () -> attention.attend(null, right, right));
+    refused("built without", () -> attention.attend(right, right, right, right, right, right));
+    refused("has 9; the layout has 8", () -> layout.shard(longer, 2, 0));
+    refused("has 9 tokens", () -> layout.gather(world, longer, 2));
+    attention.attend(right, right, right).close(); // nothing was lost by all that
+    attention.close();
+    assertThrows(IllegalStateException.class, () -> attention.attend(right, right, right));
+  }
+
+  private static SequenceAttention.Builder builder(World world, SequenceLayout layout) {
+    return SequenceAttention.builder(world, layout).heads(2, 2, 8, F32);
+  }
+
+  private static void refused(String part, Runnable call) {
+    Throwable e = expectThrows(InvalidAttentionArgumentException.class, call::run);
+    assertTrue(e.getMessage().contains(part), e.getMessage());
   }
 
   private static void takenPortIsASentence() throws IOException {

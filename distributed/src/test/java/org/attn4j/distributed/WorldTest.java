@@ -11,7 +11,13 @@ public class WorldTest {
   @DataProvider
   public Object[][] scenarios() {
     return new Object[][] {
-      {"taken port"}, {"never comes"}, {"no store"}, {"same rank twice"}, {"threads"}, {"agent"}
+      {"refusals"},
+      {"taken port"},
+      {"never comes"},
+      {"no store"},
+      {"same rank twice"},
+      {"threads"},
+      {"agent"}
     };
   }
 
