@@ -318,7 +318,7 @@ stage_licences() {  # why what is missing was not built
   rm -rf "$OUTPUT/natives" "$OUTPUT/jni"
   for name in "${names[@]}"; do
     mkdir -p "$OUTPUT/natives/$name/META-INF"
-    cp "$ROOT/LICENSE" "$OUTPUT/natives/$name/META-INF/"
+    cp "$ROOT/LICENSE" "$ROOT/NOTICE" "$OUTPUT/natives/$name/META-INF/"
     note_absence "$name" "$1"
   done
 }

@@ -72,6 +72,8 @@ public class ArchListTest {
     assertEquals(found(presets, "natives/\\$\\{javacpp.platform}-(sm\\d+)/libattn4j.so"), released);
     assertEquals(
         found(read("platform/pom.xml"), "<classifier>\\$\\{javacpp.platform}-(sm\\d+)<"), released);
+    assertEquals(
+        found(read("bom/pom.xml"), "<classifier>\\$\\{javacpp.platform}-(sm\\d+)<"), released);
     assertEquals(found(read("src/pom.xml"), "\\$\\{natives.dir}/(sm\\d+)<"), released);
   }
 
