@@ -34,8 +34,13 @@ public class DocPlotsTest {
       }
     }
     assertEquals(stale, List.of(), "draw them anew; see DocPlots");
-    assertEquals(
-        names(PLOTS, ".png"), new TreeSet<>(figures.keySet()), "plots that nothing draws any more");
+    TreeSet<String> ours = new TreeSet<>();
+    for (String plot : names(PLOTS, ".png")) { // those of other programs have no digest
+      if (PngFile.text(FigureImage.KEYWORD, PLOTS.resolve(plot + ".png")).isPresent()) {
+        ours.add(plot);
+      }
+    }
+    assertEquals(ours, new TreeSet<>(figures.keySet()), "plots that nothing draws any more");
   }
 
   @Test
