@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "attn4j/attn4j.h"
+#include "launch.cuh"
 
 namespace attn4j_bench {
 
@@ -80,7 +81,7 @@ struct BlockMap {
 // One block of 128 threads per compared row; `stride_rows` > 1 compares a sample. Scores live in shared memory.
 static __global__ void __launch_bounds__(128)
     compare_kernel(AttentionParams p, int64_t stride_rows, Accuracy* result, BlockMap blocks = {}) {
-  extern __shared__ float score[];
+  ATTN4J_DYNAMIC_SHARED(8, float, score);
   __shared__ double reduced[128];
   const bool hnd = p.tensor_layout == TensorLayout::kHND;
   const int64_t hq = p.q.size[hnd ? 1 : 2], lq = p.q.size[hnd ? 2 : 1], d = p.q.size[3];

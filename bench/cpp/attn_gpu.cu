@@ -162,10 +162,10 @@ struct Problem {
     return t;
   }
   void fill(uint64_t seed, Distribution q, Distribution k, Distribution v) {
-    fill_kernel<<<1024, 256>>>(params.q, c.layout, q, seed);
+    launch(fill_kernel, 1024, 256, 0, params.q, c.layout, q, seed);
     if (c.lk > 0) {
-      fill_kernel<<<1024, 256>>>(params.k, c.layout, k, seed + 1);
-      fill_kernel<<<1024, 256>>>(params.v, c.layout, v, seed + 2);
+      launch(fill_kernel, 1024, 256, 0, params.k, c.layout, k, seed + 1);
+      launch(fill_kernel, 1024, 256, 0, params.v, c.layout, v, seed + 2);
     }
     require(cudaGetLastError(), "fill");
     require(cudaDeviceSynchronize(), "fill");
@@ -189,7 +189,7 @@ struct Problem {
     const size_t smem = std::max<int64_t>(c.lk, 1) * sizeof(float);
     require(cudaFuncSetAttribute(compare_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(smem)),
             "shared memory of the reference");
-    compare_kernel<<<static_cast<unsigned>(rows), 128, smem>>>(params, stride_rows, device);
+    launch(compare_kernel, static_cast<unsigned>(rows), 128, smem, params, stride_rows, device, BlockMap{});
     Accuracy a;
     require(cudaMemcpy(&a, device, sizeof a, cudaMemcpyDeviceToHost), "reference");
     cudaFree(device);

@@ -107,7 +107,7 @@ const Kernel kKernels[] = {
 // Attention as IEEE arithmetic has it, in fp64: o [b][hq][lq][d], lse [b][hq][lq]. A row that sees no key, or whose
 // scores are all -inf, is 0. One block of 128 threads per row.
 __global__ void __launch_bounds__(128) reference_kernel(AttentionParams p, double* o, double* lse) {
-  extern __shared__ double score[];
+  ATTN4J_DYNAMIC_SHARED(8, double, score);
   __shared__ double reduced[128];
   const int64_t hq = p.q.size[1], lq = p.q.size[2], d = p.q.size[3], hkv = p.k.size[1], lk_all = p.k.size[2];
   const int64_t index = blockIdx.x, row = index % lq, h = index / lq % hq, b = index / lq / hq, g = h / (hq / hkv);
@@ -184,9 +184,9 @@ class Problem {
       params.kv_lengths = lengths_ = device_memory<int32_t>(c.b);
       require(cudaMemcpy(lengths_, lengths.data(), c.b * 4, cudaMemcpyHostToDevice), "copy");
     }
-    fill_kernel<<<1024, 256>>>(params.q, params.tensor_layout, {c.q_spread, 0.f}, 21);
-    fill_kernel<<<1024, 256>>>(params.k, params.tensor_layout, {c.k_spread, 0.f}, 22);
-    fill_kernel<<<1024, 256>>>(params.v, params.tensor_layout, {}, 23);
+    launch(fill_kernel, 1024, 256, 0, params.q, params.tensor_layout, Distribution{c.q_spread, 0.f}, 21);
+    launch(fill_kernel, 1024, 256, 0, params.k, params.tensor_layout, Distribution{c.k_spread, 0.f}, 22);
+    launch(fill_kernel, 1024, 256, 0, params.v, params.tensor_layout, Distribution{}, 23);
     require(cudaDeviceSynchronize(), "fill");
   }
   ~Problem() {
@@ -239,7 +239,7 @@ class Problem {
     double *o = device_memory<double>(rows() * c.d), *lse = device_memory<double>(rows());
     const int bytes = static_cast<int>((c.lk + 1) * sizeof(double));  // scores are read two at a time
     require(cudaFuncSetAttribute(reference_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), "reference");
-    reference_kernel<<<static_cast<unsigned>(rows()), 128, bytes>>>(params, o, lse);
+    launch(reference_kernel, static_cast<unsigned>(rows()), 128, bytes, params, o, lse);
     Result r;
     r.o.resize(rows() * c.d), r.lse.resize(rows());
     require(cudaMemcpy(r.o.data(), o, rows() * c.d * 8, cudaMemcpyDeviceToHost), "reference");

@@ -147,7 +147,7 @@ inline bool hard_case(const HardKernel& kernel, const HardCase& c) {
     p.kv_lengths = lengths;
   }
   const TensorView tensors[3] = {p.q, p.k, p.v};
-  for (int i = 0; i < 3; i++) hard_fill<<<2048, 256>>>(tensors[i], i, c.data, 20261130 + 7 * c.d + c.lk);
+  for (int i = 0; i < 3; i++) launch(hard_fill, 2048, 256, 0, tensors[i], i, c.data, 20261130 + 7 * c.d + c.lk);
   const int64_t bytes = kernel.size(p);
   if (bytes < 0) {
     std::printf("left out: %s\n", attn4j::last_error());
@@ -161,17 +161,16 @@ inline bool hard_case(const HardKernel& kernel, const HardCase& c) {
   auto* channels = memory.get<ChannelStatistics>(c.hkv * c.d, 0);
   auto* sizes = memory.get<float2>(c.hkv * c.lk);
   auto* steps = memory.get<float>(c.hkv * c.lk);
-  channel_statistics<<<dim3(c.hkv, 128), c.d>>>(p, valid, channels);
-  key_sizes<<<(c.hkv * c.lk + 127) / 128, 128>>>(p, valid, channels, sizes);
-  key_steps<<<(c.hkv * c.lk + 127) / 128, 128>>>(sizes, c.lk, c.hkv * c.lk, kernel.key_group, steps);
+  launch(channel_statistics, dim3(c.hkv, 128), c.d, 0, p, valid, channels);
+  launch(key_sizes, (c.hkv * c.lk + 127) / 128, 128, 0, p, valid, channels, sizes);
+  launch(key_steps, (c.hkv * c.lk + 127) / 128, 128, 0, sizes, c.lk, c.hkv * c.lk, kernel.key_group, steps);
   const std::vector<int64_t> rows = hard_rows(c, std::min<int64_t>(c.lk > 100000 ? 256 : 512, c.hq * c.lq));
   const auto count = static_cast<int64_t>(rows.size());
   auto* device_rows = memory.get<int64_t>(count);
   auto* device_result = memory.get<HardRow>(count, 0);
   cudaMemcpy(device_rows, rows.data(), count * 8, cudaMemcpyHostToDevice);
-  hard_reference<<<static_cast<unsigned>(count), kHardThreads>>>(p, valid, rounding, device_rows, channels, sizes,
-                                                                 steps, memory.get<double>(count * c.lk),
-                                                                 memory.get<float>(count * c.lk), device_result);
+  launch(hard_reference, static_cast<unsigned>(count), kHardThreads, 0, p, valid, rounding, device_rows, channels,
+         sizes, steps, memory.get<double>(count * c.lk), memory.get<float>(count * c.lk), device_result);
   std::vector<HardRow> result(count);
   const cudaError_t error = cudaMemcpy(result.data(), device_result, count * sizeof(HardRow), cudaMemcpyDeviceToHost);
   if (error != cudaSuccess) {

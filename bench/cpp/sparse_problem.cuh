@@ -174,17 +174,17 @@ struct Problem {
   }
   void fill(uint64_t seed) {
     if (c.clustered) {
-      cluster_kernel<<<1024, 256>>>(params.q, c.layout, 0.6f, 1.f, seed);
-      if (c.lk > 0) cluster_kernel<<<1024, 256>>>(params.k, c.layout, 0.6f, 1.f, seed + 1);
+      launch(cluster_kernel, 1024, 256, 0, params.q, c.layout, 0.6f, 1.f, seed);
+      if (c.lk > 0) launch(cluster_kernel, 1024, 256, 0, params.k, c.layout, 0.6f, 1.f, seed + 1);
     } else {
-      fill_kernel<<<1024, 256>>>(params.q, c.layout, {}, seed);
-      if (c.lk > 0) fill_kernel<<<1024, 256>>>(params.k, c.layout, {1.f, 2.f}, seed + 1);
+      launch(fill_kernel, 1024, 256, 0, params.q, c.layout, Distribution{}, seed);
+      if (c.lk > 0) launch(fill_kernel, 1024, 256, 0, params.k, c.layout, Distribution{1.f, 2.f}, seed + 1);
     }
-    if (c.lk > 0) fill_kernel<<<1024, 256>>>(params.v, c.layout, {}, seed + 2);
+    if (c.lk > 0) launch(fill_kernel, 1024, 256, 0, params.v, c.layout, Distribution{}, seed + 2);
     const int64_t blocks = c.b * c.hq * grid.query_blocks * grid.key_blocks;
     if (blocks > 0) {
-      mask_kernel<<<1024, 256>>>(mask->data<uint8_t>(), blocks, grid.key_blocks, static_cast<float>(c.density),
-                                 seed + 3);
+      launch(mask_kernel, 1024, 256, 0, mask->data<uint8_t>(), blocks, grid.key_blocks, static_cast<float>(c.density),
+             seed + 3);
     }
     require(cudaGetLastError(), "fill");
   }
@@ -240,7 +240,8 @@ struct Problem {
     require(cudaFuncSetAttribute(compare_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(smem)),
             "shared memory of the reference");
     const BlockMap blocks = {masked ? map->data<uint8_t>() : nullptr, grid.query_block, grid.key_block};
-    compare_kernel<<<static_cast<unsigned>(rows), 128, smem>>>(params, stride_rows, result.data<Accuracy>(), blocks);
+    launch(compare_kernel, static_cast<unsigned>(rows), 128, smem, params, stride_rows, result.data<Accuracy>(),
+           blocks);
     return result.read<Accuracy>()[0];
   }
   bool intact() const {

@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../../.."
 build=target/emulation
+mkdir -p target
 
 for tool in g++ cmake ninja; do
   if ! command -v "$tool" >/dev/null; then echo "kernels on a CPU: skipped, $tool is missing"; exit 0; fi

@@ -25,7 +25,7 @@
 #undef __forceinline__
 #define __forceinline__ inline
 #undef __noinline__
-#define __noinline__ __attribute__((noinline))
+#define __noinline__
 
 // --------------------------------------------------------------------------------------------------------- arithmetic
 
@@ -52,6 +52,8 @@ inline float __int_as_float(int32_t x) { return emulated_bits<float>(x); }
 inline uint32_t __float_as_uint(float x) { return emulated_bits<uint32_t>(x); }
 inline int32_t __float_as_int(float x) { return emulated_bits<int32_t>(x); }
 
+inline long long __double_as_longlong(double x) { return emulated_bits<long long>(x); }
+
 inline float __int2float_rn(int32_t x) { return static_cast<float>(x); }
 // Conversions saturate; NaN becomes 0 (PTX ISA, "cvt").
 template <class To>
@@ -66,6 +68,7 @@ inline uint32_t __float2uint_rn(float x) { return emulated_to_int<uint32_t>(std:
 inline uint32_t __float2uint_rd(float x) { return emulated_to_int<uint32_t>(std::floor(static_cast<double>(x))); }
 
 inline float __fdividef(float x, float y) { return x / y; }
+inline float cospif(float x) { return static_cast<float>(std::cos(3.14159265358979323846 * std::fmod(x, 2.f))); }
 inline float rsqrtf(float x) { return 1.f / std::sqrt(x); }
 #define __log2f(x) std::log2(static_cast<float>(x))
 inline int __popc(uint32_t x) { return __builtin_popcount(x); }
@@ -110,7 +113,13 @@ inline void __nanosleep(unsigned) { ::emulation::yield(); }
 
 template <class T>
 inline T atomicAdd(T* p, std::common_type_t<T> x) {
-  return __atomic_fetch_add(p, x, __ATOMIC_SEQ_CST);
+  if constexpr (std::is_integral_v<T>) {
+    return __atomic_fetch_add(p, x, __ATOMIC_SEQ_CST);
+  } else {
+    T old = *p, sum = old + x;
+    while (!__atomic_compare_exchange(p, &old, &sum, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) sum = old + x;
+    return old;
+  }
 }
 template <class T>
 inline T atomicMax(T* p, std::common_type_t<T> x) {
@@ -226,6 +235,11 @@ inline cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncA
     ::emulation::allow_shared_memory(reinterpret_cast<const void*>(kernel), value);
   }
   return cudaSuccess;
+}
+
+template <class T>
+inline cudaError_t cudaMalloc(T** address, size_t bytes) {
+  return cudaMalloc(reinterpret_cast<void**>(address), bytes);
 }
 
 template <class... Parameters, class... Arguments>

@@ -119,7 +119,8 @@ std::map<const void*, size_t>& shared_limits() {
 
 Settings& settings() {
   static Settings s{static_cast<uint64_t>(number_from("ATTN4J_EMULATION_SEED", 0)),
-                    number_from("ATTN4J_EMULATION_SMS", Settings().multiprocessors), Settings().patience_s};
+                    number_from("ATTN4J_EMULATION_SMS", Settings().multiprocessors),
+                    number_from("ATTN4J_EMULATION_FP8_BITS", Settings().fp8_bits), Settings().patience_s};
   return s;
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "machine.h"
+#include "runtime/settings.h"
 
 namespace emulation {
 
@@ -68,7 +69,7 @@ float fp8_sum(const float* a, const float* b, int n, double accumulator) {
   }
   if (!std::isfinite(accumulator)) return static_cast<float>(accumulator);
   if (largest == 0.f) return 0.f;
-  const int exponent = std::ilogb(largest) - 13;
+  const int exponent = std::ilogb(largest) - settings().fp8_bits;
   const double quantum = std::ldexp(1., exponent), inverse = std::ldexp(1., -exponent);
   int64_t sum = static_cast<int64_t>(accumulator * inverse);
   for (const float p : products) sum += static_cast<int64_t>(p * inverse);

@@ -2,6 +2,7 @@
 //
 //   attention case KERNEL [NAME=VALUE...]     one case, as a failure prints it
 //   attention random COUNT SEED KERNEL...     COUNT random cases of each kernel
+//   attention hard KERNEL...                  hard data (docs/accuracy.md), held to a model of the rounding
 //   attention nonfinite COUNT SEED KERNEL...  the same, each with a NaN or an infinity in q, k or v
 // KERNEL: exact, masked, int8_f16, int8_acc16, fp8, fp8_acc16, fp8_sm90, sage, sparse, spas, spas_topk; with /D,D...
 // its head_dims are those and a little less. The exit status is 0 only if all cases hold.
@@ -39,6 +40,14 @@ Bars bars_of(const Case& c, const std::string& kernel_name, double score_noise) 
   // Half a step of e4m3 is a 16th at most, for probabilities and for V; they are 2.6 % on average.
   if (fp8) bars.l1 += 0.04, bars.element += 0.14, bars.channel = 0.14, bars.lse += 0.061;
   return bars;
+}
+
+// As bench/cpp/hard_check.cuh has it: 15 % above the model, and what truncating accumulators cost.
+double hard_bar(const Case& c, const std::string& kernel_name, double model) {
+  const bool fp8 = kernel_name.find("fp8") != std::string::npos;
+  const double bar = 1.15 * model + (fp8 ? 0.0012 : 1e-4);
+  if (!fp8) return bar;
+  return c.hard == 1 ? std::min(bar, 0.025) : c.hard == 5 ? std::min(bar, 0.0012) : bar;
 }
 
 struct Verdict {
@@ -92,7 +101,8 @@ Outcome run_case(const Case& c, bool talks) {
   // Those of few queries give NaN, not 0, where an infinite query makes all of a row's scores -inf.
   if (c.odd == 1 && !talks && problem.kernel().find("exact_split") != std::string::npos) return Outcome::kLeftOut;
   const Output expected = problem.reference();
-  const Bars bars = bars_of(c, problem.kernel(), expected.score_noise);
+  Bars bars = bars_of(c, problem.kernel(), expected.score_noise);
+  if (c.hard != 0) bars.l1 = hard_bar(c, problem.kernel(), expected.hard_model);
   const Verdict v = judge(got, expected, bars);
   const bool good = v.not_finite + v.should_not_be + v.far + v.lse_wrong == 0 && v.l1 <= bars.l1;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
@@ -191,6 +201,29 @@ int random(int argc, char** argv, bool spoils) {
   return failed == 0 ? 0 : 1;
 }
 
+int hard(int argc, char** argv) {
+  constexpr int kTail = 1, kSinks = 2, kSmallSinks = 3, kLast = 10;
+  int failed = 0, count = 0;
+  for (int i = 2; i < argc; i++) {
+    for (const int d : {64, 96, 128}) {
+      for (int kind = kTail; kind <= kLast; kind++) {
+        for (const int place : {0, 2}) {
+          for (const float share : {0.6f, 0.9f}) {
+            if (place == 0 && kind > kSmallSinks) continue;
+            if (share > 0.8f && kind != kSinks && kind != kSmallSinks) continue;
+            Case c;
+            c.kernel = argv[i], c.hq = 1, c.lq = 160, c.lk = kind == kSmallSinks ? 8192 : 2048;
+            c.d = d, c.hard = kind, c.place = place, c.share = share, c.bf16 = count % 2 == 1;
+            count++, failed += run_case(c, true) != Outcome::kHolds;
+          }
+        }
+      }
+    }
+  }
+  std::printf("hard data: %d of %d hold\n", count - failed, count);
+  return failed == 0 && count > 0 ? 0 : 1;
+}
+
 int one(int argc, char** argv) {
   Case c;
   c.kernel = argv[2];
@@ -209,6 +242,7 @@ int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   const std::string mode = argc > 1 ? argv[1] : "";
   if (mode == "case" && argc > 2) return emulation_test::one(argc, argv);
+  if (mode == "hard" && argc > 2) return emulation_test::hard(argc, argv);
   if (mode == "random" && argc > 4) return emulation_test::random(argc, argv, false);
   if (mode == "nonfinite" && argc > 4) return emulation_test::random(argc, argv, true);
   std::fprintf(stderr,

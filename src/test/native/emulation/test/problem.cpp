@@ -12,6 +12,8 @@
 #include <random>
 #include <utility>
 
+#include "test/hard_data.h"
+
 namespace emulation_test {
 
 using attn4j::AttentionFunction;
@@ -29,6 +31,7 @@ void each_number(C& c, const F& f) {
   f("seen", c.seen), f("bias", c.bias), f("repeats", c.repeats), f("turned", c.turned), f("shown", c.shown);
   f("left", c.left), f("right", c.right), f("prefix", c.prefix), f("garbage", c.garbage), f("data", c.data),
       f("odd", c.odd), f("odd_row", c.odd_row), f("odd_value", c.odd_value);
+  f("hard", c.hard), f("place", c.place), f("share", c.share);
 }
 
 uint16_t bits_of(bool bf16, float x) {
@@ -101,7 +104,10 @@ Problem::Problem(const Case& c) : c_(c) {
     for (float& x : offsets) x = which == 1 ? 2.f * normal(random) : which == 2 ? 0.5f * normal(random) : 0.f;
     for (int64_t i = 0; i < t.size[0] * t.size[1] * t.size[2]; i++) {
       auto* row = static_cast<uint16_t*>(t.data) + i * t.stride[2];
-      for (int64_t e = 0; e < c.d; e++) row[e] = bits_of(c.bf16, normal(random) + offsets[e]);
+      for (int64_t e = 0; e < c.d; e++) {
+        const float z = normal(random);
+        row[e] = bits_of(c.bf16, c.hard != 0 ? hard_number(c, which, i % t.size[2], t.size[2], e, z) : z + offsets[e]);
+      }
     }
     if (c.odd == which + 1) {
       const int64_t head = t.size[c.nhd ? 2 : 1] - 1, row_stride = t.stride[c.nhd ? 1 : 2];
@@ -265,6 +271,8 @@ Output Problem::reference() const {
   const std::vector<double> q = read(params.q), k = read(params.k), v = read(params.v);
   const double scale = c_.scale != 0 ? c_.scale : 1. / std::sqrt(static_cast<double>(c_.d));
   out.score_noise = score_noise(q, k, scale);
+  if (c_.hard != 0)
+    out.hard_model = emulation_test::hard_model(c_, kernel_.find("fp8") != std::string::npos, scale, q, k, v);
   std::vector<double> w;
   std::vector<bool> hidden;
   std::vector<double> sizes(static_cast<size_t>(c_.b * c_.hkv * c_.d));

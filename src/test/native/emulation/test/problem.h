@@ -31,6 +31,9 @@ struct Case {
   int garbage = 0;         // 1: NaN in keys and values that the masks hide from all
   int64_t left = -1, right = -1, prefix = 0;  // KeyWindow
   int data = 1;                               // seed of the data
+  // Not 0: data of bench/cpp/hard_data.cuh, by the numbers of Hard and Place.
+  int hard = 0, place = 2;
+  float share = 0.6f;
   // Value of channel 5 of row `odd_row` of tensor `odd` (1 q, 2 k, 3 v) in the last head: 1 NaN, 2 inf, 3 -inf.
   int odd = 0, odd_row = 0, odd_value = 1;
 
@@ -45,6 +48,7 @@ struct Output {
   std::vector<double> weighted, plain, channel;
   // What INT8 does to a score in the worst row, standard deviation: a step of Q and of K each, evenly spread.
   double score_noise = 0;
+  double hard_model = 0;  // hard_data.h
 };
 
 class Problem {
