@@ -7,6 +7,9 @@
 namespace attn4j {
 
 constexpr float kLog2E = 1.44269504088896f;
+// What a finite bias is at least: as far below all real scores, and above the references that stand for "no key yet".
+// Models pass the least number of a type for "hidden"; as PyTorch has it, a row of nothing else is the mean of V.
+constexpr float kLeastBias = -1e29f;
 
 class MaskRow {
  public:
@@ -26,8 +29,9 @@ class MaskRow {
     const WindowBounds& w = masks_.window;
     if ((key - row_ < w.first || key - row_ >= w.end) && key >= w.prefix) return false;
     if (masks_.bias.data != nullptr) {
-      const float bias = read_bias(bias_ + key * masks_.bias.key);
+      float bias = read_bias(bias_ + key * masks_.bias.key);
       if (bias == -kInfinity) return false;
+      if (bias < kLeastBias) bias = kLeastBias;  // NaN stays
       *score = fmaf(bias, kLog2E, *score);
     }
     return masks_.seen.data == nullptr ||

@@ -169,7 +169,7 @@ __device__ __forceinline__ Transform transform_of(const ValueImage& out, const V
   // the shift.
   const float mean = with_mean ? s.mean()[channel] : 0.f;
   const float most = fmaf(fabsf(mean), 0x1p-8f, fmaxf(highest - mean, lowest + mean));
-  const float x = most > 0.f ? fminf(__fdividef(out.largest, most), 0x1p120f) : 0.f;
+  const float x = most > 0.f ? fminf(out.largest / most, 0x1p120f) : 0.f;
   const float factor = __uint_as_float(__float_as_uint(x) & 0xffff0000u);
   return {factor, __bfloat162float(__float2bfloat16_rn(mean * factor))};
 }

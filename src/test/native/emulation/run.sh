@@ -37,6 +37,10 @@ mma="int8_acc16/64,96,128 fp8/64,96,128 fp8_acc16/64,96,128"
 # shellcheck disable=SC2086
 "$build/attention_sm89" random 20 1 exact/64,96,128 masked/64,128 $quantised $mma || status=1
 # shellcheck disable=SC2086
+for biases in "bias=3 shown=0" "bias=2 shown=0" "bias=3 shown=50 causal=1"; do
+  "$build/attention_sm89" case masked least=1 lse=0 $biases || status=1
+done
+# shellcheck disable=SC2086
 "$build/attention_sm89" nonfinite 20 4 exact/64,96,128 masked/64,128 int8_f16/64,96,128 sparse/64,96,128 $mma || status=1
 "$build/hard_sm89" int8_acc16 fp8 fp8_acc16 >"$build/hard.log" 2>&1 || { grep -v '^ok' "$build/hard.log"; status=1; }
 echo "hard data: $(grep -c '^ok' "$build/hard.log") cases hold"

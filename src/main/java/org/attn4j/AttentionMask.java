@@ -234,8 +234,14 @@ public final class AttentionMask {
               + (lengths == null ? "null" : "empty")
               + "; one length per document is needed");
     }
+    long rest = Long.MAX_VALUE;
     for (int i = 0; i < lengths.length; i++) {
       requireAtLeast(name + "[" + i + "]", lengths[i], 0);
+      if (lengths[i] > rest) {
+        throw new InvalidAttentionArgumentException(
+            name + " come to more than 2^63 - 1; as many as there are tokens are accepted");
+      }
+      rest -= lengths[i];
     }
   }
 

@@ -101,9 +101,10 @@ public final class Doctor {
     report.addProperty("choice", selection.message());
     say("library", library());
     boolean ready = misspelt.isEmpty() && backends();
-    boolean right = !ready || trials();
+    Trials trials = ready ? trials() : Trials.RIGHT;
+    boolean right = trials == Trials.RIGHT;
     report.addProperty("ready", ready && right);
-    say("verdict", verdict(ready, right, misspelt.isPresent()));
+    say("verdict", verdict(ready, trials, misspelt.isPresent()));
     return ready && right;
   }
 
@@ -123,11 +124,19 @@ public final class Doctor {
     return ready && NativeLibrary.gpuObstacle().isEmpty();
   }
 
-  /** Runs kernels on every device that is served; whether all of them are right. */
-  private boolean trials() {
+  /** What came of all kernels that were tried. */
+  private enum Trials {
+    RIGHT,
+    NOT_RUN,
+    WRONG
+  }
+
+  /** Runs kernels on every device that is served. */
+  private Trials trials() {
     KernelTrial trial = new KernelTrial();
     JsonArray all = new JsonArray();
     boolean right = true;
+    boolean ran = true;
     for (DeviceChoice choice : selection.choices()) {
       int device = choice.device().ordinal();
       if (NativeLibrary.gpuObstacle(device).isPresent()) {
@@ -135,7 +144,8 @@ public final class Doctor {
       }
       for (KernelTrial.Outcome outcome : trial.run(device)) {
         line("trial " + device, outcome.toString());
-        right &= outcome.passed();
+        right &= outcome.passed() || !outcome.ran();
+        ran &= outcome.ran();
         JsonObject json = new JsonObject();
         json.addProperty("device", device);
         json.addProperty("kernel", outcome.kernel());
@@ -149,14 +159,17 @@ public final class Doctor {
       }
     }
     report.add("trials", all);
-    return right;
+    return !right ? Trials.WRONG : ran ? Trials.RIGHT : Trials.NOT_RUN;
   }
 
-  private static String verdict(boolean ready, boolean right, boolean misspelt) {
+  private static String verdict(boolean ready, Trials trials, boolean misspelt) {
     if (misspelt) {
       return "every call ends in an exception: mend the setting";
     }
-    if (!right) {
+    if (trials == Trials.NOT_RUN) {
+      return "not all kernels could be run here: the trials above say why";
+    }
+    if (trials == Trials.WRONG) {
       return "kernels run here, and not all of them are right: don't use them, and report it";
     }
     return ready ? "GPU attention is ready" : "no GPU backend is ready";

@@ -3,6 +3,7 @@ package org.attn4j;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.Random;
 import java.util.function.Function;
 
@@ -31,16 +32,20 @@ final class KernelTrial {
    */
   record Outcome(String kernel, double l1, double allowed, String failure) {
     boolean passed() {
-      return failure.isEmpty() && l1 <= allowed;
+      return ran() && l1 <= allowed;
+    }
+
+    boolean ran() {
+      return failure.isEmpty();
     }
 
     @Override
     public String toString() {
       String result =
-          failure.isEmpty()
+          ran()
               ? String.format(Locale.ROOT, "L1 %.4f against the CPU, %s allowed", l1, allowed)
               : failure;
-      return kernel + (passed() ? ": right, " : ": WRONG, ") + result;
+      return kernel + (passed() ? ": right, " : ran() ? ": WRONG, " : ": not run, ") + result;
     }
   }
 
@@ -57,7 +62,22 @@ final class KernelTrial {
             QUANTISED,
             options -> onGpu(device, options),
             sage.sageKernel(SageKernel.QK_INT8_PV_FP16)));
+    tryFp8(device, SageKernel.QK_INT8_PV_FP8).ifPresent(outcomes::add);
+    tryFp8(device, SageKernel.QK_INT8_PV_FP8_SM90).ifPresent(outcomes::add);
     return outcomes;
+  }
+
+  /** A kernel with FP8 PV by name, or nothing if this GPU has another one. */
+  private Optional<Outcome> tryFp8(int device, SageKernel kernel) {
+    AttentionOptions.Builder options = required(SdpaBackend.SAGE).sageKernel(kernel);
+    try {
+      onGpu(device, options.build());
+    } catch (UnsupportedAttentionException e) {
+      return Optional.empty();
+    } catch (RuntimeException | LinkageError e) {
+      // judged below
+    }
+    return Optional.of(judge("sage, FP8 PV", QUANTISED, each -> onGpu(device, each), options));
   }
 
   private static AttentionOptions.Builder required(SdpaBackend backend) {

@@ -91,6 +91,10 @@ public final class SparsityTuner {
               + (request == null ? "null" : "over host memory")
               + "; device tensors are needed");
     }
+    if (request.mask() != null) {
+      throw new InvalidAttentionArgumentException(
+          "request has a mask; SpargeAttn reads none: requests without one are accepted");
+    }
     int heads = Math.toIntExact(request.dims().headsQ());
     try (DeviceTensor o = DeviceTensor.allocate(q.device(), q.dtype(), q.shape().sizes())) {
       AttentionOptions.Builder options = request.options().toBuilder().mode(BackendMode.REQUIRE);

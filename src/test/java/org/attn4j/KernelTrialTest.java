@@ -57,6 +57,6 @@ public class KernelTrialTest {
               throw new IllegalStateException("it hurts");
             });
     assertFalse(outcome.passed());
-    assertEquals(outcome.toString(), "a kernel: WRONG, it hurts");
+    assertEquals(outcome.toString(), "a kernel: not run, it hurts");
   }
 }

@@ -67,7 +67,11 @@ inline int32_t __float2int_rn(float x) { return emulated_to_int<int32_t>(std::ne
 inline uint32_t __float2uint_rn(float x) { return emulated_to_int<uint32_t>(std::nearbyint(static_cast<double>(x))); }
 inline uint32_t __float2uint_rd(float x) { return emulated_to_int<uint32_t>(std::floor(static_cast<double>(x))); }
 
-inline float __fdividef(float x, float y) { return x / y; }
+// CUDA C++ Programming Guide, intrinsic functions: 0 for divisors from 2^126 on.
+inline float __fdividef(float x, float y) {
+  const float divisor = std::fabs(y);
+  return divisor > 0x1p126f && divisor < 0x1p128 ? x * 0.f : x / y;
+}
 inline float cospif(float x) { return static_cast<float>(std::cos(3.14159265358979323846 * std::fmod(x, 2.f))); }
 inline float rsqrtf(float x) { return 1.f / std::sqrt(x); }
 #define __log2f(x) std::log2(static_cast<float>(x))

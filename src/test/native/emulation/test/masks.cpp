@@ -4,6 +4,7 @@
 #include <cuda_fp16.h>
 
 #include <cmath>
+#include <limits>
 #include <random>
 
 #include "test/problem.h"
@@ -49,12 +50,13 @@ void TestMasks::make(const Case& c, const std::function<void*(int64_t)>& allocat
   const int64_t count = lay_out(c, c.repeats, &bias_);
   void* data = allocate(4 * count);
   for (int64_t i = 0; i < count; i++) {
-    const float x = c.seen == 0 && !shows() ? -INFINITY : 3.f * normal(random);
+    const float hidden = c.least != 0 ? -std::numeric_limits<float>::max() : -INFINITY;
+    const float x = c.seen == 0 && !shows() ? hidden : 3.f * normal(random);
     if (c.bias == 1) {
       const __half y = __float2half_rn(x);
       static_cast<__half*>(data)[i] = y, bias_.values[i] = __half2float(y);
     } else if (c.bias == 2) {
-      const __nv_bfloat16 y = __float2bfloat16_rn(x);
+      const __nv_bfloat16 y = __float2bfloat16_rz(x);
       static_cast<__nv_bfloat16*>(data)[i] = y, bias_.values[i] = __bfloat162float(y);
     } else {
       static_cast<float*>(data)[i] = x, bias_.values[i] = x;

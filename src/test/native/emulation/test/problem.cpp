@@ -29,6 +29,7 @@ void each_number(C& c, const F& f) {
   f("nhd", c.nhd), f("lse", c.lse), f("smooth_k", c.smooth_k), f("causal", c.causal), f("length", c.length);
   f("granularity", c.granularity), f("shift", c.shift), f("scale", c.scale), f("sparse_share", c.sparse_share);
   f("seen", c.seen), f("bias", c.bias), f("repeats", c.repeats), f("turned", c.turned), f("shown", c.shown);
+  f("least", c.least);
   f("left", c.left), f("right", c.right), f("prefix", c.prefix), f("garbage", c.garbage), f("data", c.data),
       f("odd", c.odd), f("odd_row", c.odd_row), f("odd_value", c.odd_value);
   f("hard", c.hard), f("place", c.place), f("share", c.share);

@@ -27,6 +27,7 @@ struct Case {
   int bias = 0;            // MaskType of a bias; 0: none
   int repeats = 0;         // dimensions that masks of pairs and biases don't have: 1 b, 2 hq, 4 lq, 8 lk, added up
   int turned = 0;          // 1: queries, not keys, are the dimension of those that lies next to each other
+  int least = 0;           // a bias hides by the least finite float, not by -infinity
   int shown = 60;          // percent of a mask's elements that show a key
   int garbage = 0;         // 1: NaN in keys and values that the masks hide from all
   int64_t left = -1, right = -1, prefix = 0;  // KeyWindow

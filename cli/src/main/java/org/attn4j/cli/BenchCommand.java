@@ -114,11 +114,16 @@ final class BenchCommand implements Callable<Integer> {
     BenchReport report =
         new BenchReport(onGpu ? Machine.gpuName(device) : Machine.cpuName(), dtype, causal);
     Servers servers = new Servers(onGpu ? device : -1, dtype.dtype(), causal, backends, progress);
-    for (Shape shape : shapes) {
-      measure(shape, servers, report);
+    try {
+      for (Shape shape : shapes) {
+        measure(shape, servers, report);
+      }
+    } finally { // what was measured is there, whatever became of a later shape
+      progress.done();
+      if (!report.isEmpty()) {
+        write(report, out);
+      }
     }
-    progress.done();
-    write(report, out);
     if (report.isEmpty()) {
       throw new FailedException("nothing was measured");
     }

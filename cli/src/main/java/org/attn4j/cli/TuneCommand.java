@@ -99,13 +99,14 @@ final class TuneCommand implements Callable<Integer> {
       throw new UsageException("--dtype is " + dtype.id() + "; fp16 and bf16 are accepted");
     }
     SparsityTuner.Budget budget = new SparsityTuner.Budget(l1, pvL1);
+    Map<String, SparsityProfile> layers = known(); // a file that can't be used ends it now
     NpyFile q = NpyFile.read(queries);
     NpyFile k = NpyFile.read(keys);
     NpyFile v = NpyFile.read(values);
     Machine.usesGpu(true, device);
     SparsityProfile profile = tune(q, k, v, budget);
-    save(profile);
     print(spec.commandLine().getOut(), profile);
+    save(profile, layers);
     return 0;
   }
 
@@ -136,20 +137,29 @@ final class TuneCommand implements Callable<Integer> {
     return DeviceTensor.of(device, dtype.dtype(), file.values(), file.sizes());
   }
 
-  private void save(SparsityProfile profile) throws IOException {
+  /** The layers that the profile is to be added to. */
+  private Map<String, SparsityProfile> known() throws IOException {
+    Path folder = out.toAbsolutePath().getParent();
+    if (!Files.isWritable(Files.exists(out) ? out : folder)) {
+      throw new UsageException("--out is " + out + ", which can't be written");
+    }
+    Map<String, SparsityProfile> layers = new LinkedHashMap<>();
+    if (layer != null && Files.exists(out)) {
+      SparsityProfiles known = SparsityProfiles.load(out);
+      layers.putAll(known.layers());
+      model = model.isEmpty() ? known.model() : model;
+    }
+    return layers;
+  }
+
+  private void save(SparsityProfile profile, Map<String, SparsityProfile> layers)
+      throws IOException {
     if (layer == null) {
       profile.save(out);
       return;
     }
-    Map<String, SparsityProfile> layers = new LinkedHashMap<>();
-    String name = model;
-    if (Files.exists(out)) {
-      SparsityProfiles known = SparsityProfiles.load(out);
-      layers.putAll(known.layers());
-      name = model.isEmpty() ? known.model() : model;
-    }
     layers.put(layer, profile);
-    SparsityProfiles.of(name, layers).save(out);
+    SparsityProfiles.of(model, layers).save(out);
   }
 
   private static void print(PrintWriter to, SparsityProfile profile) {

@@ -3,6 +3,7 @@ package org.attn4j.distributed;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import org.bytedeco.javacpp.BytePointer;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Backend;
@@ -22,7 +23,8 @@ final class Texts {
     byte[] mine = text.getBytes(StandardCharsets.UTF_8);
     try (PointerScope temporaries = new PointerScope()) {
       byte[] length =
-          String.format("%" + LENGTH_BYTES + "d", mine.length).getBytes(StandardCharsets.UTF_8);
+          String.format(Locale.ROOT, "%" + LENGTH_BYTES + "d", mine.length)
+              .getBytes(StandardCharsets.UTF_8);
       List<Integer> lengths = new ArrayList<>();
       for (byte[] other : gather(world, group, what, length, LENGTH_BYTES)) {
         lengths.add(Integer.parseInt(new String(other, StandardCharsets.UTF_8).trim()));

@@ -15,7 +15,6 @@ import java.util.function.Function;
 import java.util.logging.Level;
 import java.util.logging.Logger;
 import org.attn4j.samples.DenoiseDemo;
-import org.attn4j.samples.Picture;
 
 /** The HTTP side: a page, {@code /api/backends}, {@code /api/denoise} and {@code /api/generate}. */
 public final class AttnServer implements AutoCloseable {
@@ -163,17 +162,16 @@ public final class AttnServer implements AutoCloseable {
 
   private void denoise(Context ctx) throws IOException {
     DenoiseRequest request = DenoiseRequest.of(query(ctx), options.maxSide());
-    Picture picture = UploadedPicture.decode(body(ctx));
+    // Decoded by the worker: what waits is as small as what was sent.
+    byte[] picture = body(ctx);
+    Function<Progress, DenoiseAnswer> work =
+        progress -> denoiser.denoise(request, UploadedPicture.decode(picture), progress);
     String accept = accept(ctx);
     if (accept.startsWith(EventStream.CONTENT_TYPE)) {
-      EventStream.answer(
-          ctx,
-          steps ->
-              queue.run(progress -> denoiser.denoise(request, picture, progress), steps).toJson());
+      EventStream.answer(ctx, steps -> queue.run(work, steps).toJson());
       return;
     }
-    DenoiseAnswer answer =
-        queue.run(progress -> denoiser.denoise(request, picture, progress), step -> {});
+    DenoiseAnswer answer = queue.run(work, step -> {});
     if (accept.startsWith(PNG)) {
       ctx.header("Attn4j-Backend", answer.result().backend());
       ctx.header("Attn4j-Kernel", answer.result().kernel());

@@ -11,6 +11,7 @@ import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
 import org.attn4j.HostTensor;
+import org.attn4j.InvalidAttentionArgumentException;
 
 /** A backend of attn4j, on a GPU or on the CPU, over requests that are used again. */
 public final class AttentionServer implements Server {
@@ -66,7 +67,12 @@ public final class AttentionServer implements Server {
   }
 
   private AttentionTensor tensor(int device, DType dtype, long seed, long[] sizes) {
-    float[] values = random(seed, Math.toIntExact(elements(sizes)));
+    long count = elements(sizes);
+    if (count > Integer.MAX_VALUE) {
+      throw new InvalidAttentionArgumentException(
+          "the shape has a tensor of " + count + " elements; up to 2147483647 are accepted");
+    }
+    float[] values = random(seed, (int) count);
     return own(
         device < 0
             ? HostTensor.of(dtype, values, sizes)
