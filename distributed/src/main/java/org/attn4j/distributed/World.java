@@ -25,6 +25,9 @@ import org.bytedeco.pytorch.Work;
  * {@link RankException} other than a mismatch loses the world: later calls throw at once, {@link
  * #close} frees it, and the ranks that are left may join a new one, on another port or, if an agent
  * serves the store, in another generation.
+ *
+ * <p>A world is used by one thread at a time, {@link #abort} and {@link #close} included: they free
+ * what a call under way still uses. A call ends by itself within the time-out.
  */
 public final class World implements AutoCloseable {
   private static final int PROBE_TAG = 7;
@@ -140,8 +143,8 @@ public final class World implements AutoCloseable {
 
   /**
    * Ends the world for all: the others' calls, pending and to come, throw a {@link RankException}
-   * of kind ABORTED with this reason. Any rank may call it, once it can't go on by itself. It
-   * doesn't wait.
+   * of kind ABORTED with this reason. Any rank may call it, once it can't go on by itself, and
+   * while none of its own calls is under way. It doesn't wait.
    *
    * @param reason a sentence for the others
    */
