@@ -15,7 +15,7 @@
 namespace attn4j {
 
 template <class Tile, class Policy>
-class MmaFp8Softmax {
+class MmaFp8Softmax : public MmaRowSums<Tile::kBlocks> {
  public:
   using Scores = MmaScores<Tile>;
   static constexpr int kBlocks = Tile::kBlocks, kGroups = Scores::kGroups;
@@ -54,29 +54,10 @@ class MmaFp8Softmax {
     exponentiate(x, p);
   }
 
-  __device__ __forceinline__ void add() {
-#pragma unroll
-    for (int b = 0; b < kBlocks; b++) sum_[b][0] += part_[b][0], sum_[b][1] += part_[b][1];
-  }
-
-  // After the last step: the sums of whole rows in every lane of a quad.
-  __device__ __forceinline__ void finish() {
-#pragma unroll
-    for (int b = 0; b < kBlocks; b++) {
-#pragma unroll
-      for (int h = 0; h < 2; h++) {
-        sum_[b][h] += __shfl_xor_sync(kFullWarp, sum_[b][h], 1);
-        sum_[b][h] += __shfl_xor_sync(kFullWarp, sum_[b][h], 2);
-      }
-    }
-  }
-  __device__ __forceinline__ float sum(int b, int h) const { return sum_[b][h]; }
-  // log2 of the sum of 2^x over the row's keys; -inf if there were none.
-  __device__ __forceinline__ float log_sum(int b, int h) const {
-    return sum_[b][h] == 0.f ? -kInfinity : m_[b][h] + __log2f(sum_[b][h]);
-  }
-
  private:
+  using Rows = MmaRowSums<Tile::kBlocks>;
+  using Rows::m_, Rows::part_, Rows::sum_;
+
   static constexpr float kMost = 8.807354922f;  // log2(448), the largest e4m3
   // In log2 units: how far below that the largest score lies for which a reference moved, before rounding; and how far
   // below the reference all keys of a step must lie for it to fall.
@@ -153,9 +134,7 @@ class MmaFp8Softmax {
   }
 
   const AttentionArgs& args_;
-  uint32_t highest_;                       // of this lane's first row
-  float m_[kBlocks][2], sum_[kBlocks][2];  // h = 0: row lane / 4 of the block; h = 1: row lane / 4 + 8
-  float part_[kBlocks][2];                 // the sums of the present step
+  uint32_t highest_;  // of this lane's first row
 };
 
 }  // namespace attn4j

@@ -16,8 +16,7 @@ namespace attn4j {
 
 enum class RangeCheck {
   // The sums of a step's P, which are wanted anyway: as long as a lane's share stays below 2^15, so does every P in it.
-  // No
-  // instruction per score, but the scores stay alive until the exponentials are done, and P V waits for the vote.
+  // No instruction per score, but the scores stay alive until the exponentials are done, and P V waits for the vote.
   kSums,
   // The scores of a lane, before the exponentials: half an instruction per score on integers, and one otherwise.
   kScores,
@@ -45,8 +44,40 @@ struct MmaScores {
   float multiplier[kGroups][Tile::kBlocks][2];
 };
 
+// References and row sums of a warp.
+template <int kBlocks>
+class MmaRowSums {
+ public:
+  // Adds a step's sums to those of the rows.
+  __device__ __forceinline__ void add() {
+#pragma unroll
+    for (int b = 0; b < kBlocks; b++) sum_[b][0] += part_[b][0], sum_[b][1] += part_[b][1];
+  }
+
+  // After the last step: the sums of whole rows in every lane of a quad.
+  __device__ __forceinline__ void finish() {
+#pragma unroll
+    for (int b = 0; b < kBlocks; b++) {
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        sum_[b][h] += __shfl_xor_sync(kFullWarp, sum_[b][h], 1);
+        sum_[b][h] += __shfl_xor_sync(kFullWarp, sum_[b][h], 2);
+      }
+    }
+  }
+  __device__ __forceinline__ float sum(int b, int h) const { return sum_[b][h]; }
+  // log2 of the sum of 2^x over the row's keys; -inf if there were none.
+  __device__ __forceinline__ float log_sum(int b, int h) const {
+    return sum_[b][h] == 0.f ? -kInfinity : m_[b][h] + __log2f(sum_[b][h]);
+  }
+
+ protected:
+  float m_[kBlocks][2], sum_[kBlocks][2];  // h = 0: row lane / 4 of the block; h = 1: row lane / 4 + 8
+  float part_[kBlocks][2];                 // the sums of the present step
+};
+
 template <class Tile, DType T, class Policy>
-class MmaSoftmax {
+class MmaSoftmax : public MmaRowSums<Tile::kBlocks> {
  public:
   using Scores = MmaScores<Tile>;
   static constexpr int kBlocks = Tile::kBlocks, kGroups = Scores::kGroups;
@@ -84,30 +115,10 @@ class MmaSoftmax {
     return __all_sync(kFullWarp, little);
   }
 
-  // Adds them to the row sums.
-  __device__ __forceinline__ void add() {
-#pragma unroll
-    for (int b = 0; b < kBlocks; b++) sum_[b][0] += part_[b][0], sum_[b][1] += part_[b][1];
-  }
-
-  // After the last step: the sums of whole rows in every lane of a quad.
-  __device__ __forceinline__ void finish() {
-#pragma unroll
-    for (int b = 0; b < kBlocks; b++) {
-#pragma unroll
-      for (int h = 0; h < 2; h++) {
-        sum_[b][h] += __shfl_xor_sync(kFullWarp, sum_[b][h], 1);
-        sum_[b][h] += __shfl_xor_sync(kFullWarp, sum_[b][h], 2);
-      }
-    }
-  }
-  __device__ __forceinline__ float sum(int b, int h) const { return sum_[b][h]; }
-  // log2 of the sum of 2^x over the row's keys; -inf if there were none.
-  __device__ __forceinline__ float log_sum(int b, int h) const {
-    return sum_[b][h] == 0.f ? -kInfinity : m_[b][h] + __log2f(sum_[b][h]);
-  }
-
  private:
+  using Rows = MmaRowSums<Tile::kBlocks>;
+  using Rows::m_, Rows::part_, Rows::sum_;
+
   // Cancels what the policy adds to a score.
   static __device__ __forceinline__ float offset(float multiplier) {
     return Policy::kScoreOffset == 0.f ? 0.f : -Policy::kScoreOffset * multiplier;
@@ -197,9 +208,6 @@ class MmaSoftmax {
       }
     }
   }
-
-  float m_[kBlocks][2], sum_[kBlocks][2];  // h = 0: row lane / 4 of the block; h = 1: row lane / 4 + 8
-  float part_[kBlocks][2];                 // the sums of the present step
 };
 
 }  // namespace attn4j

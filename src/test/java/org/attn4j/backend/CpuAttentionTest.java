@@ -96,17 +96,6 @@ public class CpuAttentionTest {
           storage.memory(), offset * dtype.byteSize(), dtype, TensorShape.strided(sizes, strides));
     }
 
-    /** An output of type T is off by half a unit of T besides the arithmetic's own error. */
-    double tolerance(double expected, double arithmetic) {
-      double unit =
-          switch (dtype) {
-            case FLOAT16 -> 0x1p-11;
-            case BFLOAT16 -> 0x1p-8;
-            default -> 0x1p-24;
-          };
-      return Math.abs(expected) * unit * 1.01 + arithmetic + (dtype == DType.FLOAT16 ? 0x1p-25 : 0);
-    }
-
     @Override
     public String toString() {
       return dtype + " q " + q + " k " + k + " " + options + " " + Arrays.toString(lengths);
@@ -149,7 +138,11 @@ public class CpuAttentionTest {
           NaiveAttention.Row row = naive.row(b, h, i);
           for (int c = 0; c < test.headDim; c++) {
             double actual = hnd ? test.o.get(b, h, i, c) : test.o.get(b, i, h, c);
-            assertClose(actual, row.output()[c], test.tolerance(row.output()[c], arithmetic), test);
+            assertClose(
+                actual,
+                row.output()[c],
+                Rounding.tolerance(test.dtype, row.output()[c], arithmetic),
+                test);
           }
           if (test.lse != null) {
             double tolerance = arithmetic + Math.abs(row.lse()) * 0x1p-23;

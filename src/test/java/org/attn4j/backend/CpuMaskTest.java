@@ -132,17 +132,6 @@ public class CpuMaskTest {
           .build();
     }
 
-    /** An output of type T is off by half a unit of T besides the arithmetic's own error. */
-    double tolerance(double expected, double arithmetic) {
-      double unit =
-          switch (dtype) {
-            case FLOAT16 -> 0x1p-11;
-            case BFLOAT16 -> 0x1p-8;
-            default -> 0x1p-24;
-          };
-      return Math.abs(expected) * unit * 1.01 + arithmetic + (dtype == DType.FLOAT16 ? 0x1p-25 : 0);
-    }
-
     @Override
     public String toString() {
       return dtype + " q " + q + " k " + k + " " + options + " mask " + mask;
@@ -190,7 +179,11 @@ public class CpuMaskTest {
           found[1] += Double.isNaN(row.lse()) ? 1 : 0;
           for (int c = 0; c < test.headDim; c++) {
             double actual = hnd ? test.o.get(b, h, i, c) : test.o.get(b, i, h, c);
-            assertClose(actual, row.output()[c], test.tolerance(row.output()[c], arithmetic), test);
+            assertClose(
+                actual,
+                row.output()[c],
+                Rounding.tolerance(test.dtype, row.output()[c], arithmetic),
+                test);
           }
           double tolerance = arithmetic + Math.abs(row.lse()) * 0x1p-23;
           assertClose(test.lse.get(b, h, i), row.lse(), tolerance, test);
