@@ -5,7 +5,8 @@
 #   bench/gpu.sh build [NAME=FAMILY,CODE[,DEFINE...]] ...   libraries, into $DIR/NAME; "hopper=90,90a mma=89,90" by default,
 #                     mma being the kernels for all other GPUs compiled for this one. With VARIANTS a reduced variants.list,
 #                     with SOURCE the root of another checkout.
-#   bench/gpu.sh programs                                   what tests and times them
+#   bench/gpu.sh programs [linked|own]                      what tests and times them: those linked with the library, those
+#                     that compile its kernels themselves and needn't wait for it, or both
 #   bench/gpu.sh checks | hard | sanitizers | repeats       whether they are right; each step has its log in $OUT
 #   bench/gpu.sh speed OLD NEW                              two built libraries in turn (compare_gpu), and the mma kernels
 #   bench/gpu.sh java PACK                                  the Java suites, from a folder that shared/gpu/pack.sh has packed
@@ -71,22 +72,27 @@ build() {
 program() { # NAME SOURCE ARGUMENT...
   local name="$1" source="$2"
   shift 2
-  JOBS="${PROGRAM_JOBS:-16}" step "program-$name" nvcc -std=c++17 -O3 -gencode=arch=compute_90a,code=sm_90a -DATTN4J_SM=90 -Isrc/main/cpp/include "$@" \
+  step "program-$name" nvcc -std=c++17 -O3 -gencode=arch=compute_90a,code=sm_90a -DATTN4J_SM=90 -Isrc/main/cpp/include "$@" \
     "bench/cpp/$source" -o "$DIR/$name"
 }
 
 programs() {
-  local name lanes
-  for name in attn_gpu edge_gpu sparse_gpu; do program "$name" "$name.cu" -L"$DIR/hopper" -lattn4j; done
-  for name in turn_times compare_gpu; do program "$name" "$name.cu" -ldl; done
-  program exact_check exact_check.cu -Isrc/main/cpp
-  program split_check split_check.cu -Isrc/main/cpp src/main/cpp/host/machine.cpp
-  for lanes in 1 32; do
-    program "hopper_check$lanes" hopper_check.cu -Isrc/main/cpp -Ibench/cpp "-DATTN4J_ARRIVING_LANES=$lanes" \
-      src/main/cpp/quant/fp8_prepass.cu
-  done
-  JOBS="${PROGRAM_JOBS:-16}" step program-host_cost g++ -std=c++17 -O2 -Isrc/main/cpp/include bench/cpp/host_cost.cpp -o "$DIR/host_cost" \
-    -L"$DIR/hopper" -lattn4j
+  local which="${1:-all}" name lanes
+  JOBS="${PROGRAM_JOBS:-16}"
+  if [[ $which != linked ]]; then
+    for name in turn_times compare_gpu; do program "$name" "$name.cu" -ldl; done
+    program exact_check exact_check.cu -Isrc/main/cpp
+    program split_check split_check.cu -Isrc/main/cpp src/main/cpp/host/machine.cpp
+    for lanes in 1 32; do
+      program "hopper_check$lanes" hopper_check.cu -Isrc/main/cpp -Ibench/cpp "-DATTN4J_ARRIVING_LANES=$lanes" \
+        src/main/cpp/quant/fp8_prepass.cu
+    done
+  fi
+  if [[ $which != own ]]; then
+    for name in attn_gpu edge_gpu sparse_gpu; do program "$name" "$name.cu" -L"$DIR/hopper" -lattn4j; done
+    step program-host_cost g++ -std=c++17 -O2 -Isrc/main/cpp/include bench/cpp/host_cost.cpp -o "$DIR/host_cost" \
+      -L"$DIR/hopper" -lattn4j
+  fi
   finish
 }
 
@@ -186,7 +192,8 @@ java_suites() {
 case "${1:-}" in
   build) build "${@:2}" ;;
   build-library) build_library "$2" ;;
-  programs | checks | hard | repeats | sanitizers) "$1" ;;
+  programs) programs "${2:-all}" ;;
+  checks | hard | repeats | sanitizers) "$1" ;;
   speed) speed "$2" "$3" ;;
   java) java_suites "$2" ;;
   *) sed -n '2,/^set -uo/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//' >&2; exit 2 ;;

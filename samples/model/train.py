@@ -9,6 +9,7 @@ import argparse
 import copy
 import json
 import math
+import os
 import pathlib
 import struct
 import subprocess
@@ -141,6 +142,8 @@ def safetensors(state, path):
 
 
 def commit():
+    if "ATTN4J_COMMIT" in os.environ:  # of a copy without .git, as on a borrowed GPU
+        return os.environ["ATTN4J_COMMIT"]
     answer = subprocess.run(["git", "-C", HERE, "describe", "--always", "--dirty", "--abbrev=40"], capture_output=True, text=True)
     return answer.stdout.strip() or "not in a checkout"
 
