@@ -10,6 +10,8 @@
 #   bench/gpu.sh checks | hard | sanitizers | repeats       whether they are right; each step has its log in $OUT
 #   bench/gpu.sh speed OLD NEW                              two built libraries in turn (compare_gpu), and the mma kernels
 #   bench/gpu.sh java PACK                                  the Java suites, from a folder that shared/gpu/pack.sh has packed
+#   bench/gpu.sh hook PACK [MODEL.pt]                       the hook in PyTorch: its suite, its cost, a model's steps; PACK is
+#                     of module pytorch with PYTORCH=1, with the test classes of torch beside its own
 #
 # DIR: target/gpu by default. OUT: where logs go, DIR/out by default; $OUT/summary.txt has a line for each step, with its
 # status and seconds. The exit status is that of the worst step. JOBS steps run at once (2): more starve each other's checks.
@@ -189,6 +191,40 @@ java_suites() {
   finish
 }
 
+# The library that was built here, as the classifier JAR of Hopper has it.
+stage_library() {
+  local folder="$1/cp/native/org/attn4j/natives/linux-x86_64-sm90"
+  mkdir -p "$folder"
+  cp "$DIR/hopper/libattn4j.so" "$folder/"
+  printf 'arch=sm90\nsass=90a\nptx=\ncuda=13.0\n' >"$folder/arch.properties"
+  python3 - "$folder/libattn4j.so" <<'END'
+import sys, zlib
+content = open(sys.argv[1], "rb").read()
+open(sys.argv[1] + ".crc32", "w").write(f"{zlib.crc32(content):08x} {len(content)}\n")
+END
+}
+
+hook() {
+  local pack="$1" model="${2:-}"
+  stage_library "$pack" || return
+  if [[ -z $model ]]; then
+    model="$DIR/untrained/model.pt"
+    step hook-model python3 samples/model/train.py --untrained --out "$DIR/untrained"
+  fi
+  step hook-program g++ -std=c++17 -O2 -Isrc/main/cpp/include bench/cpp/call_cost.cpp -o "$DIR/call_cost" -L"$DIR/hopper" -lattn4j
+  finish
+  JOBS=1 # the suite on several GPUs, if there are any; the times on an idle machine
+  step hook-suite "$pack/run" testng org.attn4j.pytorch.HookCudaTest,org.attn4j.pytorch.HookCudaCallsTest
+  step hook-call-cost env "$(on hopper)" "$DIR/call_cost"
+  step hook-cost "$pack/run" org.attn4j.torch.HookCost
+  step hook-model-times "$pack/run" org.attn4j.pytorch.HookModelBench "$model" 2 1024 4096 16384
+  step hook-wide-model-times "$pack/run" org.attn4j.torch.ModelSpeed
+  finish
+  step hook-results python3 bench/hook_results.py "$OUT" "$OUT/hook.json" \
+    "$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)"
+  finish
+}
+
 case "${1:-}" in
   build) build "${@:2}" ;;
   build-library) build_library "$2" ;;
@@ -196,5 +232,6 @@ case "${1:-}" in
   checks | hard | repeats | sanitizers) "$1" ;;
   speed) speed "$2" "$3" ;;
   java) java_suites "$2" ;;
+  hook) hook "$2" "${3:-}" ;;
   *) sed -n '2,/^set -uo/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//' >&2; exit 2 ;;
 esac

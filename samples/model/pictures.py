@@ -1,7 +1,6 @@
 """The photographs that the model is trained on: those that scikit-image ships (0.19 and newer), all free of rights."""
 import numpy as np
 import torch
-from skimage import data
 
 PUBLIC_DOMAIN, CC0 = "public domain", "CC0"
 
@@ -24,6 +23,8 @@ WORDS = ["", *PHOTOGRAPHS]  # the index is the token
 
 def load(word: str) -> torch.Tensor:
     """(3, H, W), values from -1 to 1."""
+    from skimage import data
+
     picture = np.asarray(getattr(data, PHOTOGRAPHS[word][0])())
     if picture.ndim == 2:
         picture = np.stack([picture] * 3, axis=-1)

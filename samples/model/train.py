@@ -3,7 +3,7 @@
     python3 samples/model/train.py --out server/src/main/resources/org/attn4j/server/model
 
 writes model.safetensors (FP16), model.pt (TorchScript, FP16) and model.json (seed, command, commit, licences, losses, PSNR).
-samples.png goes to --samples: what the model paints for each word.
+samples.png goes to --samples: what the model paints for each word. With --untrained the same three files, of random weights.
 """
 import argparse
 import copy
@@ -40,10 +40,21 @@ def arguments():
     parser.add_argument("--minutes", type=float, default=9, help="no stage goes on past this; the schedule is cut, and said so")
     parser.add_argument("--compile", action="store_true", help="torch.compile")
     parser.add_argument("--tiny", action="store_true", help="a smoke test: few channels, steps and pixels")
+    parser.add_argument("--untrained", action="store_true", help="random weights from the seed: to time the model, not to paint")
     options = parser.parse_args()
     if options.tiny:
         options.dim, options.hidden, options.depth, options.stages = 64, 96, 2, "16:30:8,32:5:2"
     return options
+
+
+def untrained(options):
+    """Random weights, also where training begins with zeros, or most of the model would compute nothing."""
+    torch.manual_seed(options.seed)
+    net = m.Painter(len(p.WORDS), options.dim, options.hidden, options.depth).requires_grad_(False)
+    for weights in net.parameters():
+        if not weights.any():
+            weights.normal_(std=0.5 * weights[0].numel() ** -0.5)
+    return net
 
 
 def loss_of(net, pictures, words, side, generator, noises):
@@ -178,6 +189,9 @@ def paint(net, side, device, options):
 
 def main():
     options = arguments()
+    if options.untrained:
+        save(untrained(options), options, [], {})
+        return
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net, log = train(options, device)
     sides = [stage["side"] for stage in log]

@@ -1,5 +1,8 @@
 package org.attn4j.pytorch;
 
+import static org.attn4j.pytorch.HookedCuda.byPyTorch;
+import static org.attn4j.pytorch.HookedCuda.counting;
+import static org.attn4j.pytorch.HookedCuda.same;
 import static org.testng.Assert.assertEquals;
 import static org.testng.Assert.assertTrue;
 
@@ -7,7 +10,6 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.Random;
 import java.util.function.Supplier;
 import org.attn4j.CudaGraph;
@@ -33,7 +35,6 @@ import org.bytedeco.pytorch.global.torch.DeviceType;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.bytedeco.pytorch.global.torch_cuda;
 import org.testng.ITestResult;
-import org.testng.SkipException;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.AfterMethod;
 import org.testng.annotations.BeforeClass;
@@ -50,50 +51,21 @@ public class HookCudaTest {
 
   @BeforeClass
   public void needsCuda() {
-    if (!torch.cuda_is_available()) {
-      throw new SkipException("no CUDA device, or PyTorch's CPU build");
-    }
-    assertEquals(Attn4j.install(), Optional.empty());
-    TorchHook.setEnabled(true);
-    torch.manual_seed(18);
+    HookedCuda.install();
   }
 
-  /** The other tests of this module mean PyTorch's own attention when they call it. */
   @AfterClass(alwaysRun = true)
   public void switchOff() {
-    if (TorchHook.isInstalled()) {
-      TorchHook.setEnabled(false);
-    }
+    HookedCuda.switchOff();
   }
 
-  /** As they come: a machine that is lent by the minute may be gone before the report. */
   @AfterMethod
   public void report(ITestResult result) {
-    System.out.println(
-        "hook, " + result.getName() + (result.isSuccess() ? ": ok" : ": " + result.getThrowable()));
+    HookedCuda.report(result);
   }
 
   private static Tensor draw() {
-    return torch.randn(BIG, Torch.options(ScalarType.Half, true));
-  }
-
-  private static Tensor byPyTorch(Supplier<Tensor> call) {
-    TorchHook.setEnabled(false);
-    try {
-      return call.get();
-    } finally {
-      TorchHook.setEnabled(true);
-    }
-  }
-
-  private static HookCounts counting(Runnable action) {
-    HookCounts before = TorchHook.counts();
-    action.run();
-    return TorchHook.counts().since(before);
-  }
-
-  private static boolean same(Tensor a, Tensor b) {
-    return CallCheck.sizes(a).equals(CallCheck.sizes(b)) && a.allclose(b, 0, 0, true);
+    return HookedCuda.draw(0, BIG);
   }
 
   // ------------------------------------------------------------------------------------ 500 cases
