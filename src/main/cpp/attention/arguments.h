@@ -20,6 +20,11 @@ struct AttentionArgs : PreparedCall {
 
   BlockLists blocks;  // read by the block-sparse kernels alone
   Masks masks;        // read by kernels whose recipe says so
+
+  // [b][lk] or null. A mask of keys as lists: keys that it hides are not there, and key j of a batch entry is the one
+  // that stands in key_places[j] of k. The same for v; null where v's rows were put into that order.
+  const int32_t* key_places = nullptr;
+  const int32_t* value_places = nullptr;
 };
 
 }  // namespace attn4j

@@ -51,6 +51,7 @@ class CarefulRow {
          row * args.o_stride.row;
     end_ = args.kv_lengths != nullptr ? min(max(args.kv_lengths[batch], 0), args.lk) : args.lk;
     end_ = min(end_, row + args.causal_offset + 1);
+    first_place_ = static_cast<int64_t>(batch) * args.lk;
   }
 
   // Whether what stands in O is finite.
@@ -89,9 +90,14 @@ class CarefulRow {
     for (; first < end; first += 32) add_keys(first, min(end - first, 32));
   }
 
+  // Where a key stands in k or v.
+  __device__ __forceinline__ int place(const int32_t* places, int key) const {
+    return places == nullptr ? key : places[first_place_ + key];
+  }
+
   // In log2 units.
   __device__ __forceinline__ float score(int key) const {
-    const uint16_t* k = k_ + key * args_.k_stride.row;
+    const uint16_t* k = k_ + place(args_.key_places, key) * args_.k_stride.row;
     float s = 0.f;
 #pragma unroll 4
     for (int c = 0; c < args_.head_dim; c++) s = fmaf(Element<T>::to_float(q_[c]), Element<T>::to_float(k[c]), s);
@@ -118,9 +124,9 @@ class CarefulRow {
     sum_ = fmaf(sum_, alpha, p);
 #pragma unroll
     for (int i = 0; i < kChannels; i++) output_[i] *= alpha;
-    const uint16_t* v = v_ + first * args_.v_stride.row + lane_;
 #pragma unroll 1
-    for (int n = 0; n < count; n++, v += args_.v_stride.row) {
+    for (int n = 0; n < count; n++) {
+      const uint16_t* v = v_ + place(args_.value_places, first + n) * args_.v_stride.row + lane_;
       const float weight = __shfl_sync(kFullWarp, p, n);
       if constexpr (Mask::kMasks) {
         if ((shown >> n & 1) == 0) continue;  // not even 0 times what lies there
@@ -155,6 +161,7 @@ class CarefulRow {
   const uint16_t *q_, *k_, *v_;
   uint16_t* o_;
   int end_;                               // keys that the row sees
+  int64_t first_place_;                   // of the batch entry, in lists of places
   float reference_ = -1e30f, sum_ = 0.f;  // the sum is this lane's share
   float output_[kChannels] = {};
 };

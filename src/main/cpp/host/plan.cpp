@@ -58,9 +58,15 @@ Status AttentionPlan::make(AttentionFunction function, const AttentionParams& pa
   const TensorView* const tensors[kOperands] = {&params.q, &params.k, &params.v, &params.o};
   for (int i = 0; i < kOperands; i++) aligned_[i] = is_vector_aligned(*tensors[i], params.tensor_layout);
   const Served served = served_as(function);
-  *refusal = served.functions == 0 ? cheapest_sage(params, args, machine, &kernel_)
-                                   : cheapest(served.functions, params, args, machine, &kernel_);
+  const bool is_listed = is_listed_mask(params, args);
+  if (is_listed) args_.causal_offset = kNotCausal;  // a causal mask hides nothing then
+  *refusal = served.functions == 0 ? cheapest_sage(params, args_, machine, &kernel_)
+                                   : cheapest(served.functions, params, args_, machine, &kernel_);
   if (*refusal) return report(*refusal, served.name);
+  if (is_listed && !kernel_->reads_masks) {
+    key_list_.list = reserve(static_cast<int64_t>(args.batch) * args.lk * sizeof(int32_t));
+    key_list_.counts = reserve(args.batch * sizeof(int32_t));
+  }
   kernel_->preparation->plan(this);
   return Status::kOk;
 }
@@ -74,11 +80,21 @@ RowsView AttentionPlan::rows_of(Operand operand, const AttentionArgs& a) const {
   view.head_dim = head_dim_;
   view.dtype = dtype_;
   view.vector_io = aligned_[operand];
+  if (operand == kK) view.places = a.key_places;
+  if (operand == kV) view.places = a.value_places;
   return view;
 }
 
 void AttentionPlan::pack(Operand operand) {
-  if (aligned_[operand]) return;
+  if (!aligned_[operand]) reserve_copy(operand);
+}
+
+void AttentionPlan::pack_shown(Operand operand) {
+  is_gathered_[operand] = lists_keys();
+  if (is_gathered_[operand] || !aligned_[operand]) reserve_copy(operand);
+}
+
+void AttentionPlan::reserve_copy(Operand operand) {
   const RowsView x = rows_of(operand, args_);
   Packed& p = packed_[operand];
   p.head_dim = (x.head_dim + 7) / 8 * 8;
@@ -89,7 +105,7 @@ void AttentionPlan::pack(Operand operand) {
 
 int32_t AttentionPlan::launches() const {
   if (writes_nothing()) return 0;
-  int32_t count = 1 + kernel_->preparation->launches(*this);
+  int32_t count = 1 + kernel_->preparation->launches(*this) + (lists_keys() ? 1 : 0);
   for (const Operand operand : {kQ, kK, kV, kO}) {
     const bool copied = packed_[operand].offset != kNone && rows_of(operand, args_).rows > 0;
     count += copied ? 1 : 0;
@@ -124,14 +140,35 @@ RowsView AttentionPlan::packed_rows(Operand operand, const AttentionArgs& args, 
 }
 
 Status AttentionPlan::copy_in(Operand operand, void* workspace, AttentionArgs* args, cudaStream_t stream) const {
-  const RowsView from = rows_of(operand, *args), to = packed_rows(operand, *args, workspace);
+  RowsView from = rows_of(operand, *args);
+  const RowsView to = packed_rows(operand, *args, workspace);
+  if (is_gathered_[operand]) {
+    from.lengths = args->kv_lengths;
+    (operand == kK ? args->key_places : args->value_places) = nullptr;
+  } else {
+    from.places = nullptr;
+  }
   (operand == kQ ? args->q : operand == kK ? args->k : args->v) = to.data;
   (operand == kQ ? args->q_stride : operand == kK ? args->k_stride : args->v_stride) = to.stride;
   if (to.rows == 0) return Status::kOk;
   return check_cuda(enqueue_copy_rows(from, to, stream), "copy to aligned memory");
 }
 
+Status AttentionPlan::list_keys(void* workspace, AttentionArgs* args, cudaStream_t stream) const {
+  KeyList keys;
+  keys.mask = args->masks.seen;
+  keys.lengths = args->kv_lengths;
+  keys.batch = args->batch, keys.rows = args->lk;
+  keys.list = slice<int32_t>(workspace, key_list_.list);
+  keys.counts = slice<int32_t>(workspace, key_list_.counts);
+  args->key_places = args->value_places = keys.list;
+  args->kv_lengths = keys.counts;
+  args->masks = {};
+  return check_cuda(enqueue_key_list(keys, stream), "list of the keys that the mask shows");
+}
+
 Status AttentionPlan::place(void* workspace, cudaStream_t stream, AttentionArgs* args) const {
+  if (lists_keys()) ATTN4J_RETURN_IF_ERROR(list_keys(workspace, args, stream));
   for (const Operand operand : {kQ, kK, kV}) {
     if (packed_[operand].offset != kNone) ATTN4J_RETURN_IF_ERROR(copy_in(operand, workspace, args, stream));
   }

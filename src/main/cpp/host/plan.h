@@ -49,6 +49,8 @@ class AttentionPlan {
   bool is_aligned(Operand operand) const { return aligned_[operand]; }
   // Sees to it that they can: if need be, through a copy.
   void pack(Operand operand);
+  // The same of k or v for kernels that read it themselves: hidden keys are not in the copy.
+  void pack_shown(Operand operand);
   // Reserves workspace; the offset.
   int64_t reserve(int64_t bytes) { return workspace_.add(bytes); }
   // Reserves workspace whose address the kernels find in a field of their arguments.
@@ -75,8 +77,15 @@ class AttentionPlan {
     int64_t field, offset;  // bytes in AttentionArgs; in the workspace
   };
   static constexpr int kMostBindings = 16;
+  // Where the list of the keys that a mask shows lies, and their number.
+  struct KeyListAt {
+    int64_t list = kNone, counts = kNone;
+  };
 
   int alignment_of(Operand operand) const { return aligned_[operand] ? 16 : 2; }
+  bool lists_keys() const { return key_list_.list != kNone; }
+  void reserve_copy(Operand operand);
+  Status list_keys(void* workspace, AttentionArgs* args, cudaStream_t stream) const;
   Status copy_in(Operand operand, void* workspace, AttentionArgs* args, cudaStream_t stream) const;
   RowsView packed_rows(Operand operand, const AttentionArgs& args, void* workspace) const;
 
@@ -85,6 +94,8 @@ class AttentionPlan {
   const KernelEntry* kernel_ = nullptr;
   WorkspacePlan workspace_;
   Packed packed_[kOperands];
+  bool is_gathered_[kOperands] = {};  // the copy is in the order of the list
+  KeyListAt key_list_;
   Binding bindings_[kMostBindings];
   int32_t binding_count_ = 0, head_dim_ = 0;
   DType dtype_ = DType::kFloat16;

@@ -21,8 +21,8 @@ int32_t query_group(QuantGranularity granularity) {
 
 void plan_aligned(AttentionPlan* plan) {
   plan->pack(AttentionPlan::kQ);
-  plan->pack(AttentionPlan::kK);
-  plan->pack(AttentionPlan::kV);
+  plan->pack_shown(AttentionPlan::kK);
+  plan->pack_shown(AttentionPlan::kV);
   plan->mutable_args().vector_io = plan->is_aligned(AttentionPlan::kO);
 }
 
@@ -34,7 +34,6 @@ Status enqueue_nothing(const AttentionPlan&, AttentionArgs*, void*, const Fp8Ext
 void plan_int8(AttentionPlan* plan) {
   AttentionArgs& a = plan->mutable_args();
   a.lk_padded = round_up(a.lk, plan->kernel().key_tile);
-  plan->pack(AttentionPlan::kV);
   if (!plan->smooth_k() || a.lk == 0) return;
   plan->k_sums = plan->reserve(kv_heads(a) * MeanChunks(a.lk).count * a.head_dim * sizeof(float));
 }
@@ -55,7 +54,7 @@ RowsView keys_of(const AttentionPlan& plan, const AttentionArgs& args) {
 }
 
 // Q is quantised by the attention kernel.
-void plan_int8_image(AttentionPlan* plan) {
+void plan_int8_keys(AttentionPlan* plan) {
   plan_int8(plan);
   AttentionArgs& a = plan->mutable_args();
   a.q_group = query_group(plan->granularity());
@@ -63,6 +62,12 @@ void plan_int8_image(AttentionPlan* plan) {
   plan->bind(&AttentionArgs::k_image, kv_heads(a) * int8_image_bytes(a.lk_padded, plan->kernel().head_dim));
   const bool corrects_lse = plan->smooth_k() && a.lse != nullptr;
   if (corrects_lse) plan->bind(&AttentionArgs::k_mean, kv_heads(a) * a.head_dim * static_cast<int64_t>(sizeof(float)));
+}
+
+// And V is read by it.
+void plan_int8_image(AttentionPlan* plan) {
+  plan->pack_shown(AttentionPlan::kV);
+  plan_int8_keys(plan);
 }
 
 Status enqueue_image(const AttentionPlan& plan, AttentionArgs* args, void* workspace, const Fp8Extras&,
@@ -81,7 +86,8 @@ Status enqueue_image(const AttentionPlan& plan, AttentionArgs* args, void* works
 
 // The same, and V as an image.
 void plan_int8_values(AttentionPlan* plan) {
-  plan_int8_image(plan);
+  plan->pack(AttentionPlan::kV);
+  plan_int8_keys(plan);
   AttentionArgs& a = plan->mutable_args();
   if (a.lk == 0) return;
   const KernelEntry& kernel = plan->kernel();
@@ -114,6 +120,7 @@ Status enqueue_values(const AttentionPlan& plan, AttentionArgs* args, void* work
 }
 
 void plan_int8_pair(AttentionPlan* plan) {
+  plan->pack_shown(AttentionPlan::kV);
   plan_int8(plan);
   plan->pack(AttentionPlan::kO);
   AttentionArgs& a = plan->mutable_args();

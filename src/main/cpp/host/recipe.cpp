@@ -109,11 +109,20 @@ int64_t masks_of(const AttentionParams& p) {
 
 }  // namespace
 
+bool is_listed_mask(const AttentionParams& p, const AttentionArgs& shape) {
+  const MaskTensor& seen = shape.masks.seen;
+  const bool differs = (shape.heads_q > 1 && seen.head != 0) || (shape.lq > 1 && seen.row != 0);
+  return masks_of(p) == 1 && !differs && shape.causal_offset + 1 >= shape.lk;
+}
+
 Refusal refusal_of(const KernelEntry& e, const AttentionParams& p, const AttentionArgs& shape) {
   if (e.dtype != p.q.dtype) return {RefusalReason::kNotBuilt};
   if (shape.head_dim > e.head_dim) return {RefusalReason::kHeadDim, shape.head_dim, e.head_dim};
   const int64_t masks = masks_of(p);
-  if (masks != 0 && !e.reads_masks) return {RefusalReason::kMask, masks};
+  const bool lists_keys = e.function != Function::kSparse;
+  if (masks != 0 && !e.reads_masks && !(lists_keys && is_listed_mask(p, shape))) {
+    return {RefusalReason::kMask, masks, lists_keys ? 1 : 0};
+  }
   if (masks == 0 && e.reads_masks) return {RefusalReason::kNotBuilt};
   const bool reads = e.accumulator != PvAccumDType::kDefault && p.pv_accum_dtype != PvAccumDType::kDefault;
   if (reads && p.pv_accum_dtype != e.accumulator) {

@@ -59,7 +59,7 @@ struct KernelEntry {
   bool per_thread_only = false;  // quantises per thread alone
   bool writes_vectors = false;   // o must allow 16-byte stores; without a preparation that sees to it
   bool serves_sageattn = false;  // sageattn takes it where it is the cheapest
-  bool reads_masks = false;      // serves requests with a mask, and no others
+  bool reads_masks = false;      // serves requests with a mask, and no others; others serve is_listed_mask
   // Whatever else it refuses, or null.
   Refusal (*refuses)(const KernelEntry&, const AttentionParams&, const AttentionArgs&) = nullptr;
 
@@ -92,6 +92,10 @@ double estimate_seconds(const KernelEntry& entry, const AttentionArgs& shape, co
 
 // All variants of this build, generated from variants.list into the build directory.
 const KernelEntry* kernel_table(int32_t* count);
+
+// Whether a request's only mask is one of keys, (b, lk), and lists of the keys that it shows can stand in for it: each
+// query sees all of them. Any kernel serves that, but for those over blocks of keys.
+bool is_listed_mask(const AttentionParams& params, const AttentionArgs& shape);
 
 // Whether the entry serves a valid request.
 Refusal refusal_of(const KernelEntry& entry, const AttentionParams& params, const AttentionArgs& shape);

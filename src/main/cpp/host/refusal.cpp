@@ -69,8 +69,14 @@ Status report(const Refusal& r, const char* function) {
       return fail(Status::kUnsupported, "q and k have %lld blocks in all; %s serves up to %lld", found, function,
                   accepted);
     case RefusalReason::kMask:
-      return fail(Status::kUnsupported, "%s: a mask is given; %s has no kernel that reads one", mask_name(r.found),
-                  function);
+      if (r.accepted == 0) {
+        return fail(Status::kUnsupported, "%s: a mask is given; %s has no kernel that reads one", mask_name(r.found),
+                    function);
+      }
+      return fail(Status::kUnsupported,
+                  "%s: a mask is given; %s serves masks of keys alone, which are the same for all heads and queries, "
+                  "without a causal mask that hides more",
+                  mask_name(r.found), function);
     case RefusalReason::kLimits:
       break;  // the validation has its own sentence
   }

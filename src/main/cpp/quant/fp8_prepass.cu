@@ -33,14 +33,14 @@ int64_t most_parts(const KernelEntry& kernel, const AttentionArgs& a) {
   return WgmmaSplit::most_parts(items, Fp8Plan::streams(kernel.head_dim), a.lk, a.causal_offset != kNotCausal);
 }
 
-template <int D, DType T, bool kPool>
+template <int D, DType T, bool kPool, bool kListed>
 cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* statistics, const Fp8Extras& extras,
                     cudaStream_t stream) {
   int multiprocessors = 0;
   cudaError_t error = multiprocessor_count(&multiprocessors);
   constexpr int kBytes = kPrepassTeamBytes<D, kPool> * kTeams<kPool>;
   static_assert(kBytes <= 227 * 1024);
-  if (error == cudaSuccess) error = allow_shared_memory<fp8_prepass<D, T, kPool>>(kBytes);
+  if (error == cudaSuccess) error = allow_shared_memory<fp8_prepass<D, T, kPool, kListed>>(kBytes);
   if (error != cudaSuccess) return error;
   PrepassParams p;
   p.a = a;
@@ -72,19 +72,23 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, fp8_prepass<D, T, kPool>, p);
+  return cudaLaunchKernelEx(&config, fp8_prepass<D, T, kPool, kListed>, p);
+}
+
+// SpargeAttn, which pools, takes no masks.
+template <int D, DType T>
+cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* statistics, const Fp8Extras& extras,
+                    cudaStream_t stream) {
+  if (extras.k.means != nullptr) return enqueue<D, T, true, false>(kernel, a, statistics, extras, stream);
+  return a.key_places != nullptr ? enqueue<D, T, false, true>(kernel, a, statistics, extras, stream)
+                                 : enqueue<D, T, false, false>(kernel, a, statistics, extras, stream);
 }
 
 template <int D>
 cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* statistics, const Fp8Extras& extras,
                     cudaStream_t stream) {
-  const bool pools = extras.k.means != nullptr;
-  if (kernel.dtype == DType::kFloat16) {
-    return pools ? enqueue<D, DType::kFloat16, true>(kernel, a, statistics, extras, stream)
-                 : enqueue<D, DType::kFloat16, false>(kernel, a, statistics, extras, stream);
-  }
-  return pools ? enqueue<D, DType::kBFloat16, true>(kernel, a, statistics, extras, stream)
-               : enqueue<D, DType::kBFloat16, false>(kernel, a, statistics, extras, stream);
+  return kernel.dtype == DType::kFloat16 ? enqueue<D, DType::kFloat16>(kernel, a, statistics, extras, stream)
+                                         : enqueue<D, DType::kBFloat16>(kernel, a, statistics, extras, stream);
 }
 
 }  // namespace

@@ -65,7 +65,8 @@ struct Fp8Tickets {
   }
 };
 
-template <int D, DType T, bool kPool>
+// kListed: keys stand in the places of a list.
+template <int D, DType T, bool kPool, bool kListed>
 __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(const __grid_constant__ PrepassParams p) {
   ATTN4J_DYNAMIC_SHARED(128, unsigned char, shared);
   const Fp8Team team;
@@ -76,7 +77,7 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
   bool more = own < p.schedule.early_units();
   if (more) {
     next = first_step<D>(p, own);
-    fetch_rows<D, T>(team, p, next, mine.sources, mine.rows[0]);
+    fetch_rows<D, T, kListed>(team, p, next, mine.sources, mine.rows[0]);
   }
   ptx::griddepcontrol_wait();  // the counters are clear: attention, which reads them too, may start
   ptx::griddepcontrol_launch_dependents();
@@ -87,7 +88,7 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
     more = unit < p.schedule.units();
     if (more) {
       next = first_step<D>(p, unit);
-      fetch_rows<D, T>(team, p, next, mine.sources, mine.rows[0]);
+      fetch_rows<D, T, kListed>(team, p, next, mine.sources, mine.rows[0]);
     }
   }
   if (more && team.thread() == 0) mine.tickets[0] = tickets.draw(p.schedule);
@@ -109,13 +110,13 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
     }
     if (complete != nullptr && team.thread() == 0) ptx::add_release(complete, completed);
     complete = nullptr;
-    if (more) fetch_rows<D, T>(team, p, next, mine.sources, mine.rows[i ^ 1]);
+    if (more) fetch_rows<D, T, kListed>(team, p, next, mine.sources, mine.rows[i ^ 1]);
     const bool draws = now.ends_unit() && more && team.thread() == 0;
     const int32_t drawn = draws ? tickets.draw(p.schedule) : 0;  // its latency hides behind the block
     if (now.task == Fp8Task::kMean) {
-      mean_of_keys<D, T>(team, p, now, mine.statistics);
+      mean_of_keys<D, T, kListed>(team, p, now, mine.statistics);
     } else if (now.task == Fp8Task::kVMean) {
-      mean_of_values<D, T>(team, p, now, mine.statistics);
+      mean_of_values<D, T, kListed>(team, p, now, mine.statistics);
     } else if (now.task == Fp8Task::kExtremes) {
       extremes_of_values<D, T>(team, p, now, mine.rows[i], mine.statistics);
     } else if (now.task == Fp8Task::kQ) {

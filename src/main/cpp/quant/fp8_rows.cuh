@@ -70,9 +70,33 @@ struct RowSources {
   const unsigned char* of_thread[kTeamThreads];
 };
 
-// Starts the copy of a block of rows. Rows beyond the end are zeros; those of K are copies of the last key, which never
-// raise a row maximum, and so are those that V's extremes are taken of.
+// The same where keys stand in the places of a list.
 template <int D, DType T>
+__device__ __forceinline__ void fetch_listed_rows(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
+                                                  const RowsBuffer<D>& to) {
+  using Shape = PrepassShape<D>;
+  const AttentionArgs& a = p.a;
+  const bool is_k = step.task == Fp8Task::kK, repeats = is_k || step.task == Fp8Task::kExtremes;
+  const int thread = team.thread(), piece = thread % Shape::kPieces, row = thread / Shape::kPieces;
+  const int32_t* const places = key_places(a, step.batch(p)) + step.first;
+  const Strides& s = is_k ? a.k_stride : a.v_stride;
+  const auto* from =
+      reinterpret_cast<const unsigned char*>(rows_of<T>(is_k ? a.k : a.v, s, step.batch(p), step.head)) + 16 * piece;
+  const uint32_t target = to.address(row, piece);
+  const int most = step.end - 1 - step.first;  // the last row that exists; before the block if none does
+  const bool exists = 8 * piece < a.head_dim && step.end > 0;
+#pragma unroll 4
+  for (int i = 0; i < 8; i++) {
+    const int r = row + i * Shape::kRowsAtOnce;
+    const bool copies = exists && (r <= most || repeats);
+    const int place = copies ? places[min(r, most)] : 0;
+    ptx::cp_async_16(target + i * (Shape::kRowsAtOnce * D * 2), from + 2 * place * s.row, copies);
+  }
+}
+
+// Starts the copy of a block of rows; kListed: keys stand in the places of a list. Rows beyond the end are zeros; those
+// of K are copies of the last key, which never raise a row maximum, and so are those that V's extremes are taken of.
+template <int D, DType T, bool kListed>
 __device__ __forceinline__ void fetch_rows(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
                                            RowSources& sources, const RowsBuffer<D>& to) {
   using Shape = PrepassShape<D>;
@@ -80,7 +104,10 @@ __device__ __forceinline__ void fetch_rows(const Fp8Team& team, const PrepassPar
   if (step.task < Fp8Task::kExtremes) return;  // means read their keys themselves
   const bool is_q = step.task == Fp8Task::kQ, is_k = step.task == Fp8Task::kK;
   const int thread = team.thread(), piece = thread % Shape::kPieces, row = thread / Shape::kPieces;
-  if (Shape::kCopiers == kTeamThreads || thread < Shape::kCopiers) {
+  const bool copies = Shape::kCopiers == kTeamThreads || thread < Shape::kCopiers;
+  if (kListed && copies && !is_q) {
+    fetch_listed_rows<D, T>(team, p, step, to);
+  } else if (copies) {
     const int64_t pitch = 2 * (is_q ? a.q_stride.row : is_k ? a.k_stride.row : a.v_stride.row);
     const unsigned char* from;
     if (step.block == 0) {

@@ -78,33 +78,40 @@ __device__ __forceinline__ void await_v_statistics(const PrepassParams& p, int32
 }
 
 // Samples of a tensor's rows, and the lanes that share one.
-template <int D, DType T>
+template <int D, DType T, bool kListed>
 struct Samples {
   using Number = typename Element<T>::type;
   static constexpr int kLanes = PrepassShape<D>::kLanes, kRows = kTeamThreads / kLanes;
   const Number* rows;  // this thread's piece of the first one
   int64_t pitch;
+  const int32_t* places;  // if kListed
   int keys, step, count, piece, row;
   bool exists;  // this thread has channels
 
   __device__ __forceinline__ Samples(const Fp8Team& team, const PrepassParams& p, const Fp8Step& unit, const void* x,
                                      const Strides& stride, int most)
-      : pitch(stride.row), keys(unit.end), step(max(1, (keys + most - 1) / most)), count((keys + step - 1) / step) {
+      : pitch(stride.row),
+        places(kListed ? key_places(p.a, unit.batch(p)) : nullptr),
+        keys(unit.end),
+        step(max(1, (keys + most - 1) / most)),
+        count((keys + step - 1) / step) {
     piece = team.thread() % kLanes, row = team.thread() / kLanes;
     exists = 8 * piece < p.a.head_dim;
     rows = rows_of<T>(x, stride, unit.batch(p), unit.head) + 8 * piece;
   }
 
+  __device__ __forceinline__ const Number* at(int key) const { return rows + (kListed ? places[key] : key) * pitch; }
   __device__ __forceinline__ uint4 words(int key) const {
-    return load8_words(reinterpret_cast<const uint16_t*>(rows + key * pitch), exists ? 8 : 0, true);
+    return load8_words(reinterpret_cast<const uint16_t*>(at(key)), exists ? 8 : 0, true);
   }
-  __device__ __forceinline__ void load(float (&x)[8], int key) const { load8<T>(x, rows + key * pitch, 8, true); }
+  __device__ __forceinline__ void load(float (&x)[8], int key) const { load8<T>(x, at(key), 8, true); }
 
   // The sum of channel team.thread() over the samples, of what is finite; for threads below D.
   __device__ __forceinline__ float sum(const Fp8Team& team, StatisticsScratch<D>& scratch) const {
     float sum[8] = {};
+    [[maybe_unused]] constexpr int kAtOnce = kListed ? 4 : 8;  // addresses of listed rows take registers
     if (exists) {
-#pragma unroll 8
+#pragma unroll kAtOnce
       for (int i = row; i < count; i += kRows) {
         float x[8];
         load(x, sampled_key(i, step, keys));
@@ -150,13 +157,13 @@ struct Samples {
 };
 
 // The mean of the sampled keys, whose rounded half is what K loses.
-template <int D, DType T>
+template <int D, DType T, bool kListed>
 __device__ __forceinline__ void mean_of_keys(const Fp8Team& team, const PrepassParams& p, const Fp8Step& unit,
                                              StatisticsScratch<D>& scratch) {
   using Number = typename Element<T>::type;
   const AttentionArgs& a = p.a;
   if (a.k_mean == nullptr) return;
-  const Samples<D, T> samples(team, p, unit, a.k, a.k_stride, kMeanSamples);
+  const Samples<D, T, kListed> samples(team, p, unit, a.k, a.k_stride, kMeanSamples);
   float x = samples.sum(team, scratch);
   const int channel = team.thread();
   if (channel >= D) return;
@@ -171,12 +178,12 @@ __device__ __forceinline__ void mean_of_keys(const Fp8Team& team, const PrepassP
 // The mean of the sampled values, if all of them, and those of the first keys, are closer to it than to zero. A key
 // that has much of a row's weight is rounded by itself: e4m3 is finest around zero, and there the values of attention
 // sinks lie, whatever the mean of the others is.
-template <int D, DType T>
+template <int D, DType T, bool kListed>
 __device__ __forceinline__ void mean_of_values(const Fp8Team& team, const PrepassParams& p, const Fp8Step& unit,
                                                StatisticsScratch<D>& scratch) {
   constexpr int kLanes = PrepassShape<D>::kLanes;
   const AttentionArgs& a = p.a;
-  const Samples<D, T> samples(team, p, unit, a.v, a.v_stride, kVMeanSamples);
+  const Samples<D, T, kListed> samples(team, p, unit, a.v, a.v_stride, kVMeanSamples);
   const float sum = samples.sum(team, scratch);
   const int channel = team.thread();
   auto* means = reinterpret_cast<float*>(scratch.threads);
@@ -187,12 +194,12 @@ __device__ __forceinline__ void mean_of_values(const Fp8Team& team, const Prepas
   const int first_keys = min(kFirstKeys, samples.keys);
   constexpr int kAtOnce = 4;  // rows of a thread whose loads overlap
 #pragma unroll 1
-  for (int base = 0; base < samples.count + first_keys; base += kAtOnce * Samples<D, T>::kRows) {
+  for (int base = 0; base < samples.count + first_keys; base += kAtOnce * Samples<D, T, kListed>::kRows) {
     uint4 words[kAtOnce];
 #pragma unroll
     for (int n = 0; n < kAtOnce; n++) {
       // What lies beyond the last is the last once more.
-      const int i = min(base + samples.row + n * Samples<D, T>::kRows, samples.count + first_keys - 1);
+      const int i = min(base + samples.row + n * Samples<D, T, kListed>::kRows, samples.count + first_keys - 1);
       const int key = i < samples.count ? sampled_key(i, samples.step, samples.keys) : i - samples.count;
       words[n] = samples.words(key);
     }

@@ -59,6 +59,11 @@ __device__ __forceinline__ int valid_keys(const AttentionArgs& a, int batch) {
   return a.kv_lengths ? max(0, min(a.kv_lengths[batch], a.lk)) : a.lk;
 }
 
+// Where the keys of a batch entry stand in K and V.
+__device__ __forceinline__ const int32_t* key_places(const AttentionArgs& a, int batch) {
+  return a.key_places + static_cast<int64_t>(batch) * a.lk;
+}
+
 template <DType T>
 __device__ __forceinline__ const typename Element<T>::type* rows_of(const void* x, const Strides& s, int batch,
                                                                     int head) {

@@ -155,7 +155,8 @@ __device__ __forceinline__ void quantize_rows(const RowsView& x, const Writer& w
 #pragma unroll
   for (int n = 0; n < kPasses; n++) {
     const int row = first + n * kPass + r0;
-    load8<T>(data[n], base + row * x.stride.row, row < end ? valid : 0, x.vector_io);
+    const int place = row < end ? place_of_row(x, batch, row) : 0;
+    load8<T>(data[n], base + place * x.stride.row, row < end ? valid : 0, x.vector_io);
   }
   if (threadIdx.x < 8 * kLanes) {
     shift[threadIdx.x] =

@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kThreads) mean_sums_kernel(const RowsView k, f
 #pragma unroll 4
   for (int r = first + r0; r < last; r += kPass) {
     float x[8];
-    load8<T>(x, base + r * k.stride.row, valid, k.vector_io);
+    load8<T>(x, base + place_of_row(k, batch, r) * k.stride.row, valid, k.vector_io);
 #pragma unroll
     for (int i = 0; i < 8; i++) total[i] += fabsf(x[i]) < kInfinity ? x[i] : 0.f;
   }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "attention/masks.h"
 #include "attn4j/attn4j.h"
 #include "quant/prepared.h"
 
@@ -17,9 +18,26 @@ struct RowsView {
   Strides stride;
   int32_t batch = 0, heads = 0, rows = 0, head_dim = 0;
   const int32_t* lengths = nullptr;  // [b] or null: rows from lengths[b] on don't exist
+  const int32_t* places = nullptr;   // [b][rows] or null: row r stands in place places[b][r] of the tensor
   DType dtype = DType::kFloat16;
   bool vector_io = true;  // 16-byte aligned in base and strides, head_dim a multiple of 8
 };
+
+// Where row r, which exists, stands in the tensor.
+ATTN4J_HOST_DEVICE int place_of_row(const RowsView& x, int batch, int row) {
+  return x.places == nullptr ? row : x.places[static_cast<int64_t>(batch) * x.rows + row];
+}
+
+// list[b][rows]: the keys below lengths[b] that a mask of keys shows, ascending; counts[b]: how many there are. With it
+// as `places`, and the counts as lengths, hidden keys are not there: nothing reads them.
+struct KeyList {
+  MaskTensor mask;  // kSeen; of its strides those of batch and key are read
+  const int32_t* lengths = nullptr;
+  int32_t batch = 0, rows = 0;
+  int32_t* list = nullptr;    // written
+  int32_t* counts = nullptr;  // written
+};
+cudaError_t enqueue_key_list(const KeyList& list, cudaStream_t stream);
 
 // The mean of K over the sequence takes two steps: sums of chunks of keys, then the sum of these. The second step is
 // part of whatever kernel needs the mean. Both run in a fixed order: results are bitwise repeatable.
@@ -72,7 +90,8 @@ struct Int8Pair {
 cudaError_t enqueue_int8_pair(const RowsView& k, const RowsView& q, const PreparedCall& args, const Int8Pair& options,
                               cudaStream_t stream);
 
-// Copies 16-bit tensors of equal batch, heads and rows, whatever their strides. Channels of `to` that `from` doesn't
+// Copies 16-bit tensors of equal batch, heads and rows, whatever their strides. If `from` has places, it is in their
+// order, and behind `lengths` there are zeros for as many rows as a tile has. Channels of `to` that `from` doesn't
 // have become 0; channels that `to` doesn't have are left out. For kernels that need 16-byte alignment: in before, out
 // after.
 cudaError_t enqueue_copy_rows(const RowsView& from, const RowsView& to, cudaStream_t stream);

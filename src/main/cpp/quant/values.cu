@@ -28,6 +28,11 @@ __device__ __forceinline__ const typename Element<T>::type* head_of(const RowsVi
   return static_cast<const typename Element<T>::type*>(v.data) + batch * v.stride.batch + head * v.stride.head;
 }
 
+// Where row r of a tile stands in the tensor, of rows below `end`.
+__device__ __forceinline__ int place_in_tile(const RowsView& v, int head, int tile, int r, int end) {
+  return r < end ? place_of_row(v, head / v.heads, tile * kTileKeys + r) : 0;
+}
+
 // What is kept of a kv head: for each chunk of keys the largest v of each channel and the largest -v, of finite values;
 // then the mean that may be subtracted. -inf where there is no value.
 template <int D>
@@ -56,7 +61,7 @@ __device__ __forceinline__ void extremes_of_chunk(const RowsView& v, const Value
 #pragma unroll 4
   for (int r = first + r0; r < last; r += kPass) {
     float x[8];
-    load8<T>(x, base + r * v.stride.row, valid, v.vector_io);
+    load8<T>(x, base + place_of_row(v, head / v.heads, r) * v.stride.row, valid, v.vector_io);
 #pragma unroll
     for (int i = 0; i < 8; i++) {
       const bool finite = fabsf(x[i]) < kInfinity;
@@ -90,11 +95,12 @@ __device__ __forceinline__ void mean_of_values(const RowsView& v, const ValueSta
     const uint32_t place = (i * 40503u & 0xffffu) * static_cast<uint32_t>(step) >> 16;
     return min(i * step + static_cast<int>(place), keys - 1);
   };
+  const auto row_of = [&](int key) { return base + place_of_row(v, head / v.heads, key) * v.stride.row; };
   float sum[8] = {};
 #pragma unroll 4
   for (int i = r0; i < count; i += kPass) {
     float x[8];
-    load8<T>(x, base + sampled(i) * v.stride.row, valid, v.vector_io);
+    load8<T>(x, row_of(sampled(i)), valid, v.vector_io);
 #pragma unroll
     for (int e = 0; e < 8; e++) sum[e] += fabsf(x[e]) < kInfinity ? x[e] : 0.f;
   }
@@ -115,7 +121,7 @@ __device__ __forceinline__ void mean_of_values(const RowsView& v, const ValueSta
     float closer = 0.f;  // |v|^2 - |v - mean|^2
     if (i < count + first_keys) {
       float x[8];
-      load8<T>(x, base + (i < count ? sampled(i) : i - count) * v.stride.row, valid, v.vector_io);
+      load8<T>(x, row_of(i < count ? sampled(i) : i - count), valid, v.vector_io);
 #pragma unroll
       for (int e = 0; e < 8; e++) {
         const float m = means[8 * c + e];
@@ -232,8 +238,8 @@ __device__ __forceinline__ void write_e4m3_tile(const RowsView& v, const ValueIm
   const int end = value_rows(v, head / v.heads) - tile * kTileKeys;
   for (int i = threadIdx.x; i < kTileKeys * (D / 8); i += kThreads) {
     const int r = i / (D / 8), c = i % (D / 8);
-    const auto* p =
-        reinterpret_cast<const uint16_t*>(head_of<T>(v, head)) + (tile * kTileKeys + r) * v.stride.row + 8 * c;
+    const auto* p = reinterpret_cast<const uint16_t*>(head_of<T>(v, head)) +
+                    place_in_tile(v, head, tile, r, end) * v.stride.row + 8 * c;
     const uint4 w = load8_words(p, r < end ? valid_channels(v.head_dim, c) : 0, v.vector_io);
     uint32_t* to = reinterpret_cast<uint32_t*>(rows + r * kPitch + 8 * c);
     to[0] = w.x, to[1] = w.y, to[2] = w.z, to[3] = w.w;
@@ -267,7 +273,7 @@ __device__ __forceinline__ void write_f16_tile(const RowsView& v, const ValueIma
   for (int i = threadIdx.x; i < kTileKeys * (D / 8); i += kThreads) {
     const int r = i / (D / 8), c = i % (D / 8);
     float x[8] = {};
-    load8<T>(x, head_of<T>(v, head) + (tile * kTileKeys + r) * v.stride.row + 8 * c,
+    load8<T>(x, head_of<T>(v, head) + place_in_tile(v, head, tile, r, end) * v.stride.row + 8 * c,
              r < end ? valid_channels(v.head_dim, c) : 0, v.vector_io);
     uint32_t w[4];
 #pragma unroll

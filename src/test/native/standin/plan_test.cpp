@@ -186,7 +186,21 @@ void test_masks() {
   PlanFacts f;
   PlanRequest r = request({}, AttentionFunction::kExactAttn);
   expect(plan_attention(r, &plan, &f) == Status::kOk && std::strstr(f.kernel, "masked") == nullptr, "no mask");
-  r.attention.seen.data = somewhere(5, 1);  // bytes have any address
+  const auto launches = [&] {
+    expect(plan_attention(r, &plan, &f) == Status::kOk, "is served");
+    expect(run_plan(plan, addresses(r, f), nullptr) == Status::kOk, "is run");
+    return standin::take_launches();
+  };
+  for (const auto function : {AttentionFunction::kSageattn, AttentionFunction::kSageattnInt8Fp16,
+                              AttentionFunction::kSageattnInt8Fp8Sm90, AttentionFunction::kExactAttn}) {
+    r.function = function, r.attention.seen = {};
+    const int32_t before = launches();
+    r.attention.seen.data = somewhere(5, 1);  // bytes have any address
+    r.attention.seen.stride[0] = 1500, r.attention.seen.stride[3] = 1;
+    const int32_t copies = f.pv == Precision::kFp8 ? 0 : f.served_by == AttentionFunction::kExactAttn ? 2 : 1;
+    expect(launches() == before + 1 + copies && std::strstr(f.kernel, "masked") == nullptr, "keys as a list");
+  }
+  r.attention.seen.stride[2] = 1500;
   expect(plan_attention(r, &plan, &f) == Status::kOk && std::strstr(f.kernel, "masked") == f.kernel, "a mask");
   PlanAddresses a = addresses(r, f);
   expect(run_plan(plan, a, nullptr) == Status::kOk && standin::take_launches() == 1, "is run");
@@ -221,8 +235,9 @@ void test_masks() {
     AttentionFunction function;
     const char* sentence;
   } kRefusals[] = {
-      {AttentionFunction::kSageattn, "seen: a mask is given; sageattn has no kernel that reads one"},
-      {AttentionFunction::kSageattnInt8Fp16, "seen: a mask is given; sageattn_qk_int8_pv_fp16_cuda has no kernel"},
+      {AttentionFunction::kSageattn, "seen: a mask is given; sageattn serves masks of keys alone"},
+      {AttentionFunction::kSageattnInt8Fp16,
+       "seen: a mask is given; sageattn_qk_int8_pv_fp16_cuda serves masks of keys alone"},
       {AttentionFunction::kSpasMeansim, "seen: a mask is given; SpargeAttn has no kernel that reads one"},
   };
   for (const auto& refusal : kRefusals) {

@@ -161,6 +161,7 @@ int64_t value_image_bytes(int64_t rows_padded, int32_t compiled_d, bool) { retur
 float value_error_unit(int32_t, float) { return 1.f; }
 cudaError_t enqueue_value_statistics(const RowsView&, const ValueImage&, cudaStream_t) { return count(); }
 cudaError_t enqueue_value_image(const RowsView&, const ValueImage&, cudaStream_t) { return count(); }
+cudaError_t enqueue_key_list(const KeyList&, cudaStream_t) { return count(); }
 cudaError_t enqueue_copy_rows(const RowsView&, const RowsView&, cudaStream_t) { return count(); }
 cudaError_t enqueue_pool(const PoolTask&, const PoolTask&, cudaStream_t) { return count(); }
 cudaError_t enqueue_select(const SelectArgs& args, cudaStream_t) { return count(args.finished_is_zero ? 1 : 2); }

@@ -106,7 +106,8 @@ enum class RefusalReason : int32_t {
   kKeys = 6,         ///< found: of k; accepted: at most
   kBlocks = 7,       ///< found: of q and k together; accepted: at most
   kLimits = 8,       ///< sequence length, heads or head_dim beyond what any kernel serves
-  kMask = 9,         ///< found: 1 for seen, plus 2 for bias, plus 4 for window; no kernel of the function reads masks
+  kMask =
+      9,  ///< found: 1 for seen, plus 2 for bias, plus 4 for window; accepted: 1 for masks of keys alone, 0 for none
 };
 
 /// What a product of matrices reads.
@@ -160,7 +161,9 @@ struct AttentionParams {
       nullptr;  ///< int32 [b] in device memory: keys at and after kv_lengths[b] are ignored; null: all lk
 
   /// Which keys a query sees, of type kSeen. A causal mask, kv_lengths and bias hold besides. What is hidden has no
-  /// part in the result, whatever lies there. Masks are read by kernels of exact_attn alone; others refuse with kMask.
+  /// part in the result, whatever lies there. Masks are read by kernels of exact_attn alone, but for masks of keys,
+  /// which are the same for all heads and queries, where no causal mask hides more: they cost kernels nothing, and all
+  /// functions but SpargeAttn's serve them. What isn't served is refused with kMask.
   MaskView seen;
   /// What is added to the scaled scores, of a floating-point type.
   MaskView bias;

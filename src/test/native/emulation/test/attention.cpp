@@ -160,6 +160,10 @@ Case random_case(const std::string& kernel, const std::vector<int64_t>& head_dim
     for (const int dimension : {1, 2, 4, 8}) c.repeats += dice.one_in(dimension == 8 ? 8 : 3) ? dimension : 0;
     c.turned = dice.one_in(3), c.garbage = dice.one_in(3), c.shown = static_cast<int>(dice.of({0, 2, 50, 90, 99}));
   }
+  const bool lists_keys = kernel.compare(0, 2, "sp") != 0 && kernel != "masked";
+  if (lists_keys && c.causal == 0 && dice.one_in(3)) {
+    c.seen = 1, c.garbage = dice.one_in(2), c.shown = static_cast<int>(dice.of({0, 2, 50, 90, 99, 100}));
+  }
   if (kernel == "spas_topk") c.sparse_share = std::max(c.sparse_share, 1);
   return c;
 }

@@ -24,6 +24,9 @@ import org.testng.annotations.Test;
 /** What the native library answers about requests: it needs the library, and no GPU. */
 public class NativeAttentionTest {
   private static final long STEP = 1L << 32;
+  private static final String SAGE_SERVES =
+      "sageattn serves masks of keys alone, which are the same for all heads and queries, "
+          + "without a causal mask that hides more";
 
   @BeforeClass
   public void requireLibrary() {
@@ -164,15 +167,23 @@ public class NativeAttentionTest {
         DeviceTensor.view(memory, 1, DType.INT8, TensorShape.contiguous(2, sizes.lk));
     DeviceTensor bias =
         DeviceTensor.view(memory, 64, DType.FLOAT32, TensorShape.contiguous(1, 8, 1, sizes.lk));
+    DeviceTensor pairs =
+        DeviceTensor.view(memory, 1, DType.INT8, TensorShape.contiguous(1, 1, sizes.lq, sizes.lk));
     AttentionMask mask = AttentionMask.keys(keys);
-    sizes.mask = mask;
+    for (NativeKernel kernel : new NativeKernel[] {NativeKernel.SAGE, NativeKernel.EXACT}) {
+      sizes.mask = mask;
+      Support keysAlone = NativeAttention.supports(kernel, sizes.request());
+      assertTrue(keysAlone.supported(), keysAlone.reason());
+      assertFalse(keysAlone.reason().contains("masked"), keysAlone.reason());
+    }
+    sizes.mask = AttentionMask.pairs(pairs);
     Support exact = NativeAttention.supports(NativeKernel.EXACT, sizes.request());
     assertTrue(exact.reason().startsWith("kernel masked_exact_mma/d128/f16"), exact.reason());
     Support sage = NativeAttention.supports(NativeKernel.SAGE, sizes.request());
-    assertEquals(sage.reason(), "seen: a mask is given; sageattn has no kernel that reads one");
+    assertEquals(sage.reason(), "seen: a mask is given; " + SAGE_SERVES);
     sizes.mask = AttentionMask.bias(bias);
     sage = NativeAttention.supports(NativeKernel.SAGE, sizes.request());
-    assertEquals(sage.reason(), "bias: a mask is given; sageattn has no kernel that reads one");
+    assertEquals(sage.reason(), "bias: a mask is given; " + SAGE_SERVES);
     sizes.mask = mask.and(sizes.mask);
     Support sparge = NativeAttention.supports(NativeKernel.SPAS_MEANSIM, sizes.request());
     assertEquals(
@@ -181,7 +192,7 @@ public class NativeAttentionTest {
     sizes.mask = AttentionMask.slidingWindow(100, 0);
     assertTrue(NativeAttention.supports(NativeKernel.EXACT, sizes.request()).supported());
     sage = NativeAttention.supports(NativeKernel.SAGE, sizes.request());
-    assertEquals(sage.reason(), "window: a mask is given; sageattn has no kernel that reads one");
+    assertEquals(sage.reason(), "window: a mask is given; " + SAGE_SERVES);
     sizes.mask = null;
     exact = NativeAttention.supports(NativeKernel.EXACT, sizes.request());
     assertFalse(exact.reason().contains("masked"), exact.reason());

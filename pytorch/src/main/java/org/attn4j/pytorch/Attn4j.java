@@ -29,7 +29,7 @@ import org.bytedeco.pytorch.TensorOptional;
  * <p><b>What our kernels serve:</b> CUDA tensors in fp16 or bf16 of rank 3 or 4 with contiguous
  * channels, any other strides, batch and heads broadcast as PyTorch does it, causal or not, with
  * any scale. <b>What PyTorch serves:</b> the rest, with its own result: tensors on the CPU, fp32
- * and fp64, dropout, masks (but see {@link #inspectDeviceMasks}), required gradients, autocast,
+ * and fp64, dropout, most masks (see {@link #inspectDeviceMasks}), required gradients, autocast,
  * other ranks, value channels that differ from query's, empty tensors. Forward-mode gradients (dual
  * tensors) are not looked for.
  *
@@ -428,7 +428,8 @@ public final class Attn4j {
   /**
    * Whether the elements of a mask on the GPU may be read to see if our kernels can do without it:
    * when it masks nothing, or only the end of each batch entry's keys (padding). Reading waits for
-   * the stream, so it is off unless switched on; PyTorch serves calls with a mask then. Masks are
+   * the stream, so it is off unless switched on; PyTorch serves calls with a mask then, but for
+   * boolean masks of keys, (batch, 1, 1, keys), which our kernels read on the device. Masks are
    * never read during a graph capture. Masks on the CPU, of CPU tensors, are always read. Where the
    * exact backend is chosen, its kernels read masks on the device, and this doesn't matter.
    *

@@ -9,16 +9,17 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Recognises the masks that our kernels can do without: those that mask nothing, and those that
- * hide the end of each batch entry's keys. Exact: of CUDA masks, what isn't one of them is left to
+ * Recognises the masks that our kernels serve: boolean ones of keys, the same for all heads and
+ * queries, as they are, without a look at the elements; and, by a look, those that mask nothing or
+ * hide the end of each batch entry's keys. Of CUDA masks, what isn't one of them is left to
  * PyTorch, unless the exact backend is chosen; the CPU backend takes any mask on the host as it is.
  */
 final class Masks {
   private Masks() {}
 
   /**
-   * Looks at the mask of a call without an obstacle. Reads its elements, which for a CUDA mask
-   * waits for the stream.
+   * Looks at the mask of a call without an obstacle. Where it reads its elements, that waits for
+   * the stream of a CUDA mask.
    *
    * @param inspectDevice whether that is wanted
    * @param exact whether the exact backend is chosen, whose kernels read masks on the device
@@ -33,7 +34,9 @@ final class Masks {
     if (onDevice != call.query().is_cuda() || rank < 2 || rank > 4) {
       return MaskFinding.refused("attn_mask is on another device or of an unusual rank");
     }
-    if (onDevice && exact && fits(call, mask)) {
+    boolean ofKeys = onDevice && isOfKeys(call, mask);
+    boolean inspects = inspectDevice && !(ofKeys && TorchCuda.capturing());
+    if (onDevice && (exact || ofKeys && !inspects) && fits(call, mask)) {
       return dense(call, mask);
     }
     if (onDevice && !inspectDevice) {
@@ -47,7 +50,15 @@ final class Masks {
       return MaskFinding.refused("attn_mask makes the output larger than query");
     }
     MaskFinding finding = inspect(call, mask);
-    return finding.obstacle() == null || onDevice ? finding : dense(call, mask);
+    return finding.obstacle() == null || onDevice && !ofKeys ? finding : dense(call, mask);
+  }
+
+  /** Whether it is boolean and the same for all heads and queries: all our kernels serve it. */
+  private static boolean isOfKeys(SdpaCall call, Tensor mask) {
+    TensorShape shape = shape(call, mask);
+    return mask.scalar_type().value == ScalarType.Bool.value
+        && (shape.size(1) == 1 || shape.stride(1) == 0)
+        && (shape.size(2) == 1 || shape.stride(2) == 0);
   }
 
   /** Whether the mask's batch and heads are those of query or 1: else the output would grow. */
@@ -84,7 +95,7 @@ final class Masks {
     return new MaskFinding(lengths, null, null);
   }
 
-  /** A mask as it is, for the CPU backend or the exact one. */
+  /** A mask as it is. */
   private static MaskFinding dense(SdpaCall call, Tensor mask) {
     if (call.isCausal()) {
       return MaskFinding.refused("attn_mask and is_causal are both set, which PyTorch refuses");

@@ -15,6 +15,7 @@ import org.attn4j.SageKernel;
 import org.attn4j.SdpaBackend;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
@@ -95,6 +96,33 @@ public class CudaTest {
                       false,
                       new org.bytedeco.pytorch.DoubleOptional(),
                       false)));
+    }
+  }
+
+  /** A boolean mask of keys is served without a look at it, whatever lies behind it. */
+  @Test
+  @SuppressWarnings("try")
+  public void masksOfKeysAreServed() {
+    try (PointerScope scope = new PointerScope()) {
+      Tensor q = torch.randn(new long[] {2, 4, 300, 64}, Torch.options(ScalarType.Half, true));
+      Tensor k = torch.randn(new long[] {2, 4, 500, 64}, Torch.options(ScalarType.Half, true));
+      Tensor shown =
+          torch
+              .rand(new long[] {2, 1, 1, 500}, Torch.options(ScalarType.Float, true))
+              .gt(new Scalar(0.4));
+      TensorOptional mask = new TensorOptional(shown);
+      DoubleOptional scale = new DoubleOptional();
+      Tensor expected = torch.scaled_dot_product_attention(q, k, k, mask, 0, false, scale, false);
+      Tensor hidden = shown.logical_not().reshape(2, 1, 500, 1);
+      Tensor spoilt = k.masked_fill(hidden, new Scalar(Double.NaN));
+      for (SdpaBackend backend : List.of(SdpaBackend.SAGE, SdpaBackend.EXACT)) {
+        try (AttentionScope choice = Attn4j.use(require(backend))) {
+          Tensor actual =
+              Attn4j.scaled_dot_product_attention(q, spoilt, spoilt, mask, 0, false, scale, false);
+          double l1 = Torch.Difference.of(actual, expected).relativeL1();
+          assertTrue(l1 <= tolerance(backend), backend + ": " + l1);
+        }
+      }
     }
   }
 

@@ -201,7 +201,7 @@ public static final int
   kBlocks(7),
   /** sequence length, heads or head_dim beyond what any kernel serves */
   kLimits(8),
-  /** found: 1 for seen, plus 2 for bias, plus 4 for window; no kernel of the function reads masks */
+  /** found: 1 for seen, plus 2 for bias, plus 4 for window; accepted: 1 for masks of keys alone, 0 for none */
   kMask(9);
 
     public final int value;
