@@ -2,8 +2,8 @@
 # Builds the native parts of this module with g++; nothing of CUDA or libtorch is needed. Run by Maven.
 #
 #   build.sh hook JAVA_HOME CLASSES_DIR   the library, where HookLibrary looks for it
-#   build.sh test JAVA_HOME TEST_DIR      what its tests need: kernels in host memory, a libtorch without the API, and a
-#                                         thread that the JVM doesn't know
+#   build.sh test JAVA_HOME TEST_DIR      what its tests need: kernels in host memory, a libtorch without the API, a
+#                                         thread that the JVM doesn't know, and functorch
 #
 # A machine without g++ gets neither: the JAR says so when the hook is to be installed, and the tests are skipped.
 set -euo pipefail
@@ -32,7 +32,7 @@ build_test() {
   local java_home="$1" directory="$2" sources="$HERE/src/test/cpp"
   if is_current "$directory/libattn4j.so" "$sources"; then return; fi
   mkdir -p "$directory/old"
-  g++ "${FLAGS[@]}" -I"$java_home/include" -I"$java_home/include/linux" "$sources/foreign.cpp" \
+  g++ "${FLAGS[@]}" -I"$java_home/include" -I"$java_home/include/linux" "$sources/foreign.cpp" "$sources/functorch.cpp" \
     -o "$directory/libforeign.so" -pthread
   g++ "${FLAGS[@]}" "$sources/old_libtorch.cpp" -o "$directory/old/libtorch_cpu.so" -Wl,-soname,libtorch_cpu.so
   g++ "${FLAGS[@]}" "$sources/old_libtorch.cpp" -o "$directory/old/libc10.so" -Wl,-soname,libc10.so

@@ -136,6 +136,16 @@ public class HookDeclinesTest {
   }
 
   @Test
+  public void conjugatedTensorsGiveTheSameException() {
+    Tensor x = torch.view_as_complex(torch.randn(1, 2, 20, 64, 2)).conj();
+    Assert.assertTrue(x.is_conj());
+    Tensor[] t = {x, x, x};
+    String expected = byPyTorch(() -> failure(t));
+    assertAll(counting(() -> Assert.assertEquals(failure(t), expected)), HookOutcome.TYPE, 1);
+    Assert.assertNotEquals(expected, "none");
+  }
+
+  @Test
   public void wrongShapesGiveTheSameException() {
     Tensor q = random(BF16, 2, 4, 33, 64);
     Tensor[][] wrong = {
@@ -226,6 +236,46 @@ public class HookDeclinesTest {
       context.setSDPUseFlash(true);
       context.setSDPUseMemEfficient(true);
       context.setSDPUseCuDNN(true);
+    }
+  }
+
+  /** Without a kernel of its own left, PyTorch has an exception for the program. */
+  @Test
+  public void noneOfPyTorchsKernelsLeft() {
+    Tensor x = random(BF16, 1, 2, 20, 64);
+    Tensor[] t = {x, x, x};
+    var context = torch.globalContext();
+    context.setSDPUseFlash(false);
+    context.setSDPUseMemEfficient(false);
+    context.setSDPUseCuDNN(false);
+    context.setSDPUseMath(false);
+    try {
+      String expected = byPyTorch(() -> failure(t));
+      Assert.assertNotEquals(expected, "none");
+      assertAll(
+          counting(() -> Assert.assertEquals(failure(t), expected)), HookOutcome.SDPA_BACKENDS, 1);
+    } finally {
+      context.setSDPUseFlash(true);
+      context.setSDPUseMemEfficient(true);
+      context.setSDPUseCuDNN(true);
+      context.setSDPUseMath(true);
+    }
+  }
+
+  /** Deterministic algorithms: the kernels give the same bits each time, so nothing is declined. */
+  @Test
+  public void deterministicAlgorithmsAreServed() {
+    Tensor x = random(BF16, 1, 2, 20, 64);
+    Tensor before = sdpa(x, x, x);
+    var context = torch.globalContext();
+    context.setDeterministicAlgorithms(true, false);
+    try { // PyTorch fills what it allocates with NaN then: all of output has to be written
+      assertAll(
+          counting(() -> Assert.assertTrue(torch.equal(sdpa(x, x, x), before))),
+          HookOutcome.SAGE,
+          1);
+    } finally {
+      context.setDeterministicAlgorithms(false, false);
     }
   }
 }
