@@ -123,8 +123,7 @@ public class GpuKeyMaskTest extends GpuTestBase {
     try (DeviceTensor mask = DeviceTensor.copyOf(test.mask(), DEVICE);
         DeviceTensor lengths = DeviceTensor.copyOf(HostTensor.ofInts(test.lengths()), DEVICE)) {
       String where = kernel + " " + test;
-      AttentionRequest.Builder masked =
-          AttentionRequest.builder().mask(AttentionMask.keys(mask));
+      AttentionRequest.Builder masked = AttentionRequest.builder().mask(AttentionMask.keys(mask));
       AttentionRequest.Builder closedUp = AttentionRequest.builder().kvLengths(lengths);
       float[][] found = run(kernel, masked, test, test.k, test.v, stream);
       float[][] expected =
@@ -153,14 +152,7 @@ public class GpuKeyMaskTest extends GpuTestBase {
         DeviceTensor lse =
             DeviceTensor.allocate(DEVICE, DType.FLOAT32, sizes[0], sizes[1], sizes[2])) {
       Attention.sdpa(
-          request
-              .q(q)
-              .k(k)
-              .v(v)
-              .o(o)
-              .lse(lse)
-              .options(kernel.options().build())
-              .stream(stream)
+          request.q(q).k(k).v(v).o(o).lse(lse).options(kernel.options().build()).stream(stream)
               .build());
       return new float[][] {o.toFloatArray(stream), lse.toFloatArray(stream)};
     }

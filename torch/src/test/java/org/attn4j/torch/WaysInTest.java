@@ -135,6 +135,33 @@ public class WaysInTest {
     Assert.assertTrue(output.contains("served 2 (SAGE 2), left to PyTorch 0"), output);
   }
 
+  /** Where the command line isn't one's own either. */
+  @Test
+  public void anAgentInTheEnvironmentServes() throws Exception {
+    String output =
+        Child.ofBytedeco(BytedecoProgram.class)
+            .withStandIn()
+            .environment("JAVA_TOOL_OPTIONS", "-javaagent:" + agentJar())
+            .option("-DprintCounts=true")
+            .argument(model)
+            .run();
+    Assert.assertTrue(output.contains("served 2 (SAGE 2), left to PyTorch 0"), output);
+  }
+
+  /** LD_PRELOAD is no way in: the library waits for Java, and does no harm meanwhile. */
+  @Test
+  public void preloadedItDoesNothing() throws Exception {
+    String output =
+        Child.ofBytedeco(BytedecoProgram.class)
+            .withStandIn()
+            .environment("LD_PRELOAD", library().toString())
+            .option("-DprintCounts=true")
+            .argument(model)
+            .run();
+    Assert.assertTrue(output.contains("rows 33"), output);
+    Assert.assertTrue(output.contains("served 0, left to PyTorch 0"), output);
+  }
+
   @Test
   public void anAgentServesDjlsPrograms() throws Exception {
     String output =
