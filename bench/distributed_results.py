@@ -1,42 +1,82 @@
-"""Speed, error and deaths of attention over 1, 2, 4, ... all GPUs of this machine, or over CPU processes: one command.
+"""Attention over 1, 2, 4, ... all GPUs of this machine, or over CPU processes: speed, error, messages, deaths. One command.
 
   mvn -q -DskipTests -Pranks -pl distributed -am package    # JARs and test classes; for GPUs see CLASSPATH_EXTRA
   python3 bench/distributed_results.py OUT.json             # every number of GPUs that nvidia-smi finds, over NCCL
-  python3 bench/distributed_results.py OUT.json --gloo 4    # up to 4 CPU processes over Gloo: a small sequence
+  python3 bench/distributed_results.py OUT.json --gloo 2    # up to 2 CPU processes over Gloo: a small sequence
+  ... --budget SECONDS                                      # begins no section that might not end in time (240)
+  ... --only connect,speed                                  # these sections alone
 
-A run starts one JVM a rank (org.attn4j.distributed.SequenceSpeed). For each number of ranks: every mesh, with keys and values by ring
-and by all-gather; then a rank is killed, and the others say what they were told and after how long. On GPUs also two ranks on
-one GPU over Gloo. CLASSPATH_EXTRA is put before the class path: JARs with natives for GPUs (PyTorch's -gpu, the cuda preset's redist
-ones with NCCL, attn4j's). Times are the slowest rank's of each round, then the median and the least over rounds, host clock,
-synchronised; "efficiency" is one rank's time over ranks times this one's; "error" is relative L1 against PyTorch's
-attention in one process; "model_ms" is what SequenceCost expects on H200s.
+A section starts one JVM a rank (org.attn4j.distributed.SequenceSpeed), most important first:
+
+  connect  messages arrive, streams wait for each other and the host doesn't, links, abort; with one rank also what a world costs
+  speed    every mesh, keys and values by ring and by all-gather; slowest rank of each round, then median and least; error
+           against softmax in FP32 of some rows; "model_ms" is what SequenceCost expects of H200s
+  death    the last rank is killed: what the others are told, after how long, and whether they can join another world
+  shards   on one GPU: the keys of 2, 4 and 8 shards in a loop, merged, against one call
+  overlap  a step of attention while messages are under way; what a ring waits for them
+  staged   two ranks on one GPU over Gloo, with CUDA tensors
+  graph    a call captured into a CUDA graph against an eager one
+
+Each section fails alone: its exceptions stand in the JSON's "failed", its output in OUT.json's folder "logs", and the file is
+written anew after each. "efficiency" is one rank's time over ranks times this one's. CLASSPATH_EXTRA is put before the class
+path: JARs with natives for GPUs (PyTorch's -gpu, the cuda preset's redist ones with NCCL, attn4j's). RANKS_CLASSPATH is
+the whole of it, JAVA the program, JAVA_OPTS more options: bench/distributed_gpu.sh sets these.
 """
 import argparse
+import concurrent.futures
 import datetime
 import json
 import os
 import platform
 import random
+import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MAIN = "org.attn4j.distributed.SequenceSpeed"
-# backend, tokens, heads, kv heads, head_dim, causal, rounds
-GPU_SHAPES = [
-  ("sage", 75_600, 40, 40, 128, 0, 10),
-  ("exact", 75_600, 40, 40, 128, 0, 5),
-  ("sage", 118_800, 24, 24, 128, 0, 5),
-  ("sage", 32_768, 32, 8, 128, 1, 10),
-  ("sage", 1_000_000, 32, 32, 128, 0, 1),
-]
-CPU_SHAPES = [("auto", 600, 4, 4, 32, 0, 5), ("auto", 600, 8, 2, 32, 1, 5)]
-LIMIT = 900  # seconds of one start
+# backend : tokens : heads : kv heads : head_dim : causal : rounds
+WAN_480, WAN_720, HUNYUAN = "32760:40:40:128:0", "75600:40:40:128:0", "118800:24:24:128:0"
+SPEED = [f"sage:{WAN_720}:10", f"sage:{WAN_480}:10", f"sage:{HUNYUAN}:5", "sage:65536:32:32:128:0:7", "sage:262144:32:32:128:0:3"]
+EXACT = [f"exact:{WAN_720}:4"]
+SMALL = ["auto:600:4:4:32:0:5", "auto:600:8:2:32:1:5"]
+
+
+def sections(sizes, gloo):
+  """(name, ranks, section, transport, shapes, seconds at most, GPUs or None), in groups that run at the same time."""
+  way, n = ("gloo" if gloo else "nccl"), sizes[-1]
+  if gloo:
+    for size in sizes[::-1]:
+      yield [("connect", size, "connect", way, [], 60, None)]
+      yield [("speed", size, "speed", way, SMALL, 90, None)]
+    if n > 1:
+      yield [("death", n, "death", way, SMALL[:1], 60, None)]
+    yield [("shards", 1, "shards", way, ["auto:1024:4:4:32:0:3"], 60, None)]
+    return
+  if n > 1:
+    yield [("connect", n, "connect", way, [], 45, None)]
+  yield [("speed", 1, "speed", way, SPEED, 60, None)]
+  for size in sizes[:0:-1]:
+    yield [("speed", size, "speed", way, SPEED, 75, None)]
+  if n > 1:
+    yield [("death", n, "death", way, [f"sage:{WAN_480}:1"], 60, None)]
+  alone = [("connect", 1, "connect", way, [], 40, "0"), ("shards", 1, "shards", way, [f"sage:{WAN_720}:5"], 50, str(n - 1))]
+  yield from [alone] if n > 1 else [[one] for one in alone]
+  if n > 1:
+    yield [("overlap", n, "overlap", way, [f"sage:{WAN_720}:7", f"sage:{9450 * n}:40:40:128:0:7"], 40, None)]
+  yield [("staged", 2, "speed", "staged", [f"{kernel}:16384:8:8:128:0:3" for kernel in ("sage", "exact", "auto")], 45, "0")]
+  if n > 1:
+    yield [("graph", n, "graph", way, ["sage:8192:8:8:128:0:1", "exact:2048:8:8:128:0:1"], 40, None)]
+    yield [("exact", n, "speed", way, EXACT, 40, None)]
+  yield [("exact", 1, "speed", way, EXACT, 30, None)]
 
 
 def class_path():
+  if os.environ.get("RANKS_CLASSPATH"):
+    return os.environ["RANKS_CLASSPATH"]
   jars = ROOT / "distributed/target/ranks"
   if not jars.is_dir():
     sys.exit("distributed/target/ranks is missing: mvn -q -DskipTests -Pranks -pl distributed -am package")
@@ -45,6 +85,7 @@ def class_path():
 
 
 def free_port():
+  """A port whose next ones are likely free too, below those that the kernel gives to connections."""
   while True:
     port = random.randrange(15_000, 31_000)
     with socket.socket() as probe:
@@ -52,49 +93,59 @@ def free_port():
         return port
 
 
-def start(ranks, arguments):
-  """The JSON objects that the ranks of one start printed."""
-  port = free_port()
+def start(section, logs):
+  """The JSON objects that the ranks of one start printed, and what failed."""
+  name, ranks, what, transport, shapes, seconds, gpus = section
+  port, second = free_port(), free_port()
   children = []
   for rank in range(ranks):
+    log = logs / f"{name}-{ranks}-{rank}"
     environment = os.environ | dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks),
-                                    MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1")
-    command = ["java", "-Xmx2g", "-Dorg.bytedeco.javacpp.maxPhysicalBytes=0", "-cp", class_path(), MAIN, *map(str, arguments)]
-    children.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-  rows, failures = [], []
+                                    MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), SECOND_PORT=str(second), OMP_NUM_THREADS="1")
+    if what == "connect":
+      environment |= dict(NCCL_DEBUG="INFO", NCCL_DEBUG_FILE=f"{log}.nccl")
+    if gpus is not None:
+      environment["CUDA_VISIBLE_DEVICES"] = gpus
+    command = [os.environ.get("JAVA", "java"), "-Xmx2g", "-XX:ErrorFile=" + f"{log}.crash",
+               "-Dorg.bytedeco.javacpp.maxPhysicalBytes=0", *os.environ.get("JAVA_OPTS", "").split(), "-cp", class_path(), MAIN,
+               what, transport, *shapes]
+    with open(f"{log}.out", "w") as out, open(f"{log}.err", "w") as errors:
+      children.append(subprocess.Popen(command, env=environment, stdout=out, stderr=errors))
+  rows, failures, end = [], [], time.monotonic() + seconds
   for rank, child in enumerate(children):
     try:
-      out, errors = child.communicate(timeout=LIMIT)
+      child.wait(max(0.1, end - time.monotonic()))
     except subprocess.TimeoutExpired:
-      child.kill()
-      out, errors = child.communicate()
-      failures.append(f"rank {rank} took longer than {LIMIT} s")
-    rows += [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    if child.returncode not in (0, 9):
-      failures.append(f"rank {rank} ended with {child.returncode}: " + "\n".join(errors.splitlines()[-5:]))
-  for failure in failures:
-    print(failure, file=sys.stderr)
-  return rows, not failures
+      failures.append(f"rank {rank} took longer than {seconds} s")
+  for child in children:
+    child.kill()
+    child.wait()
+  for rank, child in enumerate(children):
+    log = logs / f"{name}-{ranks}-{rank}"
+    rows += [dict(json.loads(line), section=name) for line in Path(f"{log}.out").read_text().splitlines() if line.startswith("{")]
+    if child.returncode not in (0, 9, -9):
+      tail = Path(f"{log}.err").read_text(errors="replace").splitlines()[-8:] + Path(f"{log}.out").read_text(errors="replace").splitlines()[-3:]
+      failures.append(f"rank {rank} ended with {child.returncode}: " + " | ".join(line[:300] for line in tail))
+  failures += [f"rank {row['rank']}: {row['step']}: {row['error']}" for row in rows if row["what"] == "failed"]
+  return rows, [dict(section=name, ranks=ranks, transport=transport, failure=failure) for failure in failures]
 
 
-def gpus():
+def output_of(*command):
   try:
-    listed = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True)
-  except FileNotFoundError:
-    return []
-  return listed.stdout.strip().splitlines() if listed.returncode == 0 else []
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+  except (FileNotFoundError, subprocess.TimeoutExpired):
+    return ""
+  return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def with_efficiency(rows):
-  one = {}
+  def key(row):
+    return tuple(row.get(k) for k in ("transport", "backend", "tokens", "heads", "kv_heads", "head_dim", "causal"))
+  one = {key(row): row["ms"] for row in rows if row["what"] == "speed" and row["ranks"] == 1}
   for row in rows:
-    key = tuple(row.get(k) for k in ("transport", "backend", "tokens", "heads", "kv_heads", "head_dim", "causal"))
-    if row["what"] == "speed" and row["ranks"] == 1:
-      one[key] = row["ms"]
-  for row in rows:
-    key = tuple(row.get(k) for k in ("transport", "backend", "tokens", "heads", "kv_heads", "head_dim", "causal"))
-    if row["what"] == "speed" and key in one:
-      row["efficiency"] = round(one[key] / (row["ranks"] * row["ms"]), 4)
+    if row["what"] == "speed" and key(row) in one:
+      row["efficiency"] = round(one[key(row)] / (row["ranks"] * row["ms"]), 4)
+      row["times_one"] = round(one[key(row)] / row["ms"], 3)
   return rows
 
 
@@ -102,28 +153,45 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("out")
   parser.add_argument("--gloo", type=int, metavar="RANKS", help="CPU processes instead of GPUs, up to this number")
+  parser.add_argument("--budget", type=float, default=240, metavar="SECONDS", help="of the whole run")
+  parser.add_argument("--only", default="", help="names of sections, with commas between them")
   options = parser.parse_args()
-  found = gpus()
+  began = time.monotonic()
+  found = output_of("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()
   if not options.gloo and not found:
     sys.exit("nvidia-smi finds no GPU; --gloo RANKS runs CPU processes")
   most = options.gloo or len(found)
-  transport, shapes = ("gloo", CPU_SHAPES) if options.gloo else ("nccl", GPU_SHAPES)
   sizes = sorted({n for n in (1, 2, 4, 8, 16) if n <= most} | {most})
-  plan = [(n, "speed", transport, shape) for n in sizes for shape in shapes]
-  plan += [(n, "death", transport, shapes[0]) for n in sizes if n > 1]
-  if not options.gloo:
-    plan += [(2, "speed", "staged", ("sage", 16_384, 8, 8, 128, 0, 5))]
-  rows, well = [], True
-  for n, what, way, shape in plan:
-    print(f"{n} ranks, {way}, {what}: {shape}", file=sys.stderr, flush=True)
-    more, fine = start(n, [what, way, *shape])
-    rows, well = rows + more, well and fine
-    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    result = dict(what="attention of one sequence over several ranks", gpus=[] if options.gloo else found, cpu=platform.machine(),
-                  cores=os.cpu_count(), date=datetime.date.today().isoformat(), commit=commit,
-                  command=" ".join(["python3", "bench/distributed_results.py", *sys.argv[1:]]), rows=with_efficiency(rows))
-    Path(options.out).write_text(json.dumps(result, indent=1) + "\n")  # after each start: a lost machine loses one
-  sys.exit(0 if well else 1)
+  out = Path(options.out).resolve()
+  logs = out.parent / "logs"
+  logs.mkdir(parents=True, exist_ok=True)
+  commit = os.environ.get("COMMIT") or output_of("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
+  result = dict(what="attention of one sequence over several ranks", gpus=[] if options.gloo else found, cpu=platform.machine(),
+                cores=os.cpu_count(), date=datetime.date.today().isoformat(), commit=commit,
+                topology=[] if options.gloo else re.sub(r"\x1b\[[0-9;]*m", "", output_of("nvidia-smi", "topo", "-m")).splitlines(),
+                command=" ".join(["python3", "bench/distributed_results.py", "OUT.json", *sys.argv[2:]]), sections=[], failed=[], rows=[])
+  for group in sections(sizes, options.gloo):
+    group = [section for section in group if not options.only or section[0] in options.only.split(",")]
+    for section in group[::-1]:
+      if time.monotonic() - began + section[5] > options.budget + 15:
+        result["failed"].append(dict(section=section[0], ranks=section[1], failure="not begun: the budget is spent"))
+        group.remove(section)
+    for section in group:
+      print(f"{time.monotonic() - began:5.0f} s: {section[0]}, {section[1]} ranks, {section[3]}", file=sys.stderr, flush=True)
+    with concurrent.futures.ThreadPoolExecutor(max(1, len(group))) as pool:
+      started = time.monotonic()
+      for section, (rows, failures) in zip(group, pool.map(lambda section: start(section, logs), group)):
+        result["rows"] += rows
+        result["failed"] += failures
+        result["sections"].append(dict(name=section[0], ranks=section[1], seconds=round(time.monotonic() - started, 1)))
+        for row in rows:
+          print("   ", json.dumps(row)[:600], file=sys.stderr)
+        for failure in failures:
+          print("    FAILED", failure["failure"][:1500], file=sys.stderr, flush=True)
+    with_efficiency(result["rows"])
+    out.write_text(json.dumps(result, indent=1) + "\n")  # after each: a lost machine loses one
+  print(f"{time.monotonic() - began:5.0f} s: {len(result['failed'])} failures", file=sys.stderr)
+  sys.exit(1 if result["failed"] else 0)
 
 
 if __name__ == "__main__":

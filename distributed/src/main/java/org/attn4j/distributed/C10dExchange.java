@@ -47,6 +47,7 @@ final class C10dExchange implements Exchange {
   @Override
   public Pending allToAll(Tensor receive, Tensor send, long[] receiveCounts, long[] sendCounts) {
     String what = "an all-to-all of ranks " + ranks[0] + " to " + ranks[ranks.length - 1];
+    world.requireHealthy(group);
     boolean staged = staged(receive);
     Tensor in = staged ? Tensors.empty(Tensors.type(receive), -1, receive.numel()) : receive;
     Tensor out = staged ? onHost(send) : send;
@@ -122,6 +123,7 @@ final class C10dExchange implements Exchange {
   private Pending coalesced(List<Message> sends, List<Message> receives) {
     String what = "messages of ranks " + ranks[0] + " to " + ranks[ranks.length - 1];
     int posted = 0;
+    world.requireHealthy(group);
     world.guarded(-1, what, () -> startCoalescing());
     for (Message message : receives) {
       posted += post(message, false);

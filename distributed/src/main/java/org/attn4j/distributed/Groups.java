@@ -3,6 +3,7 @@ package org.attn4j.distributed;
 import java.net.DatagramSocket;
 import java.net.InetSocketAddress;
 import java.net.SocketException;
+import java.util.Map;
 import org.attn4j.distributed.WorldOptions.Transport;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.javacpp.chrono.Milliseconds;
@@ -11,12 +12,21 @@ import org.bytedeco.pytorch.GlooDeviceVector;
 import org.bytedeco.pytorch.PrefixStore;
 import org.bytedeco.pytorch.ProcessGroupGloo;
 import org.bytedeco.pytorch.Store;
+import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.gloo.Device;
 import org.bytedeco.pytorch.nccl.ProcessGroupNCCL;
 
 /** Makes c10d's process groups. */
 final class Groups {
   private static final int GLOO_THREADS = 2;
+
+  // PyTorch's watchdog would end the process when a message times out. Here it aborts the messages
+  // (2: clean up only), and the next call throws; nothing else ends the JVM or writes dumps.
+  private static final Map<String, String> NCCL_SETTINGS =
+      Map.of(
+          "TORCH_NCCL_ASYNC_ERROR_HANDLING", "2",
+          "TORCH_NCCL_ENABLE_MONITORING", "0",
+          "TORCH_NCCL_DUMP_ON_TIMEOUT", "0");
 
   private Groups() {}
 
@@ -63,10 +73,29 @@ final class Groups {
 
   /** On a stream of high priority, so that messages don't queue behind attention's kernels. */
   private static Backend nccl(PrefixStore store, int member, int members, Milliseconds timeout) {
+    NCCL_SETTINGS.forEach(
+        (name, value) -> {
+          if (!torch.has_env(name)) { // the user's own stand
+            torch.set_env(name, value);
+          }
+        });
     ProcessGroupNCCL.Options options = ProcessGroupNCCL.Options.create(true);
     ProcessGroupNCCL group = new ProcessGroupNCCL(store, member, members, options);
     group.setTimeout(timeout);
     return group;
+  }
+
+  /**
+   * Frees a group. NCCL's waits for its messages first, unless the world is lost: then they are
+   * aborted, for a peer that died would leave them waiting.
+   */
+  static void close(Backend group, Transport transport, boolean lost) {
+    if (transport == Transport.NCCL && lost) {
+      group.abort();
+    } else if (transport == Transport.NCCL) {
+      group.shutdown();
+    }
+    group.close();
   }
 
   /**

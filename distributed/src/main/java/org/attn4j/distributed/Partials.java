@@ -61,7 +61,7 @@ final class Partials {
     merge(output.narrow(0, from, rows), lse.narrow(2, from, rows), part, partLse);
   }
 
-  private static void merge(Tensor output, Tensor lse, Tensor part, Tensor partLse) {
+  static void merge(Tensor output, Tensor lse, Tensor part, Tensor partLse) {
     Tensor weight = partLse.sub(lse).sigmoid_();
     weight.nan_to_num_(new DoubleOptional(0), new DoubleOptional(), new DoubleOptional());
     Tensor byRow = weight.permute(2, 0, 1).unsqueeze(3);

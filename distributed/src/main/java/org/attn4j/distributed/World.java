@@ -16,6 +16,7 @@ import org.bytedeco.pytorch.Backend;
 import org.bytedeco.pytorch.Store;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.Work;
+import org.bytedeco.pytorch.global.torch.ErrorType;
 
 /**
  * The ranks of one program, connected: each is a process (or a thread) that joined with the same
@@ -133,9 +134,16 @@ public final class World implements AutoCloseable {
     return loss;
   }
 
-  /** Collective: returns when every rank has called it. */
+  /**
+   * Collective: returns when every rank has called it. NCCL's messages fail on the GPU, and no host
+   * waits for them: a barrier after the stream was synchronised says whether they all arrived.
+   *
+   * @throws RankException if a rank, or a message before this call, was lost
+   */
   @SuppressWarnings("try") // the scope is there to be closed
   public void barrier() {
+    requireUsable();
+    groups.values().forEach(this::requireHealthy);
     try (PointerScope temporaries = new PointerScope()) {
       finish(guarded(-1, "the barrier", control::barrier), -1, "the barrier");
     }
@@ -177,7 +185,8 @@ public final class World implements AutoCloseable {
   }
 
   private synchronized void closeGroups() {
-    groups.values().forEach(Backend::close);
+    boolean lost = loss != null || options.transport() == Transport.NCCL && brokenConnection() >= 0;
+    groups.values().forEach(group -> Groups.close(group, options.transport(), lost));
     groups.clear();
     if (loss != null && !closed) {
       control.abort();
@@ -238,6 +247,33 @@ public final class World implements AutoCloseable {
 
   Store store() {
     return store;
+  }
+
+  /** Throws if NCCL's watchdog found that a message of this group failed or timed out. */
+  @SuppressWarnings("try") // the scope is there to be closed
+  void requireHealthy(Backend group) {
+    if (options.transport() != Transport.NCCL) {
+      return;
+    }
+    try (PointerScope temporaries = new PointerScope()) {
+      ErrorType error = group.getError().intern();
+      if (error == ErrorType.SUCCESS) {
+        return;
+      }
+      int lost = brokenConnection();
+      boolean late = error == ErrorType.TIMEOUT && lost < 0;
+      String sentence =
+          late
+              ? "a rank did not answer within " + seconds(options.timeout())
+              : (lost < 0 ? "a rank" : "rank " + lost) + " was lost";
+      RankException own =
+          new RankException(
+              late ? Kind.TIMEOUT : Kind.PEER_LOST,
+              lost,
+              sentence + " while messages of GPUs were under way: NCCL says " + error,
+              null);
+      throw lose(Report.first(this, own));
+    }
   }
 
   /** Runs a call of a group; {@code peer} is the rank at the other end, or -1. */

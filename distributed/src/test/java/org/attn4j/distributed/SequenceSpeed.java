@@ -6,158 +6,150 @@ import java.util.List;
 import java.util.Locale;
 import org.attn4j.AttentionOptions;
 import org.attn4j.CausalMask;
-import org.attn4j.DType;
-import org.attn4j.SdpaBackend;
+import org.attn4j.distributed.Trial.Shape;
 import org.attn4j.distributed.WorldOptions.Transport;
 import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.DoubleOptional;
-import org.bytedeco.pytorch.LongOptional;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.TensorOptional;
-import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch_cuda;
 
 /**
- * A rank of bench/distributed_results.py, which see. Arguments: {@code speed} or {@code death}; the
- * transport, {@code gloo}, {@code staged} (CUDA tensors over Gloo) or {@code nccl}; a backend;
- * tokens; heads; kvHeads; head_dim; causal (0 or 1); rounds. Rank 0 prints one JSON object for each
- * mesh and key exchange.
+ * A rank of bench/distributed_results.py, which see. Arguments: a section, {@code speed}, {@code
+ * death}, {@code connect}, {@code shards}, {@code overlap} or {@code graph}; the transport, {@code
+ * gloo}, {@code staged} (CUDA tensors of one GPU over Gloo) or {@code nccl}; shapes. Prints a JSON
+ * object a line: results, and what failed.
  */
 public final class SequenceSpeed {
   private static final int WARM_UP = 2;
-  private static final long MOST_CHECKED = 200_000; // tokens; PyTorch alone takes long for more
+  private static final int DEATH_SECONDS = 8;
 
   private final World world;
-  private final String transport;
-  private final SdpaBackend backend;
-  private final SequenceProblem problem;
-  private final int rounds;
+  private final Trial trial;
 
-  private SequenceSpeed(World world, String[] args) {
+  private SequenceSpeed(World world, Trial trial) {
     this.world = world;
-    transport = args[1];
-    backend = SdpaBackend.valueOf(args[2].toUpperCase(Locale.ROOT));
-    problem =
-        new SequenceProblem(
-            Long.parseLong(args[3]),
-            1,
-            Integer.parseInt(args[4]),
-            Integer.parseInt(args[5]),
-            Integer.parseInt(args[6]),
-            args[7].equals("1"));
-    rounds = Integer.parseInt(args[8]);
+    this.trial = trial;
   }
 
   /** Joins, runs, and ends the process with whatever threads c10d has left. */
   public static void main(String[] args) {
-    boolean nccl = args[1].equals("nccl");
     RankEnvironment environment = RankEnvironment.ofProcess();
-    WorldOptions options =
-        WorldOptions.DEFAULTS
-            .withTransport(nccl ? Transport.NCCL : Transport.GLOO)
-            .withTimeout(Duration.ofSeconds(args[0].equals("death") ? 10 : 120));
-    if (!args[1].equals("gloo")) {
-      torch_cuda.set_device((byte) (environment.localRank() % torch_cuda.device_count()));
-    }
-    World world = World.join(environment, options);
-    SequenceSpeed speed = new SequenceSpeed(world, args);
-    if (args[0].equals("death")) {
-      speed.death();
-    } else {
-      speed.all();
-      world.barrier();
+    Trial trial = new Trial(args[1], environment);
+    List<Shape> shapes = Arrays.stream(args).skip(2).map(Shape::of).toList();
+    int exit = 0;
+    try {
+      if (trial.cudaDevice() >= 0) {
+        torch_cuda.set_device((byte) trial.cudaDevice());
+      }
+      if (args[0].equals("shards")) {
+        shapes.forEach(shape -> new ShardLoop(trial, shape).run());
+      } else {
+        joined(args[0], trial, shapes);
+      }
+    } catch (RuntimeException | Error e) {
+      trial.failed(args[0], "all", e);
+      e.printStackTrace();
+      exit = 1;
     }
     System.out.flush();
-    Runtime.getRuntime().halt(0);
+    Runtime.getRuntime().halt(exit);
   }
 
-  private void all() {
+  static WorldOptions options(Trial trial, int seconds) {
+    return WorldOptions.DEFAULTS
+        .withTransport(trial.transport.equals("nccl") ? Transport.NCCL : Transport.GLOO)
+        .withTimeout(Duration.ofSeconds(seconds))
+        .withJoinTimeout(Duration.ofSeconds(30));
+  }
+
+  private static void joined(String section, Trial trial, List<Shape> shapes) {
+    int seconds = section.equals("death") ? DEATH_SECONDS : 30;
+    World world = World.join(trial.environment, options(trial, seconds));
+    SequenceSpeed speed = new SequenceSpeed(world, trial);
+    switch (section) {
+      case "speed" -> shapes.forEach(speed::all);
+      case "death" -> speed.death(shapes.get(0));
+      case "connect" -> new NcclCheck(world, trial).run();
+      case "overlap" -> shapes.forEach(shape -> new OverlapCheck(world, trial, shape).overlap());
+      case "graph" -> shapes.forEach(shape -> new OverlapCheck(world, trial, shape).graph());
+      default -> throw new IllegalArgumentException("unknown section " + section);
+    }
+    if (world.loss() == null && section.equals("speed")) {
+      world.barrier();
+    }
+  }
+
+  private void all(Shape shape) {
     for (SequenceMesh mesh : CasesRank.meshes(world.size())) {
       for (KeyExchange keys : KeyExchange.values()) {
-        if (mesh.ring() > 1 || keys == KeyExchange.RING) {
-          run(mesh, keys);
+        if (world.loss() == null && (mesh.ring() > 1 || keys == KeyExchange.RING)) {
+          try {
+            run(shape, mesh, keys);
+          } catch (RuntimeException e) {
+            trial.failed("speed", shape + " " + mesh + " " + keys, e);
+          }
         }
       }
     }
   }
 
-  private int cudaDevice() {
-    return switch (transport) {
-      case "gloo" -> -1;
-      case "staged" -> world.environment().localRank() % torch_cuda.device_count();
-      default -> world.environment().localRank();
-    };
+  static SequenceLayout layout(Shape shape, SequenceMesh mesh) {
+    CausalMask mask = shape.problem().causal() ? CausalMask.TOP_LEFT : CausalMask.NONE;
+    return SequenceLayout.of(shape.problem().tokens(), mesh, mask).withKeyTile(128);
   }
 
-  private SequenceLayout layout(SequenceMesh mesh) {
-    CausalMask mask = problem.causal() ? CausalMask.TOP_LEFT : CausalMask.NONE;
-    return SequenceLayout.of(problem.tokens(), mesh, mask).withKeyTile(128);
-  }
-
-  private SequenceAttention attention(SequenceLayout layout, KeyExchange keys) {
+  static SequenceAttention attention(
+      World world, Trial trial, Shape shape, SequenceLayout layout, KeyExchange keys) {
+    SequenceProblem problem = shape.problem();
     return SequenceAttention.builder(world, layout)
-        .heads(problem.heads(), problem.kvHeads(), problem.headDim(), type())
-        .options(AttentionOptions.builder().backend(backend).build())
+        .heads(problem.heads(), problem.kvHeads(), problem.headDim(), trial.type())
+        .options(AttentionOptions.builder().backend(shape.backend()).build())
         .keyExchange(keys)
-        .cudaDevice(cudaDevice())
+        .cudaDevice(trial.cudaDevice())
         .build();
   }
 
-  private DType type() {
-    return cudaDevice() < 0 ? DType.FLOAT32 : DType.FLOAT16;
+  static Tensor[] shards(Tensor[] whole, SequenceLayout layout, int rank) {
+    return Arrays.stream(whole).map(t -> layout.shard(t, 2, rank)).toArray(Tensor[]::new);
   }
 
   @SuppressWarnings("try") // the scope is there to be closed
-  private void run(SequenceMesh mesh, KeyExchange keys) {
-    SequenceLayout layout = layout(mesh);
+  private void run(Shape shape, SequenceMesh mesh, KeyExchange keys) {
+    SequenceLayout layout = layout(shape, mesh);
     try (PointerScope scope = new PointerScope();
-        SequenceAttention attention = attention(layout, keys)) {
-      Tensor[] whole = whole();
-      Tensor[] mine = new Tensor[3];
-      for (int i = 0; i < 3; i++) {
-        mine[i] = layout.shard(whole[i], 2, world.rank());
-      }
-      double[] millis = new double[rounds];
+        SequenceAttention attention = attention(world, trial, shape, layout, keys)) {
+      Tensor[] whole = trial.whole(shape.problem());
+      Tensor[] mine = shards(whole, layout, world.rank());
+      double[] millis = new double[shape.rounds()];
       Tensor o = null;
-      for (int round = -WARM_UP; round < rounds; round++) {
+      trial.synchronize();
+      for (int round = -WARM_UP; round < shape.rounds(); round++) {
         world.barrier();
         long start = System.nanoTime();
         if (o != null) {
           o.close();
         }
         o = attention.attend(mine[0], mine[1], mine[2]);
-        synchronize();
+        trial.synchronize();
         if (round >= 0) {
           millis[round] = (System.nanoTime() - start) / 1e6;
         }
       }
-      report(mesh, keys, slowest(millis), error(o, layout, whole));
+      double error = o.numel() == 0 ? 0 : Trial.error(o, whole, tokens(layout), layout.isCausal());
+      report(shape, mesh, keys, slowest(millis), worst("errors", error));
     }
   }
 
-  private void synchronize() {
-    if (cudaDevice() >= 0) {
-      torch_cuda.device_synchronize();
-    }
+  private long[] tokens(SequenceLayout layout) {
+    return layout.ranges(world.rank()).stream()
+        .flatMapToLong(range -> java.util.stream.LongStream.range(range.from(), range.to()))
+        .toArray();
   }
 
-  /** q, k and v, the same on all ranks. */
-  private Tensor[] whole() {
-    torch.manual_seed(3);
-    Tensor[] all = new Tensor[3];
-    for (int i = 0; i < 3; i++) {
-      int heads = i == 0 ? problem.heads() : problem.kvHeads();
-      all[i] = Tensors.empty(type(), cudaDevice(), 1, heads, problem.tokens(), problem.headDim());
-      for (int head = 0;
-          head < heads;
-          head++) { // one at a time: a million tokens are 16 GB in FP32
-        try (Tensor host = torch.randn(problem.tokens(), problem.headDim());
-            Tensor target = all[i].select(1, head).select(0, 0)) {
-          target.copy_(host);
-        }
-      }
-    }
-    return all;
+  private double worst(String what, double mine) {
+    return world.texts(what, Double.toString(mine)).stream()
+        .mapToDouble(Double::parseDouble)
+        .max()
+        .orElseThrow();
   }
 
   /** For each round the time of the rank that took the longest; then the median and the least. */
@@ -174,96 +166,77 @@ public final class SequenceSpeed {
     return new double[] {most[most.length / 2], most[0]};
   }
 
-  /** The relative L1 error against one process, of the worst rank; from PyTorch's own attention. */
-  private double error(Tensor o, SequenceLayout layout, Tensor[] whole) {
-    if (problem.tokens() > MOST_CHECKED) {
-      return Double.NaN;
-    }
-    LongOptional heads = new LongOptional(1);
-    int group = problem.heads() / problem.kvHeads();
-    Tensor wanted =
-        layout.shard(
-            torch.scaled_dot_product_attention(
-                whole[0],
-                whole[1].repeat_interleave(group, heads, new LongOptional()),
-                whole[2].repeat_interleave(group, heads, new LongOptional()),
-                new TensorOptional(),
-                0,
-                problem.causal(),
-                new DoubleOptional(),
-                false),
-            2,
-            world.rank());
-    double own = 0;
-    if (o.numel() > 0) {
-      Tensor difference = o.to(torch.ScalarType.Float).sub(wanted.to(torch.ScalarType.Float));
-      own =
-          difference.abs().sum().item_double()
-              / wanted.to(torch.ScalarType.Float).abs().sum().item_double();
-    }
-    List<String> all = world.texts("errors", Double.toString(own));
-    return all.stream().mapToDouble(Double::parseDouble).max().orElseThrow();
-  }
-
-  private void report(SequenceMesh mesh, KeyExchange keys, double[] millis, double error) {
+  private void report(
+      Shape shape, SequenceMesh mesh, KeyExchange keys, double[] millis, double error) {
     if (world.rank() == 0) {
-      System.out.printf(
-          Locale.ROOT,
-          "{\"what\": \"speed\", \"transport\": \"%s\", \"backend\": \"%s\", \"ranks\": %d,"
-              + " \"ring\": %d, \"ulysses\": %d, \"keys\": \"%s\", \"tokens\": %d, \"heads\": %d,"
-              + " \"kv_heads\": %d, \"head_dim\": %d, \"causal\": %d, \"ms\": %.3f, \"ms_least\":"
-              + " %.3f, \"error\": %s, \"model_ms\": %.3f}%n",
-          transport,
-          backend.name().toLowerCase(Locale.ROOT),
-          world.size(),
-          mesh.ring(),
-          mesh.ulysses(),
-          keys.name().toLowerCase(Locale.ROOT),
-          problem.tokens(),
-          problem.heads(),
-          problem.kvHeads(),
-          problem.headDim(),
-          problem.causal() ? 1 : 0,
-          millis[0],
-          millis[1],
-          Double.isNaN(error) ? "null" : String.format(Locale.ROOT, "%.6g", error),
-          SequenceCost.of(mesh, Cluster.H200, problem).total() * 1e3);
+      SequenceProblem problem = shape.problem();
+      double model = SequenceCost.of(mesh, Cluster.H200, problem).total() * 1e3;
+      Trial.print(
+          "what", "speed",
+          "transport", trial.transport,
+          "backend", shape.backend().name().toLowerCase(Locale.ROOT),
+          "ranks", world.size(),
+          "ring", mesh.ring(),
+          "ulysses", mesh.ulysses(),
+          "keys", keys.name().toLowerCase(Locale.ROOT),
+          "tokens", problem.tokens(),
+          "heads", problem.heads(),
+          "kv_heads", problem.kvHeads(),
+          "head_dim", problem.headDim(),
+          "causal", problem.causal() ? 1 : 0,
+          "ms", millis[0],
+          "ms_least", millis[1],
+          "error", error,
+          "model_ms", model);
     }
   }
 
-  /** The last rank ends between two calls: what the others are told, and after how long. */
-  private void death() {
-    SequenceLayout layout = layout(SequenceMesh.of(1, world.size()));
-    try (SequenceAttention attention = attention(layout, KeyExchange.RING)) {
-      Tensor[] whole = whole();
-      Tensor[] mine = new Tensor[3];
-      for (int i = 0; i < 3; i++) {
-        mine[i] = layout.shard(whole[i], 2, world.rank());
-      }
+  /** The last rank ends between two calls: what the others are told, after how long, and then. */
+  private void death(Shape shape) {
+    SequenceLayout layout = layout(shape, SequenceMesh.of(1, world.size()));
+    SequenceAttention attention = attention(world, trial, shape, layout, KeyExchange.RING);
+    Tensor[] mine = shards(trial.whole(shape.problem()), layout, world.rank());
+    attention.attend(mine[0], mine[1], mine[2]).close();
+    trial.synchronize();
+    world.barrier();
+    if (world.rank() == world.size() - 1) {
+      Runtime.getRuntime().halt(9);
+    }
+    long start = System.nanoTime();
+    String kind = "none";
+    int peer = -1;
+    String sentence = "";
+    try {
       attention.attend(mine[0], mine[1], mine[2]).close();
-      synchronize();
+      trial.synchronize();
       world.barrier();
-      if (world.rank() == world.size() - 1) {
-        Runtime.getRuntime().halt(9);
-      }
-      long start = System.nanoTime();
-      try {
-        attention.attend(mine[0], mine[1], mine[2]).close();
-        synchronize();
-        world.barrier();
-        System.out.println("{\"what\": \"death\", \"kind\": \"none\"}");
-      } catch (RankException e) {
-        System.out.printf(
-            Locale.ROOT,
-            "{\"what\": \"death\", \"transport\": \"%s\", \"ranks\": %d, \"rank\": %d, \"kind\":"
-                + " \"%s\", \"peer\": %d, \"ms\": %d}%n",
-            transport,
-            world.size(),
-            world.rank(),
-            e.kind(),
-            e.peer(),
-            (System.nanoTime() - start) / 1_000_000);
-      }
+    } catch (RankException e) {
+      kind = e.kind().name();
+      peer = e.peer();
+      sentence = e.getMessage();
+    }
+    long millis = (System.nanoTime() - start) / 1_000_000;
+    Trial.print(
+        "what", "death", "transport", trial.transport, "ranks", world.size(), "rank", world.rank(),
+        "kind", kind, "peer", peer, "ms", millis, "timeout_ms", DEATH_SECONDS * 1000, "sentence",
+        sentence);
+    afterwards(attention, shape);
+  }
+
+  /** Frees the lost world, and joins another, alone. */
+  private void afterwards(SequenceAttention attention, Shape shape) {
+    long start = System.nanoTime();
+    attention.close();
+    world.close();
+    long closed = (System.nanoTime() - start) / 1_000_000;
+    int port = Integer.parseInt(System.getenv("SECOND_PORT")) + world.rank();
+    RankEnvironment alone =
+        RankEnvironment.of(0, 1, world.environment().localRank(), 1, "127.0.0.1", port);
+    try (World again = World.join(alone, options(trial, 30))) {
+      boolean right = new NcclCheck(again, trial).exchangesRight(1 << 20);
+      Trial.print(
+          "what", "after death", "rank", world.rank(), "close_ms", closed, "new_world_ms",
+          (System.nanoTime() - start) / 1_000_000 - closed, "right", right);
     }
   }
 }
