@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench/distributed_gpu.sh: bench/distributed_results.py out of what bench/distributed_pack.sh packed. In the folder OUT/2:
 #
-#   distributed_gpu.sh unpack FIRST DIR         libtorch_cpu.so of the folder OUT/1, which may be gone afterwards
+#   distributed_gpu.sh unpack FIRST DIR         what is in the folder OUT/1, which may be gone afterwards
 #   distributed_gpu.sh run DIR RESULTS [...]    the rest, then the results into the folder RESULTS; more arguments go to the program
 #
 # STUBS: a folder with a libcuda.so.1, where there is no driver; SITE: python3's site-packages, found by torch if not set.
@@ -11,6 +11,7 @@ HERE="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 unpack() {
   local libraries="$2/org/bytedeco/pytorch/linux-x86_64-gpu"
   mkdir -p "$libraries"
+  cp -r "$1/cp" "$2/"
   xz -dc "$1/libtorch_cpu.so.xz" >"$libraries/libtorch_cpu.so"
 }
 
@@ -32,7 +33,7 @@ run() {
   path+=":/usr/local/cuda/lib64${STUBS:+:$STUBS}"
   "$dir/jre/bin/java" -version >/dev/null 2>&1 || path+=":$HERE/syslib"
   export LD_LIBRARY_PATH="$path${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-  export JAVA="$dir/jre/bin/java" RANKS_CLASSPATH="$dir:$HERE/cp/test-classes:$HERE/cp/native:$HERE/cp/*"
+  export JAVA="$dir/jre/bin/java" RANKS_CLASSPATH="$dir:$HERE/cp/test-classes:$HERE/cp/native:$HERE/cp/*:$dir/cp/*"
   export JAVA_OPTS="-Dorg.bytedeco.javacpp.platform.extension=-gpu -Dorg.bytedeco.javacpp.pathsFirst=true -Djava.library.path=$path -Dorg.bytedeco.javacpp.maxBytes=0 -Dorg.bytedeco.javacpp.cachedir=$dir/cache"
   COMMIT="$(cat "$HERE/COMMIT")"
   export COMMIT

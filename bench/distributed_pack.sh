@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # bench/distributed_pack.sh OUT: packs what bench/distributed_gpu.sh needs on a machine with GPUs, a driver and a python3 that
-# has PyTorch of CUDA 13 (for NVIDIA's libraries), but no JDK, no Maven and no network. Two folders, OUT/1 and OUT/2, of less than
+# has PyTorch of CUDA 13 (for NVIDIA's libraries), but no JDK, no Maven and no network. Two folders, OUT/1 and OUT/2, of about
 # 50 MiB each. Needs what a build needs, and zstd.
 #
 # It packs bytedeco's own libtorch: process groups are C++ classes whose layout changes with every release of PyTorch, so the
@@ -15,7 +15,7 @@ KERNELS='direct_copy|copy_kernel|Copy_cu|FillFunctor|sigmoid_kernel|lerp|logadde
 KERNELS+='|abs_kernel|AbsFunctor|sum_functor|mul_kernel|MulFunctor|div_true|DivFunctor|exp_kernel|DistributionNormal|arange|CatArray'
 KERNELS+='|FillKernel|softmax_warp_forward|cunn_SoftMaxForward|CompareEQ|compare_scalar|isnan|MaxOps|where_kernel'
 JDK="${JAVA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v javac)")")")}"
-REPOSITORY="$(mvn -q help:evaluate -Dexpression=settings.localRepository -DforceStdout)/org/bytedeco"
+REPOSITORY="${MAVEN_REPO:-$HOME/.m2/repository}/org/bytedeco"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$CACHE" "$OUT/1" "$OUT/2"
@@ -55,7 +55,7 @@ fi
 cp "$CACHE/jre.tar.xz" "$OUT/2/"
 
 # 3. The Java side of this tree, and the kernels of a copy of it with a shorter list of variants.
-mvn -q -B -DskipTests -Dnatives=skip -Pranks -pl distributed -am package
+mvn -q -B ${MAVEN_OFFLINE:+-o} -DskipTests -Dnatives=skip -Pranks -pl distributed -am package
 if [[ ! -d $CACHE/native ]]; then
   mkdir -p "$work/tree"
   git archive HEAD | tar x -C "$work/tree"
@@ -71,12 +71,16 @@ LIST
   mkdir -p "$CACHE/native"
   for name in base sm90; do cp -r "$work/tree/presets/target/natives/$name/." "$CACHE/native/"; done
 fi
-rm -rf "$OUT/2/cp"
-mkdir -p "$OUT/2/cp/native" "$OUT/2/cp/test-classes"
+rm -rf "$OUT/1/cp" "$OUT/2/cp"
+mkdir -p "$OUT/1/cp" "$OUT/2/cp/native" "$OUT/2/cp/test-classes"
 cp -r "$CACHE/native/." "$OUT/2/cp/native/"
 cp -r distributed/target/test-classes/. "$OUT/2/cp/test-classes/"
 for jar in distributed/target/ranks/*.jar "$(jar_of cuda $CUDA linux-x86_64)"; do
-  case "$(basename "$jar")" in pytorch-*linux* | openblas-*linux*) ;; *) cp "$jar" "$OUT/2/cp/" ;; esac
+  case "$(basename "$jar")" in
+    pytorch-*linux* | openblas-*linux*) ;;
+    pytorch-* | cuda-*linux*) cp "$jar" "$OUT/1/cp/" ;;
+    *) cp "$jar" "$OUT/2/cp/" ;;
+  esac
 done
 mkdir -p "$OUT/2/syslib"
 for name in libz.so.1 libstdc++.so.6 libgcc_s.so.1; do

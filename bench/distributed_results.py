@@ -149,6 +149,10 @@ def with_efficiency(rows):
   return rows
 
 
+def exchanged(rows):
+  return any(row.get("step") == "first exchange" and row.get("result") is True for row in rows)
+
+
 def main():
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("out")
@@ -170,7 +174,9 @@ def main():
                 cores=os.cpu_count(), date=datetime.date.today().isoformat(), commit=commit,
                 topology=[] if options.gloo else re.sub(r"\x1b\[[0-9;]*m", "", output_of("nvidia-smi", "topo", "-m")).splitlines(),
                 command=" ".join(["python3", "bench/distributed_results.py", "OUT.json", *sys.argv[2:]]), sections=[], failed=[], rows=[])
-  for group in sections(sizes, options.gloo):
+  waiting = list(sections(sizes, options.gloo))
+  while waiting:
+    group = waiting.pop(0)
     group = [section for section in group if not options.only or section[0] in options.only.split(",")]
     for section in group[::-1]:
       if time.monotonic() - began + section[5] > options.budget + 15:
@@ -188,6 +194,8 @@ def main():
           print("   ", json.dumps(row)[:600], file=sys.stderr)
         for failure in failures:
           print("    FAILED", failure["failure"][:1500], file=sys.stderr, flush=True)
+    if group and group[0][:3:2] == ("connect", "connect") and group[0][1] > 1 and not exchanged(result["rows"]):
+      waiting.sort(key=lambda later: later[0][1] > 1)  # what needs no messages first: the others may hang
     with_efficiency(result["rows"])
     out.write_text(json.dumps(result, indent=1) + "\n")  # after each: a lost machine loses one
   print(f"{time.monotonic() - began:5.0f} s: {len(result['failed'])} failures", file=sys.stderr)

@@ -109,7 +109,7 @@ final class NcclCheck {
     Exchange exchange = world.exchange(everybody());
     try (PointerScope scope = new PointerScope()) {
       long elements = 1 << 20;
-      int size = trial.cudaDevice() < 0 ? 256 : 4096;
+      int size = trial.cudaDevice() < 0 ? 256 : 8192;
       Tensor busy = Tensors.empty(trial.type(), trial.cudaDevice(), size, size);
       busy.fill_(new Scalar(0));
       Tensor wrong = vector(1);
@@ -193,10 +193,13 @@ final class NcclCheck {
               new HeadSplit(8, 8, 1),
               AttentionOptions.builder().backend(shape.backend()).build(),
               trial.cudaDevice());
+      DType type = trial.type();
+      int device = trial.cudaDevice();
+      long tokens = problem.tokens();
       Runnable alone =
           () -> {
             Tensor o =
-                Tensors.empty(trial.type(), trial.cudaDevice(), 1, 8, problem.tokens(), 128);
+                Tensors.empty(type, device, 1, 8, tokens, 128);
             local.run(
                 views[0], 0, views[1], views[2], o.permute(2, 0, 1, 3), null, CausalMask.NONE);
             o.close();
