@@ -5,10 +5,11 @@
 
 #include "attn4j/attn4j.h"
 #include "attn4j/plan.h"
+#include "attn4j/site.h"
 
 namespace attn4j {
 
-static_assert(ATTN4J_ABI_VERSION == 3, "the layouts below are those of version 3");
+static_assert(ATTN4J_ABI_VERSION == 4, "the layouts below are those of version 4");
 
 static_assert(sizeof(TensorView) == 80);
 static_assert(offsetof(TensorView, data) == 0);
@@ -59,11 +60,12 @@ static_assert(offsetof(QuantInt8Params, scales) == 112);
 
 static_assert(sizeof(SparsityParams) == 96);
 static_assert(sizeof(BlockGrid) == 32);
-static_assert(sizeof(PlanRequest) == 600);
+static_assert(sizeof(PlanRequest) == 608);
 static_assert(offsetof(PlanRequest, sparsity) == 488);
 static_assert(offsetof(PlanRequest, function) == 584);
 static_assert(offsetof(PlanRequest, device) == 588);
 static_assert(offsetof(PlanRequest, multiprocessors) == 592);
+static_assert(offsetof(PlanRequest, site_key) == 600);
 
 static_assert(sizeof(PlanFacts) == 104);
 static_assert(offsetof(PlanFacts, refusal) == 4);
@@ -80,7 +82,7 @@ static_assert(offsetof(PlanFacts, sparse_from) == 64);
 static_assert(offsetof(PlanFacts, grid) == 72);
 
 static_assert(sizeof(PlanHandle) == 2048 && alignof(PlanHandle) == 8);
-static_assert(sizeof(PlanAddresses) == 144);
+static_assert(sizeof(PlanAddresses) == 184);
 static_assert(offsetof(PlanAddresses, lse) == 32);
 static_assert(offsetof(PlanAddresses, seen) == 48);
 static_assert(offsetof(PlanAddresses, bias) == 56);
@@ -88,6 +90,12 @@ static_assert(offsetof(PlanAddresses, simthreshd1_per_head) == 64);
 static_assert(offsetof(PlanAddresses, sparsity) == 112);
 static_assert(offsetof(PlanAddresses, workspace) == 120);
 static_assert(offsetof(PlanAddresses, trusted) == 136);
+static_assert(offsetof(PlanAddresses, report) == 144);
+static_assert(offsetof(PlanAddresses, dense_heads) == 152);
+
+static_assert(sizeof(SiteKey) == 80 && offsetof(SiteKey, caller) == 72);
+static_assert(sizeof(SiteFacts) == 144 && offsetof(SiteFacts, dense_heads) == 112);
+static_assert(sizeof(SiteDecision) == 48 && offsetof(SiteDecision, report) == 8);
 
 static_assert(std::is_trivially_copyable_v<PlanRequest> && std::is_trivially_copyable_v<PlanFacts>);
 static_assert(std::is_trivially_copyable_v<PlanHandle> && std::is_trivially_copyable_v<PlanAddresses>);

@@ -28,8 +28,10 @@ mkdir -p "$out"
 flags=(-std=c++17 -O1 -fPIC -fvisibility=hidden -Wall -Wextra -Werror -DATTN4J_SM=90 '-DATTN4J_ARCHS="stand-in"'
   -I"$cpp" -I"$cpp/include" -I"$here/standin" -isystem "$cuda")
 g++ "${flags[@]}" -shared "$cpp"/host/*.cpp "$here"/standin/standin_*.cpp -Wl,-z,defs -o "$out/libattn4j.so"
-g++ "${flags[@]}" "$here/standin/plan_test.cpp" -L"$out" -lattn4j -o "$out/plan_test"
-LD_LIBRARY_PATH="$out" "$out/plan_test"
+for test in plan_test site_test; do
+  g++ "${flags[@]}" "$here/standin/$test.cpp" -L"$out" -lattn4j -pthread -o "$out/$test"
+  LD_LIBRARY_PATH="$out" "$out/$test"
+done
 for sm in 80 86 89 120; do
   others=("${flags[@]/-DATTN4J_SM=90/-DATTN4J_SM=$sm}")
   g++ "${others[@]}" "$here/standin/choice_test.cpp" "$cpp"/host/*.cpp "$here"/standin/standin_*.cpp -o "$out/choice_test_$sm"

@@ -48,6 +48,19 @@ double few_seconds(const KernelEntry& e, const AttentionArgs& a, const Machine& 
   return std::max({estimate, e.cost.start + rounds, memory});
 }
 
+double operations_of(const KernelEntry& e, const AttentionArgs& a) {
+  const double queries = a.lq <= kFewQueries ? kFewQueries : a.lq;  // an item has no fewer
+  const double causal = a.causal_offset != kNotCausal ? 0.5 : 1.;
+  return 4. * e.head_dim * a.batch * a.heads_q * queries * a.lk * causal;
+}
+
+// Operations per second of the loop over keys, on the machine.
+double rate_of(const Cost& c, const AttentionArgs& a, const Machine& machine) {
+  const double rate = (a.causal_offset != kNotCausal ? c.causal : c.plain) * machine.clock;
+  const double bound = c.peak > 0 ? kOfPeak * c.peak * machine.clock * machine.tensor : rate;
+  return std::min(rate, bound) * machine.multiprocessors / kReferenceSms;
+}
+
 // Looks for the cheapest entry among those that `serves` names.
 template <class Serves>
 Refusal search(const AttentionParams& params, const AttentionArgs& shape, const Machine& machine, Serves serves,
@@ -83,19 +96,24 @@ double seconds_of(const KernelEntry& e, const AttentionArgs& shape, const Machin
 
 double estimate_seconds(const KernelEntry& e, const AttentionArgs& a, const Machine& machine) {
   const Cost& c = e.cost;
-  const bool causal = a.causal_offset != kNotCausal;
   const double sms = machine.multiprocessors, heads_q = static_cast<double>(a.batch) * a.heads_q;
   const double heads_kv = static_cast<double>(a.batch) * a.heads_kv;
-  const double queries = a.lq <= kFewQueries ? kFewQueries : a.lq;  // an item has no fewer
-  const double operations = 4. * e.head_dim * heads_q * queries * a.lk * (causal ? 0.5 : 1.);
+  const double operations = operations_of(e, a);
   if (c.plain <= 0) return kUnmeasuredStart + operations / kUnmeasuredRate;
-  double rate = (causal ? c.causal : c.plain) * machine.clock;
-  if (c.peak > 0) rate = std::min(rate, kOfPeak * c.peak * machine.clock * machine.tensor);
   const double items = heads_q * ((a.lq + 127) / 128);
   const double blocks = c.block > 0 ? (heads_q * a.lq + c.key_passes * heads_kv * a.lk) / c.block_rows : 0.;
-  const double seconds = operations / (rate * sms / kReferenceSms) +
-                         items / (sms * e.streams) * c.item / machine.clock + blocks / sms * c.block + c.start;
+  const double seconds = operations / rate_of(c, a, machine) + items / (sms * e.streams) * c.item / machine.clock +
+                         blocks / sms * c.block + c.start;
   return a.lq <= kFewQueries ? few_seconds(e, a, machine, seconds) : seconds;
+}
+
+double sparse_seconds(const KernelEntry& e, const AttentionArgs& a, const Machine& machine, double share) {
+  KernelEntry dense = e;
+  dense.cost = e.lists.dense;
+  const double loop = operations_of(dense, a) / rate_of(dense.cost, a, machine);
+  const double rows = static_cast<double>(a.batch) * a.heads_q * ((a.lq + e.query_tile - 1) / e.query_tile);
+  const double select = rows * e.lists.select * kReferenceSms / machine.multiprocessors / machine.clock;
+  return estimate_seconds(dense, a, machine) - loop + select + (1 - share) * e.lists.factor * loop;
 }
 
 namespace {

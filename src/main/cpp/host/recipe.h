@@ -37,6 +37,13 @@ struct Cost {
   double key_passes = 0;         // of the preparation over the rows of K and V; over those of Q it makes one
 };
 
+// What lists of blocks add to the dense kernel whose loop runs over them (docs/sparge.md, "What it costs").
+struct ListCost {
+  Cost dense;         // of that kernel
+  double factor = 1;  // time per block, as a multiple of that kernel's
+  double select = 0;  // seconds of the prediction for a block of queries, on the reference GPU
+};
+
 // Beside a kernel that was chosen because the problem is small, sparsity never pays.
 constexpr int64_t kNeverSparse = int64_t{1} << 62;
 
@@ -71,6 +78,8 @@ struct KernelEntry {
   Cost cost;
   double (*seconds)(const KernelEntry&, const AttentionArgs&, const Machine& machine) = nullptr;
 
+  ListCost lists;  // of an entry over lists of blocks
+
   // From so many keys on SpargeAttn is worth a try instead of this kernel (docs/sparge.md).
   int64_t sparse_from = 4096;
 };
@@ -89,6 +98,9 @@ KernelEntry make_entry(const char* name, int32_t query_tile, int32_t key_tile,
 double seconds_of(const KernelEntry& entry, const AttentionArgs& shape, const Machine& machine);
 
 double estimate_seconds(const KernelEntry& entry, const AttentionArgs& shape, const Machine& machine);
+
+// Over lists, where a share of the blocks is left out.
+double sparse_seconds(const KernelEntry& entry, const AttentionArgs& shape, const Machine& machine, double share);
 
 // All variants of this build, generated from variants.list into the build directory.
 const KernelEntry* kernel_table(int32_t* count);

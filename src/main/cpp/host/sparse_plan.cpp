@@ -1,6 +1,8 @@
 #include "host/sparse_plan.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "host/status.h"
 #include "host/validate.h"
@@ -139,6 +141,8 @@ Status SparsePlan::placed(const AttentionPlan& attention, const PlanAddresses& t
   s.topk.values = static_cast<const float*>(to.topk_per_head);
   s.map = static_cast<uint8_t*>(to.block_map);
   s.sparsity = static_cast<float*>(to.sparsity);
+  s.report = static_cast<float*>(to.report);
+  std::copy(std::begin(to.dense_heads), std::end(to.dense_heads), s.dense_heads);
   s.given = static_cast<const uint8_t*>(to.block_mask);
   s.list = slice<int32_t>(own, at_.list);
   s.count = slice<int32_t>(own, at_.count);

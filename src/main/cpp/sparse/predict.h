@@ -57,6 +57,10 @@ struct SelectArgs {
   bool finished_is_zero = false;  // it needs no clearing
   uint8_t* map = nullptr;         // [b][hq][query_blocks][key_blocks] or null
   float* sparsity = nullptr;      // [b][hq] or null
+  float* report = nullptr;        // [min(hq, kReportedHeads)] or null: the same of whichever batch entry comes last
+
+  static constexpr int32_t kReportedHeads = 256;
+  uint64_t dense_heads[kReportedHeads / 64] = {};  // bits: heads that keep all blocks
 
   static constexpr int32_t kPitchStep = 32;
 };

@@ -60,6 +60,11 @@ __device__ __forceinline__ float value_of(const PerHead& t, int head) {
   return t.values != nullptr ? t.values[head] : t.value;
 }
 
+// Whether the head keeps all blocks, whatever its scores are.
+__device__ __forceinline__ bool is_dense(const SelectArgs& a, int head) {
+  return head < SelectArgs::kReportedHeads && (a.dense_heads[head / 64] >> head % 64 & 1) != 0;
+}
+
 __device__ __forceinline__ int keys_of(const SelectArgs& a, int batch) {
   return a.kv_lengths != nullptr ? min(max(a.kv_lengths[batch], 0), a.lk) : a.lk;
 }
@@ -244,6 +249,7 @@ __device__ __forceinline__ Cut rank_and_cut(Candidate* candidates, int n, uint32
 
 __device__ __forceinline__ Cut predict(const SelectArgs& a, const Row& row, int head, int keys, Candidate* candidates,
                                        int lane) {
+  if (is_dense(a, head)) return {kAlways, 0};
   // A block of queries that its average doesn't describe sees everything. NaN fails here too.
   if (!(a.q_similarity[row.index] > value_of(a.similarity_threshold, head))) return {kAlways, 0};
   const float share = value_of(a.mass_threshold, head), topk = value_of(a.topk, head);
@@ -326,11 +332,12 @@ __device__ __forceinline__ void finish_head(const SelectArgs& a, int head_index,
     }
   }
   if (threadIdx.x == 0) {
-    if (a.sparsity != nullptr) {
-      // Of the difference, not the quotient: exactly 0 if nothing is left out, and small shares keep their digits.
-      const float left_out = static_cast<float>(visible - kept);
-      a.sparsity[head_index] = visible > 0 ? __fdividef(left_out, static_cast<float>(visible)) : 0.f;
-    }
+    // Of the difference, not the quotient: exactly 0 if nothing is left out, and small shares keep their digits.
+    const float left_out = static_cast<float>(visible - kept);
+    const float share = visible > 0 ? __fdividef(left_out, static_cast<float>(visible)) : 0.f;
+    const int head = head_index % a.heads_q;
+    if (a.sparsity != nullptr) a.sparsity[head_index] = share;
+    if (a.report != nullptr && head < SelectArgs::kReportedHeads) a.report[head] = share;
   }
   __syncthreads();
   for (int i = threadIdx.x; i < a.query_blocks; i += kThreads) {
@@ -351,7 +358,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   float* k_tile = smem;
   float* q_tile = k_tile + 2 * kKeyTile * kTilePitch;
   Candidate* candidates = reinterpret_cast<Candidate*>(q_tile + kMaxRows * a.pitch);
-  if (a.given == nullptr) {
+  if (a.given == nullptr && !is_dense(a, head)) {
     score(a, head_index, first_row, rows, visible_blocks(a, keys, first_row + rows - 1), candidates, q_tile, k_tile);
   }
   if (warp < rows) {

@@ -3,9 +3,26 @@
 // say can be held against what runs do, and the host's time be measured, on any machine.
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <mutex>
+#include <vector>
+
 #include "standin.h"
 
 namespace {
+
+// A selection that was enqueued and hasn't run.
+struct Selection {
+  float* report;
+  uint64_t dense_heads[4];
+  std::vector<float> shares;
+};
+std::mutex selecting;
+std::vector<Selection> enqueued;
+std::vector<float> shares_of_heads;
+bool is_held = false, is_capturing = false;
 
 int32_t multiprocessors = 132;
 int32_t launched = 0, looked_up = 0;
@@ -25,6 +42,31 @@ int32_t take_lookups() {
   const int32_t count = looked_up;
   looked_up = 0;
   return count;
+}
+
+void set_shares(const std::vector<float>& shares) {
+  const std::lock_guard<std::mutex> guard(selecting);
+  shares_of_heads = shares;
+}
+void hold(bool held) { is_held = held; }
+void capture(bool capturing) { is_capturing = capturing; }
+void finish() {
+  const std::lock_guard<std::mutex> guard(selecting);
+  for (const Selection& s : enqueued) {
+    for (size_t h = 0; h < std::min<size_t>(s.shares.size(), 256); h++) {
+      s.report[h] = (s.dense_heads[h / 64] >> h % 64 & 1) != 0 ? 0.f : s.shares[h];
+    }
+  }
+  enqueued.clear();
+}
+void select(float* report, const uint64_t dense_heads[4]) {
+  if (report != nullptr) {
+    const std::lock_guard<std::mutex> guard(selecting);
+    Selection s{report, {}, shares_of_heads};
+    std::copy(dense_heads, dense_heads + 4, s.dense_heads);
+    enqueued.push_back(s);
+  }
+  if (!is_held) finish();
 }
 
 }  // namespace standin
@@ -60,6 +102,15 @@ cudaError_t cudaMalloc(void** address, size_t bytes) {
   static uintptr_t next = uintptr_t{1} << 40;
   *address = reinterpret_cast<void*>(next);
   next += (bytes + 511) / 256 * 256;
+  return cudaSuccess;
+}
+cudaError_t cudaHostAlloc(void** address, size_t bytes, unsigned) {
+  *address = std::calloc(bytes, 1);  // never freed, as the library's
+  return cudaSuccess;
+}
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return cudaSuccess; }
+cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  *status = is_capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return cudaSuccess;
 }
 cudaError_t cudaFree(void*) { return cudaSuccess; }

@@ -103,6 +103,7 @@ KernelEntry sparse(const char* name, bool fp8) {
   e.key_tile = 64;
   e.function = Function::kSparse;
   e.serves_sageattn = false;
+  e.lists = fp8 ? fp8_wgmma_list_cost<D>() : int8_mma_list_cost<D>();
   return e;
 }
 
@@ -164,7 +165,10 @@ cudaError_t enqueue_value_image(const RowsView&, const ValueImage&, cudaStream_t
 cudaError_t enqueue_key_list(const KeyList&, cudaStream_t) { return count(); }
 cudaError_t enqueue_copy_rows(const RowsView&, const RowsView&, cudaStream_t) { return count(); }
 cudaError_t enqueue_pool(const PoolTask&, const PoolTask&, cudaStream_t) { return count(); }
-cudaError_t enqueue_select(const SelectArgs& args, cudaStream_t) { return count(args.finished_is_zero ? 1 : 2); }
+cudaError_t enqueue_select(const SelectArgs& args, cudaStream_t) {
+  standin::select(args.report, args.dense_heads);
+  return count(args.finished_is_zero ? 1 : 2);
+}
 int32_t most_key_blocks() { return 20000; }
 
 Fp8Workspace fp8_workspace(const KernelEntry& kernel, const AttentionArgs& a) noexcept {

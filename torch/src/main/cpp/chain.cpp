@@ -25,6 +25,7 @@ void set_options(const Policy& policy, attn4j::PlanRequest* request) {
   request->sparsity.topk = policy.topk;
   request->sparsity.pvthreshd = policy.pvthreshd;
   request->sparsity.attention_sink = policy.attention_sink != 0;
+  request->site_key = uint64_t{policy.site_key[1]} << 32 | policy.site_key[0];
 }
 
 // One walk along the chain.
@@ -49,6 +50,15 @@ class Walk {
     return true;
   }
 
+  // Whether the call site decides for a sparse function (attn4j/site.h). The call is counted there.
+  bool site_decides_for(attn4j::AttentionFunction function, attn4j::SiteMode mode, CUstream_st* stream) {
+    request_->function = function;
+    const int64_t site = kernels_.site(*request_);
+    if (site < 0) return true;  // no sparse kernel serves: the plan says so
+    attn4j::SiteDecision* decision = &choice_->decision;
+    return kernels_.decide(site, mode, stream, decision) == attn4j::Status::kOk && decision->sparse;
+  }
+
   int64_t sparse_from() const { return facts_.sparse_from; }
 
  private:
@@ -58,11 +68,23 @@ class Walk {
   attn4j::PlanFacts facts_;
 };
 
+// Whether sparsity can pay: the dense kernel that would serve instead knows from how many keys on, and the call site
+// whether it did before. As org.attn4j.backend.SpargeRule and SpargeBackend.
+bool may_pay(const Policy& policy, const Sizes& sizes, int32_t asked, attn4j::AttentionFunction sparge,
+             CUstream_st* stream, Walk* walk) {
+  if (policy.sparge_by_name || !walk->plans(attn4j::AttentionFunction::kSageattn)) return true;
+  if (sizes.keys < walk->sparse_from()) return false;
+  const auto mode = static_cast<attn4j::SiteMode>(policy.site_mode);
+  const bool others = (asked & (kAskExact | kAskPyTorch)) != 0 || policy.sage_function == 0;
+  return !others || mode == attn4j::SiteMode::kAlways || walk->site_decides_for(sparge, mode, stream);
+}
+
 }  // namespace
 
-void choose(const Kernels& kernels, const Policy& policy, const Sizes& sizes, attn4j::PlanRequest* request,
-            Choice* choice) {
+void choose(const Kernels& kernels, const Policy& policy, const Sizes& sizes, CUstream_st* stream,
+            attn4j::PlanRequest* request, Choice* choice) {
   choice->reason = nullptr;
+  choice->decision = {};
   choice->outcome = Outcome::kOptions;
   if ((policy.asked & (kAskSparge | kAskSage | kAskExact)) == 0) return;
   const int32_t start = measured_start(kernels, policy, sizes);
@@ -73,10 +95,8 @@ void choose(const Kernels& kernels, const Policy& policy, const Sizes& sizes, at
   set_options(policy, request);
   Walk walk(kernels, request, choice);
   if ((asked & kAskSparge) != 0 && (policy.sparge_by_name || sizes.keys >= policy.min_keys)) {
-    // Whether sparsity pays, the dense kernel that would serve instead knows: org.attn4j.backend.SpargeRule.
-    const bool pays =
-        policy.sparge_by_name || !walk.plans(attn4j::AttentionFunction::kSageattn) || sizes.keys >= walk.sparse_from();
-    if (pays && walk.serves(Outcome::kSparge, static_cast<attn4j::AttentionFunction>(policy.sparge_function))) return;
+    const auto sparge = static_cast<attn4j::AttentionFunction>(policy.sparge_function);
+    if (may_pay(policy, sizes, asked, sparge, stream, &walk) && walk.serves(Outcome::kSparge, sparge)) return;
   }
   if ((asked & kAskSage) != 0 && walk.serves(Outcome::kSage, sage)) return;
   if ((asked & kAskExact) != 0 && walk.serves(Outcome::kExact, attn4j::AttentionFunction::kExactAttn)) return;

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "attn4j/plan.h"
+#include "attn4j/site.h"
 #include "outcome.h"
 #include "request.h"
 
@@ -16,9 +17,11 @@ struct Kernels {
   attn4j::Status (*plan)(const attn4j::PlanRequest&, attn4j::PlanHandle*, attn4j::PlanFacts*) noexcept;
   attn4j::Status (*run)(const attn4j::PlanHandle&, const attn4j::PlanAddresses&, CUstream_st*) noexcept;
   const char* (*last_error)() noexcept;
+  int64_t (*site)(const attn4j::PlanRequest&) noexcept;
+  attn4j::Status (*decide)(int64_t, attn4j::SiteMode, CUstream_st*, attn4j::SiteDecision*) noexcept;
   int32_t compute_capability;  // 10 * major + minor
 };
-constexpr int kKernelFunctions = 3;
+constexpr int kKernelFunctions = 5;
 
 // Bits of Policy::asked.
 constexpr int32_t kAskSparge = 1, kAskSage = 2, kAskExact = 4, kAskPyTorch = 8;
@@ -43,6 +46,8 @@ struct Policy {
   int32_t smooth_k;
   float simthreshd1, cdfthreshd, topk, pvthreshd;
   int32_t attention_sink;
+  int32_t site_mode;     // attn4j::SiteMode
+  uint32_t site_key[2];  // AttentionOptions.callSite as a number: the lower half first
   int32_t rules;
   Rule rule[kMaxRules];
 };
@@ -53,10 +58,11 @@ struct Choice {
   const char* reason;  // the kernel that serves, or what the kernels said; null: nothing
   int64_t workspace_bytes;
   attn4j::PlanHandle plan;
+  attn4j::SiteDecision decision;  // what the call site hands SpargeAttn's kernels
 };
 
-// Finds who serves a request on a device. `attention` has its tensors; the policy's options are set here.
-void choose(const Kernels& kernels, const Policy& policy, const Sizes& sizes, attn4j::PlanRequest* request,
-            Choice* choice);
+// Finds who serves a request on a device's stream. `attention` has its tensors; the policy's options are set here.
+void choose(const Kernels& kernels, const Policy& policy, const Sizes& sizes, CUstream_st* stream,
+            attn4j::PlanRequest* request, Choice* choice);
 
 }  // namespace attn4j_torch

@@ -57,13 +57,8 @@ void keep_reason(const char* reason) {
 
 // Runs what was chosen, with scratch memory of PyTorch's allocator: it goes back as soon as the kernels are enqueued,
 // and the allocator hands it out again on the same stream alone. During a capture it comes from the graph's pool.
-bool run_chosen(const Kernels& kernels, const Choice& choice, const Geometry& g,
-                const attn4j::AttentionParams& params) {
-  void* stream = nullptr;
-  if (g.device_type == torch.cuda() && !torch.current_stream(g.device, &stream)) {
-    keep_reason("libtorch gave no current stream");
-    return false;
-  }
+bool run_chosen(const Kernels& kernels, const Choice& choice, const Geometry& g, const attn4j::AttentionParams& params,
+                CUstream_st* stream) {
   Owned scratch(torch);
   attn4j::PlanAddresses addresses;
   if (choice.workspace_bytes > 0) {
@@ -81,7 +76,9 @@ bool run_chosen(const Kernels& kernels, const Choice& choice, const Geometry& g,
   addresses.v = params.v.data;
   addresses.o = params.o.data;
   addresses.trusted = true;  // PyTorch says which device its tensors are on
-  if (kernels.run(choice.plan, addresses, static_cast<CUstream_st*>(stream)) == attn4j::Status::kOk) return true;
+  addresses.report = choice.decision.report;
+  std::memcpy(addresses.dense_heads, choice.decision.dense_heads, sizeof addresses.dense_heads);
+  if (kernels.run(choice.plan, addresses, stream) == attn4j::Status::kOk) return true;
   keep_reason(kernels.last_error());
   return false;
 }
@@ -103,11 +100,17 @@ Outcome serve(const Call& call, const Policy& policy, Owned* result) {
   attn4j::PlanRequest request;
   fill_request(torch, call, g, o, result->get(), &request.attention);
   request.device = g.device_type == torch.cuda() ? g.device : -1;
+  void* stream = nullptr;
+  if (g.device_type == torch.cuda() && !torch.current_stream(g.device, &stream)) {
+    keep_reason("libtorch gave no current stream");
+    return Outcome::kFailed;
+  }
   Choice choice;
-  choose(*kernels, policy, g.sizes, &request, &choice);
+  choose(*kernels, policy, g.sizes, static_cast<CUstream_st*>(stream), &request, &choice);
   keep_reason(choice.reason);
   if (!is_served(choice.outcome)) return choice.outcome;
-  return run_chosen(*kernels, choice, g, request.attention) ? choice.outcome : Outcome::kFailed;
+  return run_chosen(*kernels, choice, g, request.attention, static_cast<CUstream_st*>(stream)) ? choice.outcome
+                                                                                               : Outcome::kFailed;
 }
 
 // PyTorch's own kernel. Throws what PyTorch throws, through our frames.

@@ -4,11 +4,13 @@
 #include <cstring>
 
 #include "attn4j/plan.h"
+#include "attn4j/site.h"
 
 namespace attn4j {
 namespace {
 
 thread_local const char* error = "";
+float reported;
 
 float load(const TensorView& t, int64_t i) {
   uint16_t bits = static_cast<const uint16_t*>(t.data)[i];
@@ -113,6 +115,12 @@ ATTN4J_API Status run_plan(const PlanHandle& handle, const PlanAddresses& a, CUs
     error = "workspace is too small";
     return Status::kWorkspaceTooSmall;
   }
+  const bool decided = a.report == &reported && a.dense_heads[0] == 1;
+  const bool sparse = request.function == AttentionFunction::kSpasMeansim && p.k.size[2] >= 8192;  // not by name
+  if (sparse && !decided) {
+    error = "the call site's decision didn't reach the kernels";
+    return Status::kInvalidArgument;
+  }
   p.q.data = const_cast<void*>(a.q);
   p.k.data = const_cast<void*>(a.k);
   p.v.data = const_cast<void*>(a.v);
@@ -122,6 +130,18 @@ ATTN4J_API Status run_plan(const PlanHandle& handle, const PlanAddresses& a, CUs
       for (int64_t i = 0; i < p.q.size[2]; i++) row(p, static_cast<float*>(a.workspace.data), b, h, i);
     }
   }
+  return Status::kOk;
+}
+
+// Learns nothing: sparse unless frozen, where nothing is known of any site. Head 0 runs dense.
+ATTN4J_API int64_t attention_site(const PlanRequest& request) noexcept {
+  return static_cast<int64_t>(request.site_key >> 1);
+}
+ATTN4J_API Status decide_site(int64_t, SiteMode mode, CUstream_st*, SiteDecision* decision) noexcept {
+  *decision = {};
+  decision->sparse = mode != SiteMode::kFrozen;
+  decision->report = &reported;
+  decision->dense_heads[0] = 1;
   return Status::kOk;
 }
 

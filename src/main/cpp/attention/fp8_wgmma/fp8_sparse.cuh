@@ -99,6 +99,7 @@ struct SparseWgmmaInt8Fp8 {
     e.per_thread_only = true;
     e.preparation = &kFp8Images;
     e.cost = int8_fp8_wgmma_cost<kD>();
+    e.lists = fp8_wgmma_list_cost<kD>();
     return e;
   }
 };

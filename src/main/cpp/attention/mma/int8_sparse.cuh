@@ -81,6 +81,8 @@ struct SparseMmaInt8F16 {
     e.function = Function::kSparse;
     e.accumulator = PvAccumDType::kFp32;
     e.preparation = &kInt8Image;
+    e.streams = Policy::kMinCtas;
+    e.lists = int8_mma_list_cost<kD>();
     return e;
   }
 };

@@ -21,7 +21,7 @@
 #endif
 
 /// Changes whenever a struct or a signature of this header changes.
-#define ATTN4J_ABI_VERSION 3
+#define ATTN4J_ABI_VERSION 4
 
 // CUDA's stream handle, declared here so that the header needs no CUDA toolkit. Null is the legacy default stream.
 struct CUstream_st;

@@ -20,6 +20,9 @@ struct PlanRequest {
   int32_t device = -1;
   /// SMs of the GPU that the kernel is chosen for, whatever there is; 0: those of the device. For tests and tables.
   int32_t multiprocessors = 0;
+  /// The caller's name for the place that the call comes from, such as a layer of a model: read by attention_site
+  /// alone.
+  uint64_t site_key = 0;
 };
 
 /// What came of it. All but the first group is set if status is kOk.
@@ -66,6 +69,11 @@ struct PlanAddresses {
   /// Everything is memory of the plan's device: CUDA isn't asked. That saves host time, and turns a wrong address from
   /// a status into a fault of the kernel. Not read if the plan has no device.
   bool trusted = false;
+  /// Written by SpargeAttn's functions if not null: fp32, the share that each of the first 256 query heads left out (of
+  /// the last batch entry that finished). Page-locked memory will do; it is the caller's promise that it lives.
+  void* report = nullptr;
+  /// A bit for each of the first 256 query heads: SpargeAttn's functions compute all its blocks.
+  uint64_t dense_heads[4] = {};
 };
 
 /// Validates and plans. Enqueues nothing, reads no device memory, allocates nothing, and needs no GPU. `facts` may be

@@ -100,7 +100,7 @@ public final class Attention {
       plan = BackendChain.ofThisProcess().plan(request);
       request.plan(plan);
     }
-    return plan.workspaceBytes();
+    return BackendChain.ofThisProcess().workspaceBytes(request, plan);
   }
 
   /**

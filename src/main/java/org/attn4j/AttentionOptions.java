@@ -19,6 +19,8 @@ public final class AttentionOptions {
   private final boolean smoothK;
   private final SageKernel sageKernel;
   private final SparsityOptions sparsity;
+  private final SparsityRule sparsityRule;
+  private final String callSite;
   private final SdpaBackend backend;
   private final BackendMode mode;
 
@@ -31,6 +33,8 @@ public final class AttentionOptions {
     smoothK = builder.smoothK;
     sageKernel = builder.sageKernel;
     sparsity = builder.sparsity;
+    sparsityRule = builder.sparsityRule;
+    callSite = builder.callSite;
     backend = builder.backend;
     mode = builder.mode;
   }
@@ -98,6 +102,20 @@ public final class AttentionOptions {
   }
 
   /**
+   * {@return how the chain decides whether SpargeAttn serves, if the backend is left to it} If not
+   * set: what the system property {@code org.attn4j.sparsity.rule} says ({@code learn}, {@code
+   * frozen} or {@code always}), else LEARN.
+   */
+  public SparsityRule sparsityRule() {
+    return sparsityRule == null ? Settings.defaultSparsityRule() : sparsityRule;
+  }
+
+  /** {@return the name of the place that calls with these options come from; empty: none} */
+  public String callSite() {
+    return callSite;
+  }
+
+  /**
    * {@return the backend to start with; AUTO leaves it to the system property {@code
    * org.attn4j.backend}, else to the chain}
    */
@@ -121,6 +139,8 @@ public final class AttentionOptions {
         && smoothK == that.smoothK
         && sageKernel == that.sageKernel
         && sparsity().equals(that.sparsity())
+        && sparsityRule() == that.sparsityRule()
+        && callSite.equals(that.callSite)
         && backend == that.backend
         && mode == that.mode;
   }
@@ -136,6 +156,8 @@ public final class AttentionOptions {
         smoothK,
         sageKernel,
         sparsity(),
+        sparsityRule(),
+        callSite,
         backend,
         mode);
   }
@@ -158,6 +180,9 @@ public final class AttentionOptions {
         + sageKernel
         + ", sparsity="
         + sparsity()
+        + ", sparsityRule="
+        + sparsityRule()
+        + (callSite.isEmpty() ? "" : ", callSite=" + callSite)
         + ", backend="
         + backend
         + ", mode="
@@ -175,6 +200,8 @@ public final class AttentionOptions {
     private boolean smoothK = true;
     private SageKernel sageKernel = SageKernel.AUTO;
     private SparsityOptions sparsity; // null: not set
+    private SparsityRule sparsityRule; // null: not set
+    private String callSite = "";
     private SdpaBackend backend = SdpaBackend.AUTO;
     private BackendMode mode = BackendMode.PREFER;
 
@@ -189,6 +216,8 @@ public final class AttentionOptions {
       smoothK = start.smoothK;
       sageKernel = start.sageKernel;
       sparsity = start.sparsity;
+      sparsityRule = start.sparsityRule;
+      callSite = start.callSite;
       backend = start.backend;
       mode = start.mode;
     }
@@ -288,6 +317,31 @@ public final class AttentionOptions {
      */
     public Builder sparsity(SparsityOptions value) {
       sparsity = require(value, "sparsity", "a SparsityOptions");
+      return this;
+    }
+
+    /**
+     * How the chain decides whether SpargeAttn serves; see {@link AttentionOptions#sparsityRule}
+     * for what holds if not set.
+     *
+     * @param value LEARN, FROZEN or ALWAYS
+     * @return this builder
+     */
+    public Builder sparsityRule(SparsityRule value) {
+      sparsityRule = require(value, "sparsityRule", "LEARN, FROZEN or ALWAYS");
+      return this;
+    }
+
+    /**
+     * A name for the place that calls come from, such as a layer of a model. What SpargeAttn leaves
+     * out is learnt for each name and shape; layers of one shape that have no names are taken
+     * together.
+     *
+     * @param value any text; empty, as if not set: no name
+     * @return this builder
+     */
+    public Builder callSite(String value) {
+      callSite = require(value, "callSite", "a name");
       return this;
     }
 

@@ -25,7 +25,8 @@ import java.util.Set;
  *
  * <pre>{@code
  * {"version": 1, "simthreshd1": [0.6, 0.4], "cdfthreshd": [0.97, 0.95], ...}
- * {"version": 1, "model": "a name", "layers": {"blocks.0": {"simthreshd1": [0.6, 0.4], ...}, ...}}
+ * {"version": 1, "model": "a name", "layers": {"blocks.0": {"simthreshd1": [0.6, 0.4], ...}, ...},
+ *  "decisions": [...]}
  * }</pre>
  *
  * <p>The first files had one layer and no version. Entries that are not known are passed over, so
@@ -60,7 +61,11 @@ final class ProfileJson {
             writeColumns(json, layer.getValue());
             json.endObject();
           }
-          json.endObject().endObject();
+          json.endObject();
+          if (!profiles.decisions().sites().isEmpty()) {
+            DecisionsJson.write(json.name("decisions"), profiles.decisions(), ROW);
+          }
+          json.endObject();
         });
   }
 
@@ -100,6 +105,7 @@ final class ProfileJson {
     final Map<String, float[]> columns = new HashMap<>();
     String model;
     Map<String, SparsityProfile> layers;
+    SparsityDecisions decisions = SparsityDecisions.NONE;
   }
 
   static SparsityProfile readLayer(String text) {
@@ -119,7 +125,8 @@ final class ProfileJson {
               ? "has no entry 'layers'"
               : "holds one layer and no entry 'layers'; SparsityProfile reads it");
     }
-    return SparsityProfiles.of(entries.model == null ? "" : entries.model, entries.layers);
+    return SparsityProfiles.of(entries.model == null ? "" : entries.model, entries.layers)
+        .withDecisions(entries.decisions);
   }
 
   private static Entries read(String text) {
@@ -160,6 +167,8 @@ final class ProfileJson {
         entries.model = json.nextString();
       } else if (outermost && name.equals("layers")) {
         entries.layers = readLayers(json);
+      } else if (outermost && name.equals("decisions")) {
+        entries.decisions = DecisionsJson.read(json);
       } else {
         json.skipValue();
       }
@@ -216,7 +225,7 @@ final class ProfileJson {
     return Arrays.copyOf(values, count);
   }
 
-  private static void expect(JsonReader json, JsonToken wanted, String what) throws IOException {
+  static void expect(JsonReader json, JsonToken wanted, String what) throws IOException {
     JsonToken found = json.peek();
     if (found != wanted) {
       String name = found.name().toLowerCase(Locale.ROOT).replace('_', ' ');

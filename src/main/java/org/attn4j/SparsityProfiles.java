@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * The sparsity profiles of a model: one {@link SparsityProfile} per attention layer, by the layer's
@@ -15,8 +16,12 @@ public final class SparsityProfiles {
   private final String model;
   private final Map<String, SparsityProfile> layers;
 
-  private SparsityProfiles(String model, Map<String, SparsityProfile> layers) {
+  private final SparsityDecisions decisions;
+
+  private SparsityProfiles(
+      String model, Map<String, SparsityProfile> layers, SparsityDecisions decisions) {
     this.model = model;
+    this.decisions = decisions;
     this.layers = Collections.unmodifiableMap(new LinkedHashMap<>(layers));
   }
 
@@ -38,7 +43,25 @@ public final class SparsityProfiles {
             "layers holds " + layer.getKey() + " = " + layer.getValue() + "; null is not accepted");
       }
     }
-    return new SparsityProfiles(model, layers);
+    return new SparsityProfiles(model, layers, SparsityDecisions.NONE);
+  }
+
+  /**
+   * {@return these profiles with what was learnt about the model's call sites}
+   *
+   * @param value the decisions, {@link SparsityDecisions#ofThisProcess} for instance
+   * @throws InvalidAttentionArgumentException if they are null
+   */
+  public SparsityProfiles withDecisions(SparsityDecisions value) {
+    if (value == null) {
+      throw new InvalidAttentionArgumentException("decisions is null; a value is needed");
+    }
+    return new SparsityProfiles(model, layers, value);
+  }
+
+  /** {@return what was learnt about the model's call sites; none if the file has none} */
+  public SparsityDecisions decisions() {
+    return decisions;
   }
 
   /** {@return the model's name; empty if the file names none} */
@@ -109,12 +132,13 @@ public final class SparsityProfiles {
   public boolean equals(Object other) {
     return other instanceof SparsityProfiles that
         && model.equals(that.model)
-        && layers.equals(that.layers);
+        && layers.equals(that.layers)
+        && decisions.equals(that.decisions);
   }
 
   @Override
   public int hashCode() {
-    return 31 * model.hashCode() + layers.hashCode();
+    return Objects.hash(model, layers, decisions);
   }
 
   @Override

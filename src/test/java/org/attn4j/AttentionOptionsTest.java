@@ -21,6 +21,8 @@ public class AttentionOptionsTest {
     assertTrue(options.smoothK());
     assertEquals(options.sageKernel(), SageKernel.AUTO);
     assertEquals(options.sparsity(), SparsityOptions.DEFAULTS);
+    assertEquals(options.sparsityRule(), SparsityRule.LEARN);
+    assertEquals(options.callSite(), "");
     assertEquals(options.backend(), SdpaBackend.AUTO);
     assertEquals(options.mode(), BackendMode.PREFER);
   }
@@ -37,6 +39,8 @@ public class AttentionOptionsTest {
             .smoothK(false)
             .sageKernel(SageKernel.QK_INT8_PV_FP16)
             .sparsity(SparsityOptions.byTopk(0.5f))
+            .sparsityRule(SparsityRule.FROZEN)
+            .callSite("blocks.0")
             .backend(SdpaBackend.SAGE)
             .mode(BackendMode.REQUIRE)
             .build();
@@ -49,7 +53,7 @@ public class AttentionOptionsTest {
             + " quantGranularity=PER_WARP, pvAccumulator=FP32, smoothK=false,"
             + " sageKernel=QK_INT8_PV_FP16, sparsity="
             + SparsityOptions.byTopk(0.5f)
-            + ", backend=SAGE, mode=REQUIRE]");
+            + ", sparsityRule=FROZEN, callSite=blocks.0, backend=SAGE, mode=REQUIRE]");
   }
 
   @Test

@@ -3,6 +3,7 @@
 #include <cuda_runtime_api.h>
 #include <sys/mman.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -79,6 +80,12 @@ cudaError_t cudaMalloc(void** address, size_t bytes) {
   return cudaSuccess;
 }
 
+// Lives as long as the process.
+cudaError_t cudaHostAlloc(void** address, size_t bytes, unsigned) {
+  *address = std::calloc(bytes, 1);
+  return *address == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+
 cudaError_t cudaFree(void* address) {
   std::lock_guard<std::mutex> lock(mutex);
   const auto found = allocations.find(static_cast<const char*>(address));
@@ -108,6 +115,11 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode*) { return cudaSuccess; }
+cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  *status = cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
 cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) { return cudaErrorNotSupported; }
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*) { return cudaErrorNotSupported; }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned long long) { return cudaErrorNotSupported; }

@@ -164,6 +164,9 @@ Case random_case(const std::string& kernel, const std::vector<int64_t>& head_dim
   if (lists_keys && c.causal == 0 && dice.one_in(3)) {
     c.seen = 1, c.garbage = dice.one_in(2), c.shown = static_cast<int>(dice.of({0, 2, 50, 90, 99, 100}));
   }
+  if (kernel.compare(0, 4, "spas") == 0 && dice.one_in(3)) {
+    c.dense_head = static_cast<int>(dice.upto(c.hq - 1));
+  }
   if (kernel == "spas_topk") c.sparse_share = std::max(c.sparse_share, 1);
   return c;
 }

@@ -28,6 +28,7 @@ void each_number(C& c, const F& f) {
   f("b", c.b), f("hq", c.hq), f("hkv", c.hkv), f("lq", c.lq), f("lk", c.lk), f("d", c.d), f("bf16", c.bf16);
   f("nhd", c.nhd), f("lse", c.lse), f("smooth_k", c.smooth_k), f("causal", c.causal), f("length", c.length);
   f("granularity", c.granularity), f("shift", c.shift), f("scale", c.scale), f("sparse_share", c.sparse_share);
+  f("dense_head", c.dense_head);
   f("seen", c.seen), f("bias", c.bias), f("repeats", c.repeats), f("turned", c.turned), f("shown", c.shown);
   f("least", c.least);
   f("left", c.left), f("right", c.right), f("prefix", c.prefix), f("garbage", c.garbage), f("data", c.data),
@@ -184,6 +185,27 @@ std::vector<double> Problem::read(const TensorView& t) const {
   return values;
 }
 
+// What heads report to have left out is what the map says, of one batch entry; a dense head leaves out nothing.
+std::string Problem::report_fault(const float* report) const {
+  for (int64_t h = 0; h < c_.hq; h++) {
+    bool found = false;
+    for (int64_t b = 0; b < c_.b; b++) {
+      int64_t visible = 0, kept = 0;
+      for (int64_t i = 0; i < grid_.query_blocks; i++) {
+        const int64_t last = std::min((i + 1) * grid_.query_block, c_.lq) - 1;
+        visible += (keys_of_row(b, last) + grid_.key_block - 1) / grid_.key_block;
+        const auto row = mask_.begin() + ((b * c_.hq + h) * grid_.query_blocks + i) * grid_.key_blocks;
+        kept += std::count(row, row + grid_.key_blocks, 1);
+      }
+      const double share = visible > 0 ? static_cast<double>(visible - kept) / static_cast<double>(visible) : 0;
+      found = found || std::fabs(share - report[h]) < 1e-6;
+      if (h == c_.dense_head && kept != visible) return "the dense head " + std::to_string(h) + " leaves out blocks";
+    }
+    if (!found) return "head " + std::to_string(h) + " reports " + std::to_string(report[h]) + ", not what it left out";
+  }
+  return "";
+}
+
 std::string Problem::run(Output* out) {
   constexpr std::pair<const char*, AttentionFunction> kFunctions[] = {
       {"exact", AttentionFunction::kExactAttn},
@@ -215,10 +237,14 @@ std::string Problem::run(Output* out) {
   a.seen = params.seen.data, a.bias = params.bias.data;
   a.kv_lengths = params.kv_lengths, a.block_mask = sparsity.block_mask, a.block_map = sparsity.block_map;
   a.workspace = {allocate(facts.workspace_size), facts.workspace_size};
+  if (sparsity.block_map != nullptr) a.report = allocate(static_cast<int64_t>(sizeof(float)) * c_.hq);
+  if (c_.dense_head >= 0) a.dense_heads[c_.dense_head / 64] = uint64_t{1} << c_.dense_head % 64;
   if (attn4j::run_plan(plan, a, nullptr) != Status::kOk) return attn4j::last_error();
   if (sparsity.block_map != nullptr) {
     const auto* map = static_cast<const uint8_t*>(sparsity.block_map);
     mask_.assign(map, map + blocks());
+    const std::string fault = report_fault(static_cast<const float*>(a.report));
+    if (!fault.empty()) return fault;
   }
   out->o = read(params.o);
   out->lse.clear();

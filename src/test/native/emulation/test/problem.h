@@ -23,6 +23,7 @@ struct Case {
   int shift = 0;           // elements that rows begin behind an aligned address, and are apart beyond their channels
   float scale = 0;         // sm_scale; 0: the default
   int sparse_share = 100;  // percent of blocks that a given map keeps; cdfthreshd or topk
+  int dense_head = -1;     // of the library's choice: this head keeps all blocks; -1: none
   int seen = 0;            // 1: a mask of keys; 2: of pairs
   int bias = 0;            // MaskType of a bias; 0: none
   int repeats = 0;         // dimensions that masks of pairs and biases don't have: 1 b, 2 hq, 4 lq, 8 lk, added up
@@ -73,6 +74,7 @@ class Problem {
   void choose_blocks();
   void spoil_hidden_keys();
   int64_t blocks() const;
+  std::string report_fault(const float* report) const;
   bool computes(int64_t head, int64_t row, int64_t key) const;
   int64_t keys_of_row(int64_t batch, int64_t row) const;
   double score_noise(const std::vector<double>& q, const std::vector<double>& k, double scale) const;

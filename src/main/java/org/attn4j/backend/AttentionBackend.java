@@ -16,6 +16,14 @@ interface AttentionBackend {
   Support supports(AttentionRequest request);
 
   /**
+   * As {@link #supports}, for a call that is about to run: a backend that learns from its calls
+   * decides this one, and counts it.
+   */
+  default Support plan(AttentionRequest request) {
+    return supports(request);
+  }
+
+  /**
    * Serves a request that {@link #supports} accepted, with its answer. GPU backends make no
    * garbage.
    */

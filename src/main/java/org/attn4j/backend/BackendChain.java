@@ -107,11 +107,56 @@ public final class BackendChain {
    * @return the plan, for the next call
    */
   public Plan run(AttentionRequest request, Plan plan) {
-    Plan known = plan == null ? plan(request) : plan;
+    Plan known = plan == null ? plan(request) : decided(request, plan);
+    if (plan == null) {
+      known.takeDecision();
+    }
     AttentionBackend backend = known.implementation();
     backend.run(request, known.answer());
     served(backend.name());
     return known;
+  }
+
+  /** The plan of the request's next call: the other one, if the call site decides so. */
+  private Plan decided(AttentionRequest request, Plan plan) {
+    if (plan.site() == null || plan.takeDecision()) {
+      return plan;
+    }
+    boolean sparse = plan.site().decide(request);
+    if (sparse == (plan.backend() == SdpaBackend.SPARGE)) {
+      return plan;
+    }
+    Plan other = plan.other();
+    if (other == null) {
+      other = otherwise(request, sparse, plan.site());
+      plan.other(other);
+    }
+    return other;
+  }
+
+  /** The plan if the call site decides otherwise than it has. */
+  private Plan otherwise(AttentionRequest request, boolean sparse, CallSite site) {
+    return plan(
+        request.options(),
+        backend -> {
+          if (backend.name() != SdpaBackend.SPARGE) {
+            return supports(backend, request);
+          }
+          return sparse
+              ? supports(backend, request).at(site)
+              : Support.refused(CallSite.PAYS_NOT).at(site);
+        });
+  }
+
+  /** Scratch memory that a planned request needs, whatever its call site decides. */
+  public long workspaceBytes(AttentionRequest request, Plan plan) {
+    if (plan.site() == null) {
+      return plan.workspaceBytes();
+    }
+    if (plan.other() == null) {
+      plan.other(otherwise(request, plan.backend() != SdpaBackend.SPARGE, plan.site()));
+    }
+    return Math.max(plan.workspaceBytes(), plan.other().workspaceBytes());
   }
 
   /** Logs the first use of a backend. Only a caller that runs a backend itself needs this. */
@@ -127,7 +172,12 @@ public final class BackendChain {
    * @throws UnsupportedAttentionException if none does
    */
   public Plan plan(AttentionRequest request) {
-    return plan(request.options(), backend -> supports(backend, request));
+    return plan(
+        request.options(),
+        backend -> {
+          Support refusal = refusal(backend, request);
+          return refusal == null ? backend.plan(request) : refusal;
+        });
   }
 
   /**
@@ -156,12 +206,14 @@ public final class BackendChain {
   private Plan plan(AttentionOptions options, Function<AttentionBackend, Support> question) {
     List<BackendVerdict> verdicts = new ArrayList<>();
     List<Refusal> refusals = new ArrayList<>(); // those that are worth a line in the log
+    CallSite site = null;
     for (SdpaBackend name : order(options)) {
       AttentionBackend backend = backends.get(name);
       Support support = backend == null ? Support.refused(absent(name)) : ask(backend, question);
+      site = support.site() == null ? site : support.site();
       if (support.supported()) {
         logFallback(refusals, name);
-        return new Plan(backend, support);
+        return new Plan(backend, support, site);
       }
       if (!support.elsewhere()) {
         refusals.add(new Refusal(name, support.reason()));
@@ -242,12 +294,18 @@ public final class BackendChain {
   }
 
   private static Support supports(AttentionBackend backend, AttentionRequest request) {
+    Support refusal = refusal(backend, request);
+    return refusal == null ? backend.supports(request) : refusal;
+  }
+
+  /** Why a backend isn't asked about a request, or null. */
+  private static Support refusal(AttentionBackend backend, AttentionRequest request) {
     if (backend.name() != SdpaBackend.SPARGE && request.sparsityTensors().needSparge()) {
       // Leaving blocks out is a permission, so dense attention is a valid answer to thresholds. A
       // mask is an order, and nobody else can report the blocks computed.
       return Support.refused(NEEDS_SPARGE);
     }
-    return backend.supports(request);
+    return null;
   }
 
   /** The blocks of a request. */

@@ -46,7 +46,13 @@ abstract class GpuBackend implements AttentionBackend {
   }
 
   @Override
-  public final Support supports(AttentionRequest request) {
+  public Support supports(AttentionRequest request) {
+    Support obstacle = obstacle(request);
+    return obstacle == null ? answer(request) : obstacle;
+  }
+
+  /** Why the request isn't served, as far as that is known before it is planned, or null. */
+  final Support obstacle(AttentionRequest request) {
     if (!request.q().isDevice()) {
       return Support.elsewhere("q is host memory; device memory is accepted");
     }
@@ -61,9 +67,11 @@ abstract class GpuBackend implements AttentionBackend {
       return Support.refused(request.mask().deviceObstacle());
     }
     String refusal = refusal(request);
-    if (refusal != null) {
-      return Support.refused(refusal);
-    }
+    return refusal == null ? null : Support.refused(refusal);
+  }
+
+  /** The answer to a request without obstacle: its plan. */
+  final Support answer(AttentionRequest request) {
     Support answer = NativeAttention.supports(kernel(request), request);
     String misfit = answer.supported() ? misfit(request, answer.plan()) : null;
     return misfit == null ? answer : Support.refused(misfit);
@@ -76,16 +84,16 @@ abstract class GpuBackend implements AttentionBackend {
     DeviceMemory own = request.workspace();
     if (own != null) {
       checkWorkspace(own, workspaceBytes);
-      NativeAttention.run(plan, request, own);
+      NativeAttention.run(plan, request, own, answer.site());
       return;
     }
     CudaStream stream = request.stream();
     if (workspaceBytes == 0) {
-      NativeAttention.run(plan, request, null);
+      NativeAttention.run(plan, request, null, answer.site());
       return;
     }
     synchronized (stream) { // the kernels of two calls must not interleave over one workspace
-      NativeAttention.run(plan, request, stream.workspace(workspaceBytes));
+      NativeAttention.run(plan, request, stream.workspace(workspaceBytes), answer.site());
     }
   }
 

@@ -18,6 +18,8 @@ import org.attn4j.natives.PlanAddresses;
 import org.attn4j.natives.PlanFacts;
 import org.attn4j.natives.PlanHandle;
 import org.attn4j.natives.PlanRequest;
+import org.attn4j.natives.SiteDecision;
+import org.attn4j.natives.SiteFacts;
 import org.attn4j.natives.global.attn4j;
 import org.attn4j.runtime.NativeLibrary;
 import org.bytedeco.javacpp.BytePointer;
@@ -41,6 +43,11 @@ final class NativeAttention {
   private final PlanFacts facts = new PlanFacts(new Address(base + NativeLayout.FACTS_AT));
   private final PlanHandle handle = new PlanHandle(new Address(base + NativeLayout.HANDLE_AT));
 
+  private final SiteDecision decision =
+      new SiteDecision(new Address(base + NativeLayout.DECISION_AT));
+  private final SiteFacts standing = new SiteFacts(new Address(base + NativeLayout.STANDING_AT));
+
+  private CallSite decided; // whose decision lies in the memory; null after a run
   private AttentionRequest filled; // what the request's part of the memory holds
   private Support answer; // to `filled`, for answered; null after a run
   private NativeKernel answered;
@@ -69,8 +76,74 @@ final class NativeAttention {
     return frame.answer;
   }
 
-  /** Enqueues a planned request. {@code scratch} may be null if the plan needs none. */
-  static void run(NativePlan plan, AttentionRequest request, DeviceMemory scratch) {
+  /** The library's name of the request's call site; negative if no sparse kernel serves it. */
+  static long site(NativeKernel kernel, AttentionRequest request) {
+    NativeAttention frame = OF_THREAD.get();
+    if (frame.filled == null || !sameParameters(frame.filled, request)) {
+      frame.answer = null; // both are of what was filled in before
+      frame.loaded = null;
+    }
+    frame.fill(request);
+    frame.memory.putInt(NativeLayout.FUNCTION, NativeCodes.of(kernel));
+    useLibraryOf(request);
+    return attn4j.attention_site(frame.request);
+  }
+
+  /** Decides a call of a site and counts it; false if the library has forgotten the site. */
+  static boolean decide(CallSite site, long name, AttentionRequest request) {
+    NativeAttention frame = OF_THREAD.get();
+    useLibraryOf(request);
+    int status =
+        attn4j.decide_site(
+            name,
+            NativeCodes.of(request.options().sparsityRule()),
+            request.stream().handle(),
+            frame.decision);
+    frame.decided = status == NativeStatus.OK ? site : null;
+    return status == NativeStatus.OK;
+  }
+
+  /** Whether this thread's last decision is for SpargeAttn. */
+  static boolean decidedSparse() {
+    return OF_THREAD.get().memory.get(NativeLayout.IS_SPARSE) != 0;
+  }
+
+  /** A call site as it stands; null if the library has forgotten it. */
+  static CallSite.Standing standing(long name, AttentionRequest request) {
+    NativeAttention frame = OF_THREAD.get();
+    useLibraryOf(request);
+    if (attn4j.describe_site(name, frame.standing) != NativeStatus.OK) {
+      return null;
+    }
+    ByteBuffer memory = frame.memory;
+    int state = memory.getInt(NativeLayout.STATE);
+    return new CallSite.Standing(
+        state != attn4j.SiteState.kUnknown.value,
+        state == attn4j.SiteState.kSparse.value,
+        memory.getFloat(NativeLayout.SHARE),
+        memory.getFloat(NativeLayout.NEEDED),
+        memory.getLong(NativeLayout.CALLS),
+        memory.getLong(NativeLayout.SPARSE_CALLS));
+  }
+
+  /** Hands a run what its call site decided; nothing, if another one decided last. */
+  private void enterDecision(CallSite site) {
+    boolean mine = site != null && site == decided;
+    decided = null;
+    memory.putLong(NativeLayout.RUN_REPORT, mine ? memory.getLong(NativeLayout.REPORT) : 0);
+    for (int i = 0; i < NativeLayout.DENSE_HEADS_WORDS; i++) {
+      memory.putLong(
+          NativeLayout.RUN_DENSE_HEADS + 8 * i,
+          mine ? memory.getLong(NativeLayout.DENSE_HEADS + 8 * i) : 0);
+    }
+  }
+
+  /**
+   * Enqueues a planned request. {@code scratch} may be null if the plan needs none; {@code site} is
+   * the call site that decided for it, or null.
+   */
+  static void run(
+      NativePlan plan, AttentionRequest request, DeviceMemory scratch, CallSite site) {
     NativeAttention frame = OF_THREAD.get();
     if (frame.loaded != plan) {
       frame.load(plan, request);
@@ -80,6 +153,7 @@ final class NativeAttention {
     memory.putLong(NativeLayout.WORKSPACE, scratch == null ? 0 : scratch.address());
     memory.putLong(NativeLayout.WORKSPACE_SIZE, scratch == null ? 0 : scratch.byteSize());
     memory.put(NativeLayout.TRUSTED, bit(trusted));
+    frame.enterDecision(site);
     frame.filled = null; // don't keep its tensors alive
     frame.answer = null;
     useLibraryOf(request);
@@ -240,6 +314,7 @@ final class NativeAttention {
     memory.putLong(NativeLayout.WINDOW_RIGHT, masks == null ? -1 : masks.windowRight());
     memory.putLong(NativeLayout.WINDOW_PREFIX, masks == null ? 0 : masks.windowPrefix());
     AttentionOptions options = request.options();
+    memory.putLong(NativeLayout.SITE_KEY, NativeCodes.ofCallSite(options.callSite()));
     CausalMask mask = options.causalMask();
     memory.putInt(NativeLayout.LAYOUT, NativeCodes.of(options.layout()));
     memory.put(NativeLayout.IS_CAUSAL, bit(mask != CausalMask.NONE));

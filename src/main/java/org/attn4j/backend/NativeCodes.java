@@ -5,6 +5,7 @@ import org.attn4j.DType;
 import org.attn4j.InvalidAttentionArgumentException;
 import org.attn4j.PvAccumulator;
 import org.attn4j.QuantGranularity;
+import org.attn4j.SparsityRule;
 import org.attn4j.TensorLayout;
 import org.attn4j.natives.global.attn4j;
 
@@ -66,6 +67,23 @@ final class NativeCodes {
       case BLOCK_SPARSE -> attn4j.AttentionFunction.kBlockSparse.value;
       case EXACT -> attn4j.AttentionFunction.kExactAttn.value;
     };
+  }
+
+  static attn4j.SiteMode of(SparsityRule rule) {
+    return switch (rule) {
+      case LEARN -> attn4j.SiteMode.kLearn;
+      case FROZEN -> attn4j.SiteMode.kFrozen;
+      case ALWAYS -> attn4j.SiteMode.kAlways;
+    };
+  }
+
+  /** A call site's name as a number, the same in every process: FNV-1a of its UTF-16; 0: no name. */
+  static long ofCallSite(String name) {
+    long hash = 0;
+    for (int i = 0; i < name.length(); i++) {
+      hash = ((i == 0 ? 0xcbf29ce484222325L : hash) ^ name.charAt(i)) * 0x100000001b3L;
+    }
+    return hash;
   }
 
   /** What a mask's elements are. */

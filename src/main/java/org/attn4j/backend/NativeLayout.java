@@ -8,6 +8,8 @@ import org.attn4j.natives.PlanAddresses;
 import org.attn4j.natives.PlanFacts;
 import org.attn4j.natives.PlanHandle;
 import org.attn4j.natives.PlanRequest;
+import org.attn4j.natives.SiteDecision;
+import org.attn4j.natives.SiteFacts;
 import org.attn4j.natives.SparsityParams;
 import org.attn4j.natives.TensorView;
 import org.attn4j.natives.Workspace;
@@ -41,6 +43,7 @@ final class NativeLayout {
   private static final int SPARSITY = REQUEST_AT + offset(PlanRequest.class, "sparsity");
   static final int FUNCTION = REQUEST_AT + offset(PlanRequest.class, "function");
   static final int DEVICE = REQUEST_AT + offset(PlanRequest.class, "device");
+  static final int SITE_KEY = REQUEST_AT + offset(PlanRequest.class, "site_key");
   static final int MULTIPROCESSORS = REQUEST_AT + offset(PlanRequest.class, "multiprocessors");
 
   static final int Q = ATTENTION + offset(AttentionParams.class, "q");
@@ -99,6 +102,8 @@ final class NativeLayout {
   static final int WORKSPACE_SIZE =
       ADDRESSES_AT + offset(PlanAddresses.class, "workspace") + offset(Workspace.class, "size");
   static final int TRUSTED = ADDRESSES_AT + offset(PlanAddresses.class, "trusted");
+  static final int RUN_REPORT = ADDRESSES_AT + offset(PlanAddresses.class, "report");
+  static final int RUN_DENSE_HEADS = ADDRESSES_AT + offset(PlanAddresses.class, "dense_heads");
 
   // What came of it.
   static final int FACTS_AT = after(ADDRESSES_AT, PlanAddresses.class);
@@ -117,7 +122,20 @@ final class NativeLayout {
   // The plan.
   static final int HANDLE_AT = after(FACTS_AT, PlanFacts.class);
   static final int HANDLE_BYTES = Loader.sizeof(PlanHandle.class);
-  static final int TOTAL = after(HANDLE_AT, PlanHandle.class);
+
+  // What a call site decides, and how it stands.
+  static final int DECISION_AT = after(HANDLE_AT, PlanHandle.class);
+  static final int IS_SPARSE = DECISION_AT + offset(SiteDecision.class, "sparse");
+  static final int REPORT = DECISION_AT + offset(SiteDecision.class, "report");
+  static final int DENSE_HEADS = DECISION_AT + offset(SiteDecision.class, "dense_heads");
+  static final int DENSE_HEADS_WORDS = 4;
+  static final int STANDING_AT = after(DECISION_AT, SiteDecision.class);
+  static final int STATE = STANDING_AT + offset(SiteFacts.class, "state");
+  static final int SHARE = STANDING_AT + offset(SiteFacts.class, "share");
+  static final int NEEDED = STANDING_AT + offset(SiteFacts.class, "needed");
+  static final int CALLS = STANDING_AT + offset(SiteFacts.class, "calls");
+  static final int SPARSE_CALLS = STANDING_AT + offset(SiteFacts.class, "sparse_calls");
+  static final int TOTAL = after(STANDING_AT, SiteFacts.class);
 
   private NativeLayout() {}
 

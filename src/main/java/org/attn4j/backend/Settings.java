@@ -11,6 +11,7 @@ import java.util.stream.Collectors;
 import org.attn4j.InvalidAttentionArgumentException;
 import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
+import org.attn4j.SparsityRule;
 
 /**
  * What system properties and the environment say. The only class that reads them.
@@ -34,7 +35,40 @@ public record Settings(SdpaBackend backend, boolean quantisedDisabled) {
    */
   public static final String SPARSITY_PREFIX = "org.attn4j.sparsity.";
 
+  /** The system property that names the rule of requests that set none: SparsityRule's names. */
+  public static final String RULE_PROPERTY = SPARSITY_PREFIX + "rule";
+
   private static volatile SparsityOptions defaultSparsity;
+  private static volatile SparsityRule defaultSparsityRule;
+
+  /** The rule of requests that don't set their own. */
+  public static SparsityRule defaultSparsityRule() {
+    SparsityRule known = defaultSparsityRule;
+    if (known == null) {
+      known = sparsityRule(System.getProperty(RULE_PROPERTY));
+      defaultSparsityRule = known;
+    }
+    return known;
+  }
+
+  /** The rule of that name; null means not set. */
+  static SparsityRule sparsityRule(String value) {
+    if (value == null || value.isBlank()) {
+      return SparsityRule.LEARN;
+    }
+    String wanted = value.trim().toUpperCase(Locale.ROOT);
+    for (SparsityRule rule : SparsityRule.values()) {
+      if (rule.name().equals(wanted)) {
+        return rule;
+      }
+    }
+    throw new InvalidAttentionArgumentException(
+        "the system property "
+            + RULE_PROPERTY
+            + " is "
+            + value
+            + "; learn, frozen or always is accepted");
+  }
 
   /** The sparsity of requests that don't set their own. */
   public static SparsityOptions defaultSparsity() {
@@ -90,6 +124,7 @@ public record Settings(SdpaBackend backend, boolean quantisedDisabled) {
     try {
       fromSystem();
       defaultSparsity();
+      defaultSparsityRule();
       return Optional.empty();
     } catch (InvalidAttentionArgumentException e) {
       return Optional.of(e.getMessage());

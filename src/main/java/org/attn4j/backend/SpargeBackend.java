@@ -1,11 +1,15 @@
 package org.attn4j.backend;
 
+import org.attn4j.AttentionOptions;
 import org.attn4j.AttentionRequest;
 import org.attn4j.BackendInfo;
+import org.attn4j.BackendMode;
 import org.attn4j.BlockGrid;
 import org.attn4j.DeviceTensor;
+import org.attn4j.SageKernel;
 import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions.Selection;
+import org.attn4j.SparsityRule;
 
 /** SpargeAttn on the GPU. */
 final class SpargeBackend extends GpuBackend {
@@ -32,6 +36,48 @@ final class SpargeBackend extends GpuBackend {
     }
     // First, as it costs nothing where a call is short.
     return askedFor(request) ? null : SpargeRule.refusal(request);
+  }
+
+  /** As the site stands; nothing is counted. */
+  @Override
+  public Support supports(AttentionRequest request) {
+    Support answer = super.supports(request);
+    CallSite site = answer.supported() && isOpen(request) ? site(request) : null;
+    CallSite.Standing standing = site == null ? null : site.standing(request);
+    if (standing == null) {
+      return answer;
+    }
+    boolean tries =
+        !standing.known() && request.options().sparsityRule() == SparsityRule.LEARN;
+    return standing.sparse() || tries
+        ? answer.with(standing.phrase())
+        : Support.refused(standing.phrase());
+  }
+
+  @Override
+  public Support plan(AttentionRequest request) {
+    Support obstacle = obstacle(request);
+    if (obstacle != null) {
+      return obstacle;
+    }
+    CallSite site = isOpen(request) ? site(request) : null;
+    if (site != null && !site.decide(request)) {
+      return Support.refused(CallSite.PAYS_NOT).at(site);
+    }
+    return answer(request).at(site);
+  }
+
+  private CallSite site(AttentionRequest request) {
+    return NativeCallSite.of(kernel(request), request);
+  }
+
+  /** Whether dense attention may serve instead, so that what earlier calls left out decides. */
+  private boolean isOpen(AttentionRequest request) {
+    AttentionOptions options = request.options();
+    return !askedFor(request)
+        && options.sparsityRule() != SparsityRule.ALWAYS
+        && (options.mode() != BackendMode.REQUIRE || options.sageKernel() == SageKernel.AUTO)
+        && NativeAttention.supports(NativeKernel.SAGE, request).supported();
   }
 
   @Override

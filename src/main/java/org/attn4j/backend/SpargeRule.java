@@ -12,6 +12,11 @@ public final class SpargeRule {
 
   private SpargeRule() {}
 
+  /** A call site's name as the number that tells it from others, the same in every process. */
+  public static long callSite(String name) {
+    return NativeCodes.ofCallSite(name);
+  }
+
   /** Why sparsity won't pay, or null. */
   static String refusal(AttentionRequest request) {
     // Without the number of keys: a reason is logged once, and a program has many lengths.

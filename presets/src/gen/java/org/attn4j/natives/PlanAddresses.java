@@ -50,4 +50,10 @@ public class PlanAddresses extends Pointer {
   /** Everything is memory of the plan's device: CUDA isn't asked. That saves host time, and turns a wrong address from
    *  a status into a fault of the kernel. Not read if the plan has no device. */
   public native @Cast("bool") boolean trusted(); public native PlanAddresses trusted(boolean setter);
+  /** Written by SpargeAttn's functions if not null: fp32, the share that each of the first 256 query heads left out (of
+   *  the last batch entry that finished). Page-locked memory will do; it is the caller's promise that it lives. */
+  public native Pointer report(); public native PlanAddresses report(Pointer setter);
+  /** A bit for each of the first 256 query heads: SpargeAttn's functions compute all its blocks. */
+  public native @Cast("uint64_t") long dense_heads(int i); public native PlanAddresses dense_heads(int i, long setter);
+  @MemberGetter public native @Cast("uint64_t*") LongPointer dense_heads();
 }

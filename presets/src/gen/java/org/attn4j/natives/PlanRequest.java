@@ -39,4 +39,7 @@ public class PlanRequest extends Pointer {
   public native int device(); public native PlanRequest device(int setter);
   /** SMs of the GPU that the kernel is chosen for, whatever there is; 0: those of the device. For tests and tables. */
   public native int multiprocessors(); public native PlanRequest multiprocessors(int setter);
+  /** The caller's name for the place that the call comes from, such as a layer of a model: read by attention_site
+   *  alone. */
+  public native @Cast("uint64_t") long site_key(); public native PlanRequest site_key(long setter);
 }

@@ -25,7 +25,13 @@ import org.bytedeco.javacpp.tools.InfoMapper;
         @Platform(
             value = {"linux-x86_64", "linux-arm64"},
             compiler = "cpp17",
-            include = {"attn4j/attn4j.h", "attn4j/sparse.h", "attn4j/plan.h", "attn4j/device.h"},
+            include = {
+              "attn4j/attn4j.h",
+              "attn4j/sparse.h",
+              "attn4j/plan.h",
+              "attn4j/site.h",
+              "attn4j/device.h"
+            },
             // In place of libattn4j.so: several may be open (libraries.h). '#': nothing to load.
             link = "attn4j_libraries#"),
     target = "org.attn4j.natives",
@@ -59,6 +65,9 @@ public class attn4j implements InfoMapper, LoadEnabled {
           "PvAccumDType",
           "AttentionFunction",
           "RefusalReason",
+          "SiteMode",
+          "SiteState",
+          "SiteReason",
           "Precision"
         }) {
       map.put(new Info("attn4j::" + name).enumerate());

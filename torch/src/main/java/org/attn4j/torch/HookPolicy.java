@@ -47,7 +47,8 @@ public final class HookPolicy {
       throw new IllegalArgumentException(
           "there are " + rules.size() + " rules; at most " + MAX_RULES + " are accepted");
     }
-    Writer out = new Writer(15 + 5 * rules.size());
+    long site = SpargeRule.callSite(options.callSite());
+    Writer out = new Writer(18 + 5 * rules.size());
     out.put(askedBits(chain.asked(options), sparsity.selection()))
         .put(open ? 1 : 0)
         .put(chosen == SdpaBackend.SPARGE ? 1 : 0)
@@ -62,6 +63,9 @@ public final class HookPolicy {
         .put(sparsity.topk())
         .put(sparsity.pvthreshd())
         .put(sparsity.attentionSink() ? 1 : 0)
+        .put(options.sparsityRule().ordinal())
+        .put((int) site)
+        .put((int) (site >>> Integer.SIZE))
         .put(rules.size());
     for (Rule rule : rules) {
       out.put(rule.computeCapability())

@@ -15,7 +15,9 @@ final class KernelTable {
       List.of(
           mangled("plan_attention", "RKNS_11PlanRequestEPNS_10PlanHandleEPNS_9PlanFactsE"),
           mangled("run_plan", "RKNS_10PlanHandleERKNS_13PlanAddressesEP11CUstream_st"),
-          mangled("last_error", "v"));
+          mangled("last_error", "v"),
+          mangled("attention_site", "RKNS_11PlanRequestE"),
+          mangled("decide_site", "lNS_8SiteModeEP11CUstream_stPNS_12SiteDecisionE"));
 
   private KernelTable() {}
 

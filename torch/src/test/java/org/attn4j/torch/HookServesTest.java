@@ -10,12 +10,16 @@ import static org.attn4j.torch.Hooked.counting;
 import static org.attn4j.torch.Hooked.random;
 import static org.attn4j.torch.Hooked.sdpa;
 
+import java.util.List;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.InferenceMode;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.DeviceType;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.attn4j.AttentionOptions;
+import org.attn4j.SdpaBackend;
+import org.attn4j.SparsityRule;
 import org.testng.Assert;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.Test;
@@ -177,6 +181,26 @@ public class HookServesTest {
       assertAll(counting(() -> sdpa(q, below, below)), HookOutcome.SAGE, 1);
       Tensor from = random(BF16, 1, 1, 8192, 16);
       assertAll(counting(() -> sdpa(q, from, from)), HookOutcome.SPARGE, 1);
+    }
+  }
+
+  /** The stand-in's call sites are unknown for good: frozen, that means dense. */
+  @Test
+  @SuppressWarnings("try") // the scope is there to be closed
+  public void callSitesDecide() {
+    try (PointerScope scope = new PointerScope()) {
+      Tensor q = random(BF16, 1, 1, 2, 16);
+      Tensor from = random(BF16, 1, 1, 8192, 16);
+      AttentionOptions frozen =
+          AttentionOptions.builder().sparsityRule(SparsityRule.FROZEN).callSite("a layer").build();
+      TorchHook.setDefaults(frozen, List.of());
+      assertAll(counting(() -> sdpa(q, from, from)), HookOutcome.SAGE, 1);
+      AttentionOptions always =
+          AttentionOptions.builder().backend(SdpaBackend.SPARGE).callSite("a layer").build();
+      TorchHook.setDefaults(always, List.of());
+      assertAll(counting(() -> sdpa(q, q, q)), HookOutcome.SPARGE, 1); // by name: no site is asked
+    } finally {
+      TorchHook.setDefaults(AttentionOptions.DEFAULTS, List.of());
     }
   }
 }

@@ -38,7 +38,7 @@ public class attn4j extends org.attn4j.presets.attn4j {
 // #endif
 
 /** Changes whenever a struct or a signature of this header changes. */
-public static final int ATTN4J_ABI_VERSION = 3;
+public static final int ATTN4J_ABI_VERSION = 4;
 
 // CUDA's stream handle, declared here so that the header needs no CUDA toolkit. Null is the legacy default stream.
 
@@ -390,6 +390,110 @@ public static final int
 
 /** Enqueues what was planned. Any number of threads may run one plan at the same time. */
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int run_plan(@Const @ByRef PlanHandle plan, @Const @ByRef PlanAddresses addresses, org.bytedeco.cuda.cudart.CUstream_st stream);
+
+  // namespace attn4j
+
+
+// Parsed from attn4j/site.h
+
+// attn4j: what is remembered of call sites, so that SpargeAttn runs where it pays. A site is all calls of one shape
+// with one set of thresholds and one key of the caller's. The selection of a sparse call writes the share that each
+// head left out into page-locked memory; a later call of the site reads it there. Nothing waits for the GPU.
+//
+//   int64_t site = attention_site(request);            // a PlanRequest of a SpargeAttn function
+//   decide_site(site, SiteMode::kLearn, stream, &d);   // counts a call
+//   if (d.sparse) { addresses.report = d.report; addresses.dense_heads = d.dense_heads; run_plan(sparse ...) }
+//   else run_plan(dense ...)
+//
+// The table belongs to the library: 512 sites, of which the one that was asked for longest ago makes room. All
+// functions may be called from any thread.
+// #pragma once
+
+// #include "attn4j/plan.h"
+
+/** How a call is decided. */
+@Namespace("attn4j") public enum SiteMode {
+  /** by what earlier calls of the site left out, trying anew now and then */
+  kLearn(0),
+  /** as the site stands, and dense where nothing is known: equal runs have equal results */
+  kFrozen(1),
+  /** sparse, whatever it brings */
+  kAlways(2);
+
+    public final int value;
+    private SiteMode(int v) { this.value = v; }
+    private SiteMode(SiteMode e) { this.value = e.value; }
+    public SiteMode intern() { for (SiteMode e : values()) if (e.value == value) return e; return this; }
+    @Override public String toString() { return intern().name(); }
+}
+
+/** What is known of a site. */
+@Namespace("attn4j") public enum SiteState {
+  /** no call has reported yet */
+  kUnknown(0),
+  /** leaving out pays */
+  kSparse(1),
+  /** it doesn't */
+  kDense(2);
+
+    public final int value;
+    private SiteState(int v) { this.value = v; }
+    private SiteState(SiteState e) { this.value = e.value; }
+    public SiteState intern() { for (SiteState e : values()) if (e.value == value) return e; return this; }
+    @Override public String toString() { return intern().name(); }
+}
+
+/** Why a call was decided as it was. */
+@Namespace("attn4j") public enum SiteReason {
+  /** the mode says so */
+  kMode(0),
+  /** sparse, to learn what would be left out */
+  kProbe(1),
+  /** sparse: the share is above the one needed */
+  kPays(2),
+  /** dense: it is below */
+  kPaysNot(3),
+  /** dense: the first report is not in yet */
+  kAwaited(4),
+  /** the stream is being captured: as the site stands, nothing is learnt */
+  kCapture(5),
+  /** as the site stands: there is no page-locked memory for reports, so nothing is learnt */
+  kNoMemory(6);
+
+    public final int value;
+    private SiteReason(int v) { this.value = v; }
+    private SiteReason(SiteReason e) { this.value = e.value; }
+    public SiteReason intern() { for (SiteReason e : values()) if (e.value == value) return e; return this; }
+    @Override public String toString() { return intern().name(); }
+}
+// Targeting ../SiteKey.java
+
+
+// Targeting ../SiteFacts.java
+
+
+// Targeting ../SiteDecision.java
+
+
+
+/** The site of a request whose function is spas_sage2_attn_meansim_cuda or its topk form; made if it is new. Negative:
+ *  -status, with the reason in last_error(), if no sparse kernel serves the request. */
+@Namespace("attn4j") public static native @Cast("int64_t") @NoException long attention_site(@Const @ByRef PlanRequest request);
+
+/** Decides a call on {@code stream} and counts it. kInvalidArgument if the site has made room for another: ask for it anew. */
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int decide_site(@Cast("int64_t") long site, SiteMode mode, org.bytedeco.cuda.cudart.CUstream_st stream, SiteDecision decision);
+
+/** A site as it stands; nothing is counted. */
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int describe_site(@Cast("int64_t") long site, SiteFacts facts);
+
+/** The sites that are remembered, those used last first: how many; the first {@code most} of them are written. */
+@Namespace("attn4j") public static native @NoException int list_sites(SiteFacts facts, int most);
+
+/** Remembers a site of another process as it stood there. Its counts start at 0, and kLearn goes on from its share. */
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int restore_site(@Const @ByRef SiteFacts facts);
+
+/** Forgets all sites. What calls in flight report is lost. */
+@Namespace("attn4j") public static native @NoException void forget_sites();
 
   // namespace attn4j
 

@@ -56,6 +56,8 @@ final class WildcardImports {
     SparsityProfile.class,
     SparsityProfiles.class,
     SparsityTensors.class,
+    SparsityDecisions.class,
+    SparsityRule.class,
     SparsityTuner.class,
     TensorLayout.class,
     TensorShape.class,
