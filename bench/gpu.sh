@@ -8,6 +8,7 @@
 #   bench/gpu.sh programs [linked|own]                      what tests and times them: those linked with the library, those
 #                     that compile its kernels themselves and needn't wait for it, or both
 #   bench/gpu.sh checks | hard | sanitizers | repeats       whether they are right; each step has its log in $OUT
+#   bench/gpu.sh mma-change OLD NEW                         is a change of the mma.sync kernels right, and what did it do
 #   bench/gpu.sh speed OLD NEW                              two built libraries in turn (compare_gpu), and the mma kernels
 #   bench/gpu.sh java PACK                                  the Java suites, from a folder that shared/gpu/pack.sh has packed
 #   bench/gpu.sh hook PACK [MODEL.pt]                       the hook in PyTorch: its suite, its cost, a model's steps; PACK is
@@ -184,6 +185,17 @@ speed() {
   finish
 }
 
+# Needs the libraries OLD and NEW (as mma above), attn_gpu, edge_gpu and compare_gpu. Times are old and new in turn.
+mma_change() {
+  local old="$DIR/$1/libattn4j.so" new="$DIR/$2/libattn4j.so"
+  JOBS=1
+  step change-check env "$(on "$2")" "$DIR/attn_gpu" check exact int8_f16 int8_acc16 fp8 fp8_acc16
+  step change-nonfinite env "$(on "$2")" "$DIR/edge_gpu" nonfinite exact int8_f16 int8_acc16 fp8 fp8_acc16
+  step change-times env "SHAPES=flux sdxl_self dense:1024:128:0 dense:1024:64:0 dense:4096:128:0 dense:4096:64:0 dense:8192:128 gqa" \
+    "$DIR/compare_gpu" "$old" "$new" int8_f16 exact
+  finish
+}
+
 java_suites() {
   local pack="$1" suites=() suite
   while IFS= read -r suite; do suites+=("$suite"); done < <(
@@ -232,6 +244,7 @@ case "${1:-}" in
   programs) programs "${2:-all}" ;;
   checks | hard | repeats | sanitizers) "$1" ;;
   speed) speed "$2" "$3" ;;
+  mma-change) mma_change "$2" "$3" ;;
   java) java_suites "$2" ;;
   hook) hook "$2" "${3:-}" ;;
   *) sed -n '2,/^set -uo/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//' >&2; exit 2 ;;

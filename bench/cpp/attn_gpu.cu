@@ -259,13 +259,11 @@ std::vector<Case> random_cases(const Kernel& kernel, int count, uint64_t seed) {
   return cases;
 }
 
-int check_all(const Kernel& kernel, int count) {
-  int failed = 0;
-  for (const Case& c : random_cases(kernel, count, 20261123)) failed += !check(kernel, c, 1234 + failed);
-  std::printf("%s: %d passed, %d failed\n", kernel.name, count - failed, failed);
-
-  Case c;  // 200 repeats, bit for bit, over the same poisoned buffers
-  c.b = 2, c.hq = 8, c.hkv = 4, c.lq = 700, c.lk = 1111, c.d = 128, c.causal = 2;
+// 200 repeats, bit for bit, over the same poisoned buffers. On most GPUs items are divided by keys where nothing is
+// causal. The number of those that differ.
+int repeat(const Kernel& kernel, int causal) {
+  Case c;
+  c.b = 2, c.hq = 8, c.hkv = 4, c.lq = 700, c.lk = 1111, c.d = 128, c.causal = causal;
   Problem p(c);
   p.fill(5, {}, {}, {});
   const int64_t bytes = c.b * c.hq * c.lq * c.d * 2;
@@ -274,12 +272,20 @@ int check_all(const Kernel& kernel, int count) {
   for (int i = 0; i < 200; i++) {
     require(cudaMemset(p.params.o.data, 0xFF, bytes), "cudaMemset");
     if (p.workspace != nullptr) p.workspace->poison();
-    if (!p.run(kernel)) return failed + 1;
+    if (!p.run(kernel)) return 1;
     require(cudaMemcpy((i == 0 ? first : again).data(), p.params.o.data, bytes, cudaMemcpyDeviceToHost), "copy");
     if (i > 0) different += first != again;
   }
-  std::printf("%s: %d of 199 repeats differ\n", kernel.name, different);
-  return failed + different;
+  std::printf("%s, causal=%d: %d of 199 repeats differ\n", kernel.name, causal, different);
+  return different;
+}
+
+int check_all(const Kernel& kernel, int count) {
+  int failed = 0;
+  for (const Case& c : random_cases(kernel, count, 20261123)) failed += !check(kernel, c, 1234 + failed);
+  std::printf("%s: %d passed, %d failed\n", kernel.name, count - failed, failed);
+
+  return failed + repeat(kernel, 2) + repeat(kernel, 0);
 }
 
 void print_accuracy(const Kernel& kernel) {

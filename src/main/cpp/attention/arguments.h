@@ -6,6 +6,7 @@
 
 #include "attention/fp8_wgmma/split.h"
 #include "attention/masks.h"
+#include "attention/mma/parts.h"
 #include "quant/prepared.h"
 #include "sparse/block_lists.h"
 
@@ -25,6 +26,9 @@ struct AttentionArgs : PreparedCall {
   // that stands in key_places[j] of k. The same for v; null where v's rows were put into that order.
   const int32_t* key_places = nullptr;
   const int32_t* value_places = nullptr;
+
+  // Items that the kernels on mma.sync divide by keys; the sums of parts are in `partials`, too.
+  ItemParts parts;
 };
 
 }  // namespace attn4j

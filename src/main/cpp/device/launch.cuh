@@ -16,13 +16,20 @@
 
 namespace attn4j {
 
-// Enqueues a kernel and returns the launch's own error.
-template <class... Parameters, class... Arguments>
+// Enqueues a kernel and returns the launch's own error. kDependent, from 9.0 on: it may start while the kernel before
+// it ends, and waits for it itself (ptx::griddepcontrol_wait).
+template <bool kDependent = false, class... Parameters, class... Arguments>
 cudaError_t enqueue_kernel(void (*kernel)(Parameters...), dim3 ctas, unsigned threads, size_t shared_bytes,
                            cudaStream_t stream, const Arguments&... arguments) {
   cudaLaunchConfig_t config = {};
   config.gridDim = ctas, config.blockDim = dim3(threads);
   config.dynamicSmemBytes = shared_bytes, config.stream = stream;
+  cudaLaunchAttribute attribute = {};
+  if (kDependent) {
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    config.attrs = &attribute, config.numAttrs = 1;
+  }
   const cudaError_t error = cudaLaunchKernelEx(&config, kernel, arguments...);
   if (error != cudaSuccess) cudaGetLastError();  // whoever asks next asks about another call
   return error;

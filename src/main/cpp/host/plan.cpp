@@ -68,7 +68,15 @@ Status AttentionPlan::make(AttentionFunction function, const AttentionParams& pa
     key_list_.counts = reserve(args.batch * sizeof(int32_t));
   }
   kernel_->preparation->plan(this);
+  divide_items();
   return Status::kOk;
+}
+
+void AttentionPlan::divide_items() {
+  args_.parts = parts_of(*kernel_, args_, machine_);
+  const int64_t parts = int64_t{args_.parts.divided(items_of(*kernel_, args_))} * args_.parts.parts;
+  if (parts == 0) return;
+  bind(&AttentionArgs::partials, parts * part_floats(kernel_->query_tile, kernel_->head_dim) * int64_t{sizeof(float)});
 }
 
 RowsView AttentionPlan::rows_of(Operand operand, const AttentionArgs& a) const {
@@ -106,6 +114,7 @@ void AttentionPlan::reserve_copy(Operand operand) {
 int32_t AttentionPlan::launches() const {
   if (writes_nothing()) return 0;
   int32_t count = 1 + kernel_->preparation->launches(*this) + (lists_keys() ? 1 : 0);
+  if (args_.parts.divided(items_of(*kernel_, args_)) > 0) count++;  // adds the parts up
   for (const Operand operand : {kQ, kK, kV, kO}) {
     const bool copied = packed_[operand].offset != kNone && rows_of(operand, args_).rows > 0;
     count += copied ? 1 : 0;

@@ -86,6 +86,8 @@ class AttentionPlan {
   bool lists_keys() const { return key_list_.list != kNone; }
   void reserve_copy(Operand operand);
   Status list_keys(void* workspace, AttentionArgs* args, cudaStream_t stream) const;
+  // Decides which items attention divides, and reserves what their parts leave.
+  void divide_items();
   Status copy_in(Operand operand, void* workspace, AttentionArgs* args, cudaStream_t stream) const;
   RowsView packed_rows(Operand operand, const AttentionArgs& args, void* workspace) const;
 

@@ -61,6 +61,31 @@ double rate_of(const Cost& c, const AttentionArgs& a, const Machine& machine) {
   return std::min(rate, bound) * machine.multiprocessors / kReferenceSms;
 }
 
+// Parts of an item: at most, and keys of one, at least.
+constexpr int32_t kMostParts = 16, kLeastPartKeys = 256;
+// What adding parts up costs: its launch, and bytes per second of what they leave in L2. Guessed.
+constexpr double kMergeStart = 4e-6, kMergeBandwidth = 2.5e12;
+// An item that has its SM to itself takes so much of the time of one that shares it: 0.65 to 1 (docs/mma.md).
+constexpr double kAlone = 0.85;
+
+// What the last round takes if its items are cut into so many parts.
+double last_round_seconds(const KernelEntry& e, const AttentionArgs& a, const Machine& machine, int32_t items,
+                          int32_t parts) {
+  const int64_t sms = machine.multiprocessors, slots = sms * e.streams, ctas = int64_t{items} * parts;
+  const int64_t tiles = (a.lk + e.key_tile - 1) / e.key_tile, most = (tiles + parts - 1) / parts;
+  const double key =
+      4. * e.query_tile * e.head_dim * e.streams / (rate_of(e.cost, a, machine) / static_cast<double>(sms));
+  const double start = e.cost.item / machine.clock;
+  const double cta = static_cast<double>(most * e.key_tile) * key + start;
+  const int64_t rounds = ctas / slots, rest = ctas % slots;
+  double seconds = static_cast<double>(rounds) * cta + (rest == 0 ? 0. : rest <= sms ? kAlone * cta : cta);
+  if (parts > 1) {
+    const double bytes = 4. * static_cast<double>(part_floats(e.query_tile, e.head_dim) * ctas);
+    seconds += kMergeStart + 2 * bytes / kMergeBandwidth;
+  }
+  return seconds;
+}
+
 // Looks for the cheapest entry among those that `serves` names.
 template <class Serves>
 Refusal search(const AttentionParams& params, const AttentionArgs& shape, const Machine& machine, Serves serves,
@@ -114,6 +139,25 @@ double sparse_seconds(const KernelEntry& e, const AttentionArgs& a, const Machin
   const double rows = static_cast<double>(a.batch) * a.heads_q * ((a.lq + e.query_tile - 1) / e.query_tile);
   const double select = rows * e.lists.select * kReferenceSms / machine.multiprocessors / machine.clock;
   return estimate_seconds(dense, a, machine) - loop + select + (1 - share) * e.lists.factor * loop;
+}
+
+int32_t items_of(const KernelEntry& e, const AttentionArgs& a) {
+  return (a.lq + e.query_tile - 1) / e.query_tile * a.batch * a.heads_q;
+}
+
+// With a causal mask the last items of a head are short, and nothing is divided.
+ItemParts parts_of(const KernelEntry& e, const AttentionArgs& a, const Machine& machine) {
+  ItemParts whole;
+  if (!e.divides_items || e.cost.plain <= 0 || a.causal_offset != kNotCausal) return whole;
+  const int32_t items = items_of(e, a), last = items % (machine.multiprocessors * e.streams);
+  if (last == 0) return whole;
+  ItemParts best = whole;
+  double least = last_round_seconds(e, a, machine, last, 1);
+  for (int32_t parts = 2; parts <= std::min(kMostParts, a.lk / kLeastPartKeys); parts++) {
+    const double seconds = last_round_seconds(e, a, machine, last, parts);
+    if (seconds < least) least = seconds, best = {items - last, parts};
+  }
+  return best;
 }
 
 namespace {

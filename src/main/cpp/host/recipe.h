@@ -51,9 +51,10 @@ struct KernelEntry {
   const char* name = nullptr;  // "mma_int8_f16/d128/bf16"
   int32_t head_dim = 0;        // channels it is compiled for; smaller ones are padded with zeros
   DType dtype = DType::kFloat16;
-  int32_t query_tile = 0;  // queries of an item
-  int32_t key_tile = 0;    // keys per tile: images are padded to a multiple of it
-  int32_t streams = 1;     // items that an SM works on at once
+  int32_t query_tile = 0;      // queries of an item
+  int32_t key_tile = 0;        // keys per tile: images are padded to a multiple of it
+  int32_t streams = 1;         // items that an SM works on at once
+  bool divides_items = false;  // by keys, where that fills the last round (attention/mma/parts.h)
   Precision qk = Precision::k16Bit, pv = Precision::k16Bit;
   cudaError_t (*launch)(const AttentionArgs&, cudaStream_t) = nullptr;  // enqueues it, returns the launch's own error
 
@@ -101,6 +102,10 @@ double estimate_seconds(const KernelEntry& entry, const AttentionArgs& shape, co
 
 // Over lists, where a share of the blocks is left out.
 double sparse_seconds(const KernelEntry& entry, const AttentionArgs& shape, const Machine& machine, double share);
+
+// Items of a kernel for a request, and those of them that it divides by keys on `machine`.
+int32_t items_of(const KernelEntry& entry, const AttentionArgs& shape);
+ItemParts parts_of(const KernelEntry& entry, const AttentionArgs& shape, const Machine& machine);
 
 // All variants of this build, generated from variants.list into the build directory.
 const KernelEntry* kernel_table(int32_t* count);

@@ -42,6 +42,7 @@ for biases in "bias=3 shown=0" "bias=2 shown=0" "bias=3 shown=50 causal=1"; do
 done
 # shellcheck disable=SC2086
 "$build/attention_sm89" nonfinite 20 4 exact/64,96,128 masked/64,128 int8_f16/64,96,128 sparse/64,96,128 $mma || status=1
+"$build/attention_sm89" divided 4 3 exact/64,128 int8_f16/64,128 fp8_acc16/64 || status=1
 "$build/hard_sm89" int8_acc16 fp8 fp8_acc16 >"$build/hard.log" 2>&1 || { grep -v '^ok' "$build/hard.log"; status=1; }
 echo "hard data: $(grep -c '^ok' "$build/hard.log") cases hold"
 echo "kernels of 9.0:"

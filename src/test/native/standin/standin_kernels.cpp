@@ -21,11 +21,15 @@ cudaError_t count(int32_t launches = 1) {
   return cudaSuccess;
 }
 
-cudaError_t launch(const AttentionArgs&, cudaStream_t) { return count(); }
+cudaError_t launch(const AttentionArgs& a, cudaStream_t) {
+  const bool divides = a.parts.divided((a.lq + 127) / 128 * a.batch * a.heads_q) > 0;
+  return count(divides ? 2 : 1);
+}
 
 template <int D>
 KernelEntry exact_mma(const char* name) {
   KernelEntry e = make_entry<D, DType::kFloat16>(name, 128, 64, launch);
+  e.divides_items = ATTN4J_SM != 90;
   e.preparation = &kAlignedInputs;
   e.serves_sageattn = D <= 128;
   e.cost = exact_mma_cost<D>();
@@ -61,6 +65,7 @@ KernelEntry exact_split(const char* name) {
 template <int D>
 KernelEntry int8_f16(const char* name, const Preparation& preparation) {
   KernelEntry e = make_entry<D, DType::kFloat16>(name, 128, 128, launch);
+  e.divides_items = ATTN4J_SM != 90;
   e.qk = Precision::kInt8;
   e.function = Function::kInt8F16;
   e.accumulator = PvAccumDType::kFp32;

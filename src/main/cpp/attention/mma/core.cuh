@@ -13,6 +13,7 @@
 
 #include "attention/arguments.h"
 #include "attention/launch.cuh"
+#include "attention/mma/merge.cuh"
 #include "attention/mma/softmax.cuh"
 #include "attention/mma/tile.cuh"
 #include "attention/mma/values.cuh"
@@ -121,9 +122,7 @@ class MmaWarp {
     }
   }
 
-  // lse = ln(sum) + ln(2) * (m + correction): what the policy left in args.lse is the correction, in log2 units.
-  __device__ __forceinline__ void store_lse() {
-    softmax_.finish();
+  __device__ __forceinline__ void store_lse() const {
     if (args_.lse == nullptr || threadIdx.x % 4 != 0) return;
     float* lse = args_.lse + (static_cast<int64_t>(w_.batch) * args_.heads_q + w_.head) * args_.lq;
 #pragma unroll
@@ -132,10 +131,28 @@ class MmaWarp {
       for (int h = 0; h < 2; h++) {
         const int row = w_.first_row + first_row() + 16 * b + 8 * h;
         if (row >= args_.lq) continue;
-        const float correction = Policy::kCorrectsLse ? lse[row] : 0.f;
-        const float log_sum = softmax_.log_sum(b, h);  // -inf without a key, whatever the query is
-        lse[row] = log_sum == -kInfinity ? log_sum : kLn2 * (log_sum + correction);
+        put_lse<Policy>(lse[row], softmax_.log_sum(b, h));
       }
+    }
+  }
+
+  // After the last step.
+  __device__ __forceinline__ void finish() { softmax_.finish(); }
+
+  // What the warp found in its part of the keys goes to the workspace.
+  __device__ __forceinline__ void store_part(int part) const {
+    const int thread = ptx::thread_index();
+#pragma unroll
+    for (int b = 0; b < Tile::kBlocks; b++) {
+      const PartStrip<Tile> to(args_.partials, part, thread / 32 * Tile::kBlocks + b, thread % 32);
+#pragma unroll
+      for (int i = 0; i < Tile::kD / 8; i++) {
+        const float(&o)[4] = output_.o[b][i];
+        __stcg(to.o(i), make_float4(o[0], o[1], o[2], o[3]));
+      }
+      if (thread % 4 != 0) continue;
+#pragma unroll
+      for (int h = 0; h < 2; h++) __stcg(to.row(h), make_float2(softmax_.reference(b, h), softmax_.sum(b, h)));
     }
   }
 
@@ -215,6 +232,10 @@ __device__ __forceinline__ void repair_warp(const AttentionArgs& args, const Wor
   repair_rows<Policy::kType, Tile::kD>(args, {head, first, Tile::kWarpRows}, visited, thread % 32);
 }
 
+// Whether items may be parts of such (mma/parts.h).
+template <class Policy, class Walk>
+constexpr bool kDivides = Policy::kDivides && Walk::kDivides;
+
 template <class Policy, class Walk>
 __global__ void __launch_bounds__(Policy::Tile::kThreads, Policy::kMinCtas)
     attend_mma_kernel(const __grid_constant__ AttentionArgs args) {
@@ -222,7 +243,7 @@ __global__ void __launch_bounds__(Policy::Tile::kThreads, Policy::kMinCtas)
   ATTN4J_DYNAMIC_SHARED(128, char, smem);
   // What is read once per tile lies in shared memory: the registers are full, and would spill.
   __shared__ WorkTile shared_tile;
-  const WorkTile w = work_tile<Tile, Walk>(args);
+  const WorkTile w = work_tile<Tile, Walk, kDivides<Policy, Walk>>(args);
   if (threadIdx.x == 0) shared_tile = w;
   __syncthreads();
   const uint32_t ring = ptx::smem_address(smem) + Tile::kRing;
@@ -258,6 +279,14 @@ __global__ void __launch_bounds__(Policy::Tile::kThreads, Policy::kMinCtas)
       warp.template visit<true>(slot, walk[j], load_ahead);
     }
   }
+  warp.finish();
+  if constexpr (kDivides<Policy, Walk>) {
+    const int part = ptx::again(shared_tile.part);
+    if (part >= 0) {
+      warp.store_part(part);
+      return;
+    }
+  }
   warp.store_lse();
   __syncthreads();  // every warp is done with Q, K and V: their memory takes the output
   const bool suspect = __syncthreads_or(!warp.stage_output(smem));
@@ -271,6 +300,14 @@ __global__ void __launch_bounds__(Policy::Tile::kThreads, Policy::kMinCtas)
   }
 }
 
+// Adds up the parts of the items that are divided.
+template <class Policy, class Walk>
+cudaError_t launch_merge_parts(const AttentionArgs& args, int items, cudaStream_t stream) {
+  const int64_t strips = static_cast<int64_t>(args.parts.divided(items)) * PartStrip<typename Policy::Tile>::kStrips;
+  return enqueue_kernel<(arch::kSm >= 90)>(merge_parts_kernel<Policy, Walk>, static_cast<unsigned>((strips + 3) / 4),
+                                           128, 0, stream, args);
+}
+
 template <class Policy, class Walk = AllTiles>
 cudaError_t launch_attend_mma(const AttentionArgs& args, cudaStream_t stream) {
   using Tile = typename Policy::Tile;
@@ -278,8 +315,14 @@ cudaError_t launch_attend_mma(const AttentionArgs& args, cudaStream_t stream) {
   constexpr auto kernel = attend_mma_kernel<Policy, Walk>;
   const cudaError_t error = allow_shared_memory<kernel>(Tile::kSmemBytes);
   if (error != cudaSuccess) return error;
-  const unsigned grid = static_cast<unsigned>((args.lq + Tile::kRows - 1) / Tile::kRows) * args.batch * args.heads_q;
-  return enqueue_kernel(kernel, grid, Tile::kThreads, Tile::kSmemBytes, stream, args);
+  const int items = (args.lq + Tile::kRows - 1) / Tile::kRows * args.batch * args.heads_q;
+  const int ctas = kDivides<Policy, Walk> ? args.parts.ctas(items) : items;
+  const cudaError_t launched =
+      enqueue_kernel(kernel, static_cast<unsigned>(ctas), Tile::kThreads, Tile::kSmemBytes, stream, args);
+  if constexpr (kDivides<Policy, Walk>) {
+    if (launched == cudaSuccess && ctas > items) return launch_merge_parts<Policy, Walk>(args, items, stream);
+  }
+  return launched;
 }
 
 }  // namespace attn4j

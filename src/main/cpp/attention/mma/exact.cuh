@@ -43,6 +43,7 @@ class ExactMmaPolicy {
   static constexpr MmaRange kRange = kMmaRange;
   static constexpr float kScoreOffset = 0.f;
   static constexpr bool kCorrectsLse = false, kScalesValues = false;
+  static constexpr bool kDivides = !(kD == 256 && arch::kFewRegisters);  // what ends a part makes ptxas spill
 
   __device__ __forceinline__ ExactMmaPolicy(const AttentionArgs& args, const WorkTile& w, uint32_t ring)
       : args_(args),
@@ -148,8 +149,10 @@ class ExactMmaPolicy {
   static constexpr bool kSignOnQ = Tile::kPlace == QueryPlace::kRegisters;
   static_assert(kSignOnQ || kCheck == RangeCheck::kSums);
 
+  // The CTA's first key in its head.
   static __device__ __forceinline__ const uint16_t* head(const WorkTile& w, const void* data, const Strides& stride) {
-    return static_cast<const uint16_t*>(data) + w.batch * stride.batch + w.kv_head * stride.head;
+    return static_cast<const uint16_t*>(data) + w.batch * stride.batch + w.kv_head * stride.head +
+           w.first_tile * Tile::kStageKeys * stride.row;
   }
 
   const AttentionArgs& args_;
@@ -176,6 +179,7 @@ struct ExactMma {
     e.serves_sageattn = kD <= 128;
     if constexpr (!arch::kHopperKernels) e.cost = exact_mma_cost<kD>();
     e.streams = Policy::kMinCtas;
+    e.divides_items = Policy::kDivides;
     return e;
   }
 };

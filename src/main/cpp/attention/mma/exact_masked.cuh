@@ -113,6 +113,7 @@ template <class Tile>
 class MaskedTiles {
  public:
   static constexpr bool kSkips = false;
+  static constexpr bool kDivides = false;
   static __device__ __forceinline__ int query_tile(const AttentionArgs& args, int head, int index, int query_tiles) {
     return AllTiles::query_tile(args, head, index, query_tiles);
   }

@@ -15,6 +15,7 @@ namespace attn4j {
 template <int kD, DType T, bool kAcc16>
 struct Int8Fp8Values : Int8F16Values<kD, T> {
   static constexpr bool kScalesValues = true;
+  static constexpr bool kDivides = kAcc16 || kD < 128;  // what ends a part makes ptxas spill
   static constexpr int kKeys = kD <= 64 ? 64 : 32;
   static constexpr int kScratch = 128 * 4;
   using VTile = ByteTile<Int8KeyImage<kD>::kKeys, kD>;
@@ -48,6 +49,7 @@ struct MmaInt8Fp8Kernel {
     e.preparation = &kInt8Fp8Values;
     e.cost = int8_values_mma_cost<kD>(kAcc16 ? kFp8Acc16MmaGain : kFp8MmaGain, true);
     e.streams = Policy::kMinCtas;
+    e.divides_items = Policy::kDivides;
     return e;
   }
 };

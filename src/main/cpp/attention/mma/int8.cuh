@@ -13,6 +13,7 @@
 #include "arch/arch.h"
 #include "attention/mma/core.cuh"
 #include "attention/mma/values.cuh"
+#include "device/ptx/ordering.cuh"
 #include "device/ptx/shared_access.cuh"
 #include "host/head_dim.h"
 #include "host/preparation.h"
@@ -33,6 +34,7 @@ struct Int8F16Values {
   static constexpr bool kScalesValues = false;
   static constexpr int kScratch = 0;
   static constexpr bool kFewRegisters = arch::kFewRegisters;
+  static constexpr bool kDivides = true;
   using VTile = PanelTile<Int8KeyImage<kD>::kKeys, kD>;
   template <class Tile>
   using Source = RowValues<Tile>;
@@ -49,6 +51,7 @@ class Int8MmaPolicy {
   static constexpr RangeCheck kCheck = Values::kCheck;
   static constexpr MmaRange kRange = Values::kRange;
   static constexpr bool kScalesValues = Values::kScalesValues;
+  static constexpr bool kDivides = Values::kDivides;
   using Tile = MmaTile<kD, 1, 4, 32, Image::kKeys, Values::kKeys, QueryPlace::kRegisters, Image::kTail,
                        typename Values::VTile, Values::kScratch, Values::kFewRegisters>;
   using Scores = MmaScores<Tile>;
@@ -66,8 +69,7 @@ class Int8MmaPolicy {
         k_lane_(ring + (threadIdx.x >> 4 & 1) * kGroup + (threadIdx.x >> 3 & 1) * 128 + (threadIdx.x & 7) * 16),
         v_(args, w) {
     if constexpr (!arch::kFewRegisters) {
-      const int64_t head = static_cast<int64_t>(w.batch) * args.heads_kv + w.kv_head;
-      k_ = args.k_image + Image::offset(head * args.lk_padded) + 16 * threadIdx.x;
+      k_ = args.k_image + static_cast<int64_t>(w.image_tile) * Image::kBytes + 16 * threadIdx.x;
     }
 #pragma unroll
     for (int e = 0; e < 4; e++) magic_[e] = 0x4B400000u;
@@ -165,17 +167,17 @@ class Int8MmaPolicy {
   static constexpr int kGroup = kD / 16 * 128;  // bytes of an 8-row group
 
   __device__ __forceinline__ void load_keys(uint32_t slot, int tile, const WorkTile& shared) const {
-    const int8_t* k;
-    if constexpr (arch::kFewRegisters) {  // none for the pointer: it is made anew, which costs 3 %
-      const int64_t head = static_cast<int64_t>(ptx::again(shared.batch)) * args_.heads_kv + ptx::again(shared.kv_head);
-      const int64_t first = head * (args_.lk_padded / Image::kKeys) + tile;
-      k = args_.k_image + first * Image::kBytes + 16 * threadIdx.x;
-    } else {
-      k = k_ + static_cast<int64_t>(tile) * Image::kBytes;
+    const int8_t* k = k_;
+    int thread = threadIdx.x;
+    if constexpr (arch::kFewRegisters) {  // none for the pointer: it is made anew
+      if constexpr (kScalesValues) thread = ptx::thread_index();
+      tile += ptx::again(shared.image_tile);
+      k = args_.k_image + 16 * thread;
     }
-    const uint32_t target = ring_ + slot + 16 * threadIdx.x;
+    k += static_cast<int64_t>(tile) * Image::kBytes;
+    const uint32_t target = ring_ + slot + 16 * thread;
     load_image_async<Image::kKeys * kD, Tile::kThreads>(target, k);
-    if (threadIdx.x < Image::kScaleBytes / 16) {
+    if (thread < Image::kScaleBytes / 16) {
       ptx::cp_async_16(target + Image::kScaleOffset, k + Image::kScaleOffset);
     }
   }
@@ -188,7 +190,7 @@ class Int8MmaPolicy {
 
   const AttentionArgs& args_;
   uint32_t ring_, k_lane_;     // the latter: this lane's row for ldmatrix, in slot 0
-  const int8_t* k_ = nullptr;  // this thread's first piece of the head's image, if registers allow
+  const int8_t* k_ = nullptr;  // this thread's first piece of the CTA's first tile, if registers allow
   typename Values::template Source<Tile> v_;
   uint32_t magic_[4];  // what accumulators start at
   uint32_t q_[Tile::kBlocks][Tile::kChunks][4];
@@ -212,6 +214,7 @@ struct MmaInt8F16 {
     e.preparation = &kInt8Image;
     if constexpr (!arch::kHopperKernels) e.cost = int8_mma_cost<kD>();
     e.streams = Policy::kMinCtas;
+    e.divides_items = Policy::kDivides;
     return e;
   }
 };

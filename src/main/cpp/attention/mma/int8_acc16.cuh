@@ -28,7 +28,8 @@ struct Acc16Range<DType::kBFloat16> {
 
 template <int kD, DType T>
 struct Int8Acc16Values : Int8F16Values<kD, T> {
-  static constexpr bool kScalesValues = T == DType::kBFloat16;  // the image
+  static constexpr bool kScalesValues = T == DType::kBFloat16;        // the image
+  static constexpr bool kDivides = kD < 128 && !arch::kFewRegisters;  // what ends a part makes ptxas spill
   static constexpr int kKeys = 32;
   static constexpr bool kFewRegisters = true;  // P V of 16 channels needs some
   static constexpr RangeCheck kCheck = RangeCheck::kSums;
@@ -59,6 +60,7 @@ struct MmaInt8Acc16 {
     e.preparation = T == DType::kBFloat16 ? &kInt8F16Values : &kInt8Image;
     e.cost = int8_values_mma_cost<kD>(kAcc16MmaGain, T == DType::kBFloat16);
     e.streams = Policy::kMinCtas;
+    e.divides_items = Policy::kDivides;
     return e;
   }
 };

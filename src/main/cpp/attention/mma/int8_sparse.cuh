@@ -10,6 +10,7 @@ template <class Tile>
 class ListedTiles {
  public:
   static constexpr bool kSkips = true;
+  static constexpr bool kDivides = false;
 
   static __device__ __forceinline__ int query_tile(const AttentionArgs& args, int head_index, int index,
                                                    int query_tiles) {

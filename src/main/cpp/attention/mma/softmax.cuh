@@ -44,6 +44,11 @@ struct MmaScores {
   float multiplier[kGroups][Tile::kBlocks][2];
 };
 
+// log2 of a row's sum of 2^x; -inf if it has no key.
+__device__ __forceinline__ float log_of_sum(float reference, float sum) {
+  return sum == 0.f ? -kInfinity : reference + __log2f(sum);
+}
+
 // References and row sums of a warp.
 template <int kBlocks>
 class MmaRowSums {
@@ -66,10 +71,9 @@ class MmaRowSums {
     }
   }
   __device__ __forceinline__ float sum(int b, int h) const { return sum_[b][h]; }
+  __device__ __forceinline__ float reference(int b, int h) const { return m_[b][h]; }
   // log2 of the sum of 2^x over the row's keys; -inf if there were none.
-  __device__ __forceinline__ float log_sum(int b, int h) const {
-    return sum_[b][h] == 0.f ? -kInfinity : m_[b][h] + __log2f(sum_[b][h]);
-  }
+  __device__ __forceinline__ float log_sum(int b, int h) const { return log_of_sum(m_[b][h], sum_[b][h]); }
 
  protected:
   float m_[kBlocks][2], sum_[kBlocks][2];  // h = 0: row lane / 4 of the block; h = 1: row lane / 4 + 8

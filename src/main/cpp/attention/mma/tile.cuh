@@ -52,18 +52,26 @@ struct MmaTile {
   static constexpr bool fits_twice() { return 2 * (kSmemBytes + kStaticBytes + 1024) <= arch::smem_per_sm(); }
 };
 
-// Where a CTA works.
-struct WorkTile {
+// A tile of queries of one head.
+struct WorkItem {
   int batch, head, kv_head, first_row;
-  int kv_length;   // keys of this batch entry
+};
+
+// Where a CTA works: an item, or a part of it, which is an item with fewer keys.
+struct WorkTile : WorkItem {
+  int first_tile;  // of keys; those below count from here
+  int image_tile;  // the same among the tiles of all heads, as images have them
+  int kv_length;   // keys of this batch entry, or of the part
   int tiles;       // key tiles that any row of the CTA sees
   int full_tiles;  // leading tiles that every row sees whole
+  int part;        // among all parts of the call; -1: an item
 };
 
 // The walk of dense attention: every tile of keys that a row of the CTA sees, in order.
 class AllTiles {
  public:
   static constexpr bool kSkips = false;
+  static constexpr bool kDivides = true;  // items may be parts of such (mma/parts.h)
   // The query tile that CTA `index` of a head works on. With a causal mask the longest rows of a head start first.
   static __device__ __forceinline__ int query_tile(const AttentionArgs&, int, int index, int query_tiles) {
     return query_tiles - 1 - index;
@@ -83,21 +91,47 @@ class AllTiles {
 };
 
 template <class Tile, class Walk>
-__device__ __forceinline__ WorkTile work_tile(const AttentionArgs& args) {
-  WorkTile w;
+__device__ __forceinline__ WorkItem work_item(const AttentionArgs& args, int index) {
+  WorkItem w;
   const int query_tiles = (args.lq + Tile::kRows - 1) / Tile::kRows;
-  const int head_index = blockIdx.x / query_tiles;
+  const int head_index = static_cast<unsigned>(index) / query_tiles;
   w.head = head_index % args.heads_q;
   w.batch = head_index / args.heads_q;
   w.kv_head = w.head / args.group;
   w.first_row =
-      Walk::query_tile(args, head_index, static_cast<int>(blockIdx.x % query_tiles), query_tiles) * Tile::kRows;
+      Walk::query_tile(args, head_index, static_cast<int>(static_cast<unsigned>(index) % query_tiles), query_tiles) *
+      Tile::kRows;
+  return w;
+}
+
+// Part `part` of `parts` of what a CTA would do.
+template <class Tile>
+__device__ __forceinline__ void take_part(WorkTile& w, int part, int parts) {
+  const int end = w.tiles * (part + 1) / parts;
+  w.first_tile = w.tiles * part / parts;
+  w.tiles = end - w.first_tile;
+  w.full_tiles = min(max(w.full_tiles - w.first_tile, 0), w.tiles);
+  w.kv_length = min(w.kv_length - w.first_tile * Tile::kStageKeys, w.tiles * Tile::kStageKeys);
+}
+
+template <class Tile, class Walk, bool kDivides>
+__device__ __forceinline__ WorkTile work_tile(const AttentionArgs& args) {
+  WorkTile w;
+  const int cta = static_cast<int>(blockIdx.x);
+  static_cast<WorkItem&>(w) = work_item<Tile, Walk>(args, kDivides ? args.parts.item(cta) : cta);
+  w.first_tile = 0;
+  if (kDivides) w.part = -1;
   w.kv_length = args.kv_lengths != nullptr ? min(max(args.kv_lengths[w.batch], 0), args.lk) : args.lk;
   const int last_row = min(w.first_row + Tile::kRows, args.lq) - 1;
   const int most = max(0, min(w.kv_length, last_row + args.causal_offset + 1));
   const int least = max(0, min(w.kv_length, w.first_row + args.causal_offset + 1));
   w.tiles = (most + Tile::kStageKeys - 1) / Tile::kStageKeys;
   w.full_tiles = least / Tile::kStageKeys;
+  if (kDivides && args.parts.is_part(cta)) {
+    w.part = cta - args.parts.whole;
+    take_part<Tile>(w, args.parts.part(cta), args.parts.parts);
+  }
+  w.image_tile = (w.batch * args.heads_kv + w.kv_head) * (args.lk_padded / Tile::kStageKeys) + w.first_tile;
   return w;
 }
 

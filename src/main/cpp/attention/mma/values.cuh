@@ -3,6 +3,7 @@
 
 #include "arch/arch.h"
 #include "attention/mma/tile.cuh"
+#include "device/ptx/ordering.cuh"
 #include "device/ptx/shared_access.cuh"
 #include "quant/prepared.h"
 #include "quant/values.h"
@@ -15,7 +16,8 @@ class RowValues {
  public:
   __device__ __forceinline__ RowValues(const AttentionArgs& args, const WorkTile& w)
       : args_(args),
-        copy_(static_cast<const uint16_t*>(args.v) + w.batch * args.v_stride.batch + w.kv_head * args.v_stride.head,
+        copy_(static_cast<const uint16_t*>(args.v) + w.batch * args.v_stride.batch + w.kv_head * args.v_stride.head +
+                  w.first_tile * Tile::kStageKeys * args.v_stride.row,
               args.v_stride.row, threadIdx.x) {}
 
   // Starts the copy of a tile; a whole one has all rows and channels. `shared` lies in shared memory.
@@ -37,13 +39,19 @@ template <class Tile>
 class ImageValues {
  public:
   __device__ __forceinline__ ImageValues(const AttentionArgs& args, const WorkTile& w) : args_(args) {
-    if constexpr (!arch::kFewRegisters) image_ = first_tile(w.batch, w.kv_head);
+    if constexpr (!arch::kFewRegisters) {
+      image_ = args.v_image + static_cast<int64_t>(w.image_tile) * Tile::VTile::kBytes + 16 * threadIdx.x;
+    }
   }
 
   __device__ __forceinline__ void start_whole(uint32_t smem, int tile, const WorkTile& shared) const {
     const uint8_t* image = image_;
-    if constexpr (arch::kFewRegisters) image = first_tile(ptx::again(shared.batch), ptx::again(shared.kv_head));
-    load_image_async<Tile::VTile::kBytes, Tile::kThreads>(smem + 16 * threadIdx.x,
+    int thread = threadIdx.x;
+    if constexpr (arch::kFewRegisters) {
+      tile += ptx::again(shared.image_tile), thread = ptx::thread_index();
+      image = args_.v_image + 16 * thread;
+    }
+    load_image_async<Tile::VTile::kBytes, Tile::kThreads>(smem + 16 * thread,
                                                           image + static_cast<int64_t>(tile) * Tile::VTile::kBytes);
   }
   __device__ __forceinline__ void start(uint32_t smem, int tile, const WorkTile& shared) const {
@@ -51,14 +59,8 @@ class ImageValues {
   }
 
  private:
-  // This thread's first piece.
-  __device__ __forceinline__ const uint8_t* first_tile(int batch, int kv_head) const {
-    const int64_t head = static_cast<int64_t>(batch) * args_.heads_kv + kv_head;
-    return args_.v_image + head * (args_.lk_padded / Tile::kStageKeys) * Tile::VTile::kBytes + 16 * threadIdx.x;
-  }
-
   const AttentionArgs& args_;
-  const uint8_t* image_ = nullptr;  // of the head, if registers allow
+  const uint8_t* image_ = nullptr;  // this thread's first piece of the CTA's first tile, if registers allow
 };
 
 // What V's channels lost on the way into an image, for one lane's two channels of each 8: v = code * scale + mean, and

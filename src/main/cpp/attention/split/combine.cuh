@@ -4,6 +4,7 @@
 #include "arch/arch.h"
 #include "attention/arguments.h"
 #include "attention/split/plan.h"
+#include "device/launch.cuh"
 #include "device/numeric.cuh"
 #include "device/ptx/bulk_copy.cuh"
 
@@ -136,16 +137,8 @@ __global__ void __launch_bounds__(256)
 template <int kD, DType T, int kWarps>
 cudaError_t launch_split_combine_warps(const AttentionArgs& args, const SplitPlan& plan, cudaStream_t stream) {
   const int64_t rows = int64_t{args.lq} * args.group * args.batch * args.heads_kv;
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>((rows * kWarps + 7) / 8));
-  config.blockDim = dim3(256);
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = arch::kSm >= 90 ? 1 : 0;
-  return cudaLaunchKernelEx(&config, split_combine_kernel<kD, T, kWarps>, args, plan);
+  return enqueue_kernel<(arch::kSm >= 90)>(split_combine_kernel<kD, T, kWarps>,
+                                           static_cast<unsigned>((rows * kWarps + 7) / 8), 256, 0, stream, args, plan);
 }
 
 template <int kD, DType T>

@@ -4,6 +4,8 @@
 //   attention random COUNT SEED KERNEL...     COUNT random cases of each kernel
 //   attention hard KERNEL...                  hard data (docs/accuracy.md), held to a model of the rounding
 //   attention nonfinite COUNT SEED KERNEL...  the same, each with a NaN or an infinity in q, k or v
+//   attention divided COUNT SEED KERNEL...    the same with many keys on few SMs, so that items are divided by keys;
+//                                             each twice, with the same bits
 // KERNEL: exact, masked, int8_f16, int8_acc16, fp8, fp8_acc16, fp8_sm90, sage, sparse, spas, spas_topk; with /D,D...
 // its head_dims are those and a little less. The exit status is 0 only if all cases hold.
 #include <algorithm>
@@ -11,6 +13,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <random>
 #include <string>
 #include <vector>
@@ -85,7 +88,19 @@ Verdict judge(const Output& got, const Output& expected, const Bars& bars) {
 
 enum class Outcome { kHolds, kFails, kRefused, kLeftOut };
 
-Outcome run_case(const Case& c, bool talks) {
+// Whether another run, of threads in another order, has the same bits.
+bool repeats(const Case& c, const Output& got) {
+  emulation::settings().seed++;
+  Problem problem(c);
+  Output again;
+  const auto same = [](const std::vector<double>& x, const std::vector<double>& y) {
+    return x.size() == y.size() && std::memcmp(x.data(), y.data(), x.size() * sizeof x[0]) == 0;
+  };
+  return problem.run(&again).empty() && same(got.o, again.o) && same(got.lse, again.lse);
+}
+
+// `parts`, if not null, is told of the CTAs that had parts of items, and wants the same bits twice.
+Outcome run_case(const Case& c, bool talks, int64_t* parts = nullptr) {
   const auto started = std::chrono::steady_clock::now();
   Problem problem(c);
   Output got;
@@ -96,6 +111,10 @@ Outcome run_case(const Case& c, bool talks) {
   }
   if (!error.empty()) {
     std::printf("FAILED %s: %s\n", c.text().c_str(), error.c_str());
+    return Outcome::kFails;
+  }
+  if (parts != nullptr && (*parts = problem.parts()) > 0 && !repeats(c, got)) {
+    std::printf("FAILED %s: has other bits the second time\n", c.text().c_str());
     return Outcome::kFails;
   }
   // Those of few queries give NaN, not 0, where an infinite query makes all of a row's scores -inf.
@@ -171,13 +190,22 @@ Case random_case(const std::string& kernel, const std::vector<int64_t>& head_dim
   return c;
 }
 
+// Keys enough for parts, on a GPU that the items don't fill evenly.
+void lengthen(Case* c, Dice& dice) {
+  c->lq = std::max<int64_t>(c->lq, 129);  // fewer are another kernel's
+  c->lk = 512 + dice.upto(900), c->sms = static_cast<int>(dice.of({2, 3, 4, 7}));
+  if (!dice.one_in(8)) c->causal = 0;
+  if (c->length >= 0) c->length = static_cast<int>(dice.upto(c->lk));
+}
+
 // One value that isn't finite.
 void spoil(Case* c, Dice& dice) {
   c->odd = static_cast<int>(1 + dice.upto(2)), c->odd_value = static_cast<int>(1 + dice.upto(2));
   c->odd_row = static_cast<int>(dice.upto((c->odd == 1 ? c->lq : c->lk) - 1));
 }
 
-int random(int argc, char** argv, bool spoils) {
+int random(int argc, char** argv) {
+  const bool spoils = std::strcmp(argv[1], "nonfinite") == 0, divides = std::strcmp(argv[1], "divided") == 0;
   const int count = std::atoi(argv[2]), seed = std::atoi(argv[3]);
   std::vector<int64_t> head_dims;
   int failed = 0;
@@ -190,20 +218,24 @@ int random(int argc, char** argv, bool spoils) {
     }
     if (head_dims.empty()) head_dims = {64};
     Dice dice(static_cast<uint32_t>(seed));
-    int held = 0, refused = 0, wrong = 0, left_out = 0;
+    int held = 0, refused = 0, wrong = 0, left_out = 0, divided = 0;
     const auto started = std::chrono::steady_clock::now();
     for (int n = 0; n < count; n++) {
       Case c = random_case(argument.substr(0, slash), head_dims, dice);
-      if (spoils) spoil(&c, dice);
+      if (divides) lengthen(&c, dice);
+      if (spoils || (divides && dice.one_in(4))) spoil(&c, dice);
       emulation::settings().seed = static_cast<uint64_t>(n % 3 == 0 ? 0 : c.data);
-      const Outcome outcome = run_case(c, false);
+      int64_t parts = 0;
+      const Outcome outcome = run_case(c, false, divides ? &parts : nullptr);
+      divided += parts > 0;
       held += outcome == Outcome::kHolds, refused += outcome == Outcome::kRefused, wrong += outcome == Outcome::kFails;
       left_out += outcome == Outcome::kLeftOut;
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     std::printf("%s: %d cases hold, %d refused, %d wrong; %.1f s\n", argument.c_str(), held, refused, wrong, seconds);
     if (left_out > 0) std::printf("  %d left out: queries that aren't finite, few of them\n", left_out);
-    failed += wrong + (held == 0);
+    if (divides) std::printf("  %d of them with divided items\n", divided);
+    failed += wrong + (held == 0) + (divides && 2 * divided < count);
   }
   return failed == 0 ? 0 : 1;
 }
@@ -250,9 +282,11 @@ int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
   if (mode == "case" && argc > 2) return emulation_test::one(argc, argv);
   if (mode == "hard" && argc > 2) return emulation_test::hard(argc, argv);
-  if (mode == "random" && argc > 4) return emulation_test::random(argc, argv, false);
-  if (mode == "nonfinite" && argc > 4) return emulation_test::random(argc, argv, true);
-  std::fprintf(stderr,
-               "attention case KERNEL [NAME=VALUE...] | attention random|nonfinite COUNT SEED KERNEL[/D,...]...\n");
+  if ((mode == "random" || mode == "nonfinite" || mode == "divided") && argc > 4) {
+    return emulation_test::random(argc, argv);
+  }
+  std::fprintf(
+      stderr,
+      "attention case KERNEL [NAME=VALUE...] | attention random|nonfinite|divided COUNT SEED KERNEL[/D,...]...\n");
   return 2;
 }

@@ -9,9 +9,11 @@
 #include <cstdlib>
 #include <iterator>
 #include <limits>
+#include <new>
 #include <random>
 #include <utility>
 
+#include "host/call.h"
 #include "test/hard_data.h"
 
 namespace emulation_test {
@@ -33,7 +35,7 @@ void each_number(C& c, const F& f) {
   f("least", c.least);
   f("left", c.left), f("right", c.right), f("prefix", c.prefix), f("garbage", c.garbage), f("data", c.data),
       f("odd", c.odd), f("odd_row", c.odd_row), f("odd_value", c.odd_value);
-  f("hard", c.hard), f("place", c.place), f("share", c.share);
+  f("hard", c.hard), f("place", c.place), f("share", c.share), f("sms", c.sms);
 }
 
 uint16_t bits_of(bool bf16, float x) {
@@ -226,12 +228,16 @@ std::string Problem::run(Output* out) {
   if (known == std::end(kFunctions)) return "no kernel is called " + c_.kernel;
   request.function = known->second;
   request.attention = params, request.sparsity = sparsity;
+  request.multiprocessors = c_.sms;
   attn4j::PlanHandle plan;
   attn4j::PlanFacts facts;
   if (attn4j::plan_attention(request, &plan, &facts) != Status::kOk) {
     return std::string("refused: ") + attn4j::last_error();
   }
   kernel_ = facts.kernel;
+  const attn4j::AttentionPlan& planned = std::launder(reinterpret_cast<attn4j::CallPlan*>(plan.opaque))->attention();
+  const attn4j::ItemParts& parts = planned.args().parts;
+  parts_ = int64_t{parts.divided(attn4j::items_of(planned.kernel(), planned.args()))} * parts.parts;
   attn4j::PlanAddresses a;
   a.q = params.q.data, a.k = params.k.data, a.v = params.v.data, a.o = params.o.data, a.lse = params.lse;
   a.seen = params.seen.data, a.bias = params.bias.data;

@@ -32,6 +32,7 @@ struct Case {
   int shown = 60;          // percent of a mask's elements that show a key
   int garbage = 0;         // 1: NaN in keys and values that the masks hide from all
   int64_t left = -1, right = -1, prefix = 0;  // KeyWindow
+  int sms = 0;                                // multiprocessors that the plan is made for; 0: the GPU's
   int data = 1;                               // seed of the data
   // Not 0: data of bench/cpp/hard_data.cuh, by the numbers of Hard and Place.
   int hard = 0, place = 2;
@@ -65,8 +66,9 @@ class Problem {
   // Runs the case's function. Empty: it went well; else what went wrong. "refused: ..." if this build doesn't serve it.
   std::string run(Output* out);
   Output reference() const;
-  // What ran: "mma_int8_f16/d64/f16".
+  // What ran: "mma_int8_f16/d64/f16"; and CTAs that had a part of an item (attention/mma/parts.h).
   const std::string& kernel() const { return kernel_; }
+  int64_t parts() const { return parts_; }
 
  private:
   attn4j::TensorView tensor(int64_t heads, int64_t rows);
@@ -82,6 +84,7 @@ class Problem {
 
   Case c_;
   std::string kernel_;
+  int64_t parts_ = 0;
   std::vector<void*> memory_;
   std::vector<int32_t> lengths_;
   TestMasks masks_;
