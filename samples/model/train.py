@@ -20,6 +20,7 @@ import torch
 
 import model as m
 import pictures as p
+import repack
 
 HERE = pathlib.Path(__file__).resolve().parent
 MOST_BYTES = 6_000_000
@@ -161,11 +162,12 @@ def commit():
 
 def save(net, options, log, facts):
     options.out.mkdir(parents=True, exist_ok=True)
-    half = copy.deepcopy(net).half()
+    half = copy.deepcopy(net).half().cpu()  # a file from the GPU loads on no machine without one
     size = safetensors(half.state_dict(), options.out / "model.safetensors")
     if size > MOST_BYTES:
         raise SystemExit(f"model.safetensors has {size} bytes; {MOST_BYTES} are allowed")
     torch.jit.script(half.eval()).save(str(options.out / "model.pt"))
+    repack.repack(options.out / "model.pt")
     about = {
         "command": "python3 " + " ".join(sys.argv), "commit": commit(), "seed": options.seed, "torch": torch.__version__,
         "licence": "Apache-2.0, as attn4j; the photographs are free of rights",

@@ -6,14 +6,13 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Base64;
 import java.util.Locale;
-import java.util.Optional;
 import java.util.logging.Logger;
 import org.attn4j.samples.Picture;
 import org.attn4j.server.diffusion.Model;
 import org.attn4j.server.diffusion.Painter;
 import org.attn4j.server.diffusion.Sampler;
 
-/** Generates pictures from words, if there is a model. Any number of threads may use it. */
+/** Generates pictures from words, unless the server runs without a model. Any number of threads may use it. */
 final class Generator {
   private static final Logger LOG = Logger.getLogger(Generator.class.getName());
 
@@ -25,14 +24,13 @@ final class Generator {
     this.maxSide = maxSide;
   }
 
-  /** With the model in {@code folder}, or this build's own if that is null, if it has one. */
+  /** With the model in {@code folder}, or this build's own if that is null, or none. */
   static Generator of(Path folder, int maxSide) {
     if (ServerOptions.NO_MODEL.equals(folder)) {
       return new Generator(null, maxSide);
     }
     try {
-      Optional<Model> model = folder == null ? Model.ofBuild() : Optional.of(Model.of(folder));
-      return new Generator(model.orElse(null), maxSide);
+      return new Generator(folder == null ? Model.ofBuild() : Model.of(folder), maxSide);
     } catch (IOException e) {
       throw new IllegalStateException("the diffusion model can't be read: " + e.getMessage(), e);
     }
@@ -42,10 +40,7 @@ final class Generator {
   String obstacle() {
     return model != null
         ? null
-        : "the diffusion model's weights are missing: no --model names them, and this build has no"
-            + " resource "
-            + Model.RESOURCES
-            + "model.safetensors, which samples/model/train.py writes";
+        : "the diffusion model's weights are missing: the server was started with --model none";
   }
 
   /** What {@code GET /api/backends} says of it. */

@@ -35,7 +35,7 @@ public class PageTest {
   @BeforeClass
   public void start() throws Exception {
     browser = Browser.start(1200, 1500, false);
-    client = new Client("--port", "0", "--model", "none");
+    client = new Client("--port", "0");
   }
 
   @AfterClass(alwaysRun = true)
@@ -170,11 +170,49 @@ public class PageTest {
   }
 
   @Test
-  public void generatingSaysWhatIsMissing() {
-    assertTrue(
-        browser.text("#generate-reason").startsWith("Not here: the diffusion model's weights"),
-        browser.text("#generate-reason"));
-    assertFalse(browser.find("#generate-go").isEnabled());
+  public void generatingSaysWhatIsMissing() throws Exception {
+    try (Client without = new Client("--port", "0", "--model", "none")) {
+      browser.open(without.uri("/").toString());
+      browser.await(READY);
+      assertTrue(
+          browser.text("#generate-reason").startsWith("Not here: the diffusion model's weights"),
+          browser.text("#generate-reason"));
+      assertFalse(browser.find("#generate-go").isEnabled());
+    }
+  }
+
+  private static void fill(Browser in, String field, String value) {
+    in.find(field).clear();
+    in.find(field).sendKeys(value);
+  }
+
+  private static void generated(Browser in, int pictures, int side) {
+    in.await(
+        "document.querySelectorAll('#generated img').length === %d && ".formatted(pictures)
+            + "[...document.querySelectorAll('#generated img')].every(i => i.naturalWidth === %d)"
+                .formatted(side));
+  }
+
+  /** With the build's own weights; more steps and pixels, and the picture is worth a screenshot. */
+  @Test
+  public void generatesWithTheBuildsModel() throws Exception {
+    int side = Integer.getInteger("attn4j.page.side", 64);
+    int pictures = Integer.getInteger("attn4j.page.pictures", 1);
+    int steps = Integer.getInteger("attn4j.page.steps", 2);
+    assertEquals(browser.all("#words button").size(), 11);
+    browser.find("#words button[data-word=coffee]").click();
+    assertEquals(browser.find("#prompt").getAttribute("value"), "coffee");
+    choose(browser, "#generate-size", Integer.toString(side));
+    fill(browser, "#pictures-wanted", Integer.toString(pictures));
+    fill(browser, "#steps-wanted", Integer.toString(steps));
+    browser.find("#generate-go").click();
+    generated(browser, pictures, side);
+    assertEquals(browser.all("#step-rows tr").size(), pictures * steps);
+    assertTrue(browser.text("#generated figcaption").startsWith("coffee: seed 1, cpu, "));
+    browser.script("document.getElementById('steps').hidden = arguments[0] > 4", steps);
+    browser.script("document.getElementById('generate').scrollIntoView()");
+    browser.screenshot("page-generate");
+    assertNothingFromOutside();
   }
 
   @Test
@@ -182,21 +220,22 @@ public class PageTest {
     try (Client painter = new Client("--port", "0", "--model", Formula.folder().toString())) {
       browser.open(painter.uri("/").toString());
       browser.await(READY);
-      browser.find("#prompt").clear();
-      browser.find("#prompt").sendKeys("dog");
+      fill(browser, "#prompt", "dog");
       browser.find("#generate-go").click();
       browser.await("!document.getElementById('problem').hidden");
       assertEquals(
           browser.text("#problem"), "prompt has the word dog; the model knows cat, moon, grass");
-      browser.find("#prompt").clear();
-      browser.find("#prompt").sendKeys("moon");
+      fill(browser, "#prompt", "moon");
       choose(browser, "#generate-size", "32");
-      browser.find("#steps-wanted").clear();
-      browser.find("#steps-wanted").sendKeys("5");
+      fill(browser, "#steps-wanted", "5");
+      fill(browser, "#pictures-wanted", "2");
+      browser.find("#generate-sparse").click();
       browser.find("#generate-go").click();
-      browser.await("document.querySelector('#generated img')?.naturalWidth === 32");
-      assertEquals(browser.all("#step-rows tr").size(), 5);
-      assertTrue(browser.text("#generated figcaption").startsWith("moon: seed 1, cpu, "));
+      generated(browser, 2, 32);
+      assertEquals(browser.all("#step-rows tr").size(), 10);
+      List<WebElement> captions = browser.all("#generated figcaption");
+      assertTrue(captions.get(0).getText().matches("moon: seed 1, cpu, .* blocks left out"));
+      assertTrue(captions.get(1).getText().startsWith("moon: seed 2, cpu, "));
     }
   }
 

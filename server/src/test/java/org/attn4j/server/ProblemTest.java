@@ -166,7 +166,7 @@ public class ProblemTest {
   @Test
   public void generatingSaysWhatIsMissing() throws Exception {
     HttpResponse<byte[]> response = client.post("/api/generate", "{}".getBytes());
-    assertProblem(response, 503, "the diffusion model's weights are missing");
+    assertProblem(response, 503, "the server was started with --model none");
     JsonObject generate = Client.json(client.get("/api/backends")).getAsJsonObject("generate");
     assertEquals(
         generate.get("reason").getAsString(), Client.json(response).get("detail").getAsString());

@@ -7,7 +7,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Locale;
-import java.util.Optional;
 import org.attn4j.SparsityOptions;
 
 /** A trained model: its weights in host memory, and what is known of them. */
@@ -38,9 +37,10 @@ public final class Model {
     byte[] read(String name) throws IOException;
   }
 
-  /** The model that this build ships, if it ships one. */
-  public static Optional<Model> ofBuild() throws IOException {
+  /** The model that this build ships. */
+  public static Model ofBuild() throws IOException {
     return of(
+        "the build's folder " + RESOURCES,
         name -> {
           try (InputStream in = Model.class.getResourceAsStream(RESOURCES + name)) {
             return in == null ? null : in.readAllBytes();
@@ -52,24 +52,23 @@ public final class Model {
    * The model in a folder that training wrote, or throws IOException with what is wrong with it.
    */
   public static Model of(Path folder) throws IOException {
-    return of(name -> {
+    return of(
+        folder.toString(),
+        name -> {
           Path file = folder.resolve(name);
           return Files.isReadable(file) ? Files.readAllBytes(file) : null;
-        })
-        .orElseThrow(
-            () -> new IOException(folder + " has no " + WEIGHTS + " and " + FACTS + " to read"));
+        });
   }
 
-  private static Optional<Model> of(Source source) throws IOException {
+  private static Model of(String place, Source source) throws IOException {
     byte[] weights = source.read(WEIGHTS);
     byte[] json = source.read(FACTS);
     if (weights == null || json == null) {
-      return Optional.empty();
+      throw new IOException(place + " has no " + WEIGHTS + " and " + FACTS + " to read");
     }
     ModelFacts facts = ModelFacts.parse(new String(json, StandardCharsets.UTF_8));
     try {
-      return Optional.of(
-          new Model(facts, HostPainter.of(facts, Safetensors.read(weights)), source));
+      return new Model(facts, HostPainter.of(facts, Safetensors.read(weights)), source);
     } catch (IllegalArgumentException e) {
       throw new IOException("the weights don't fit model.json: " + e.getMessage(), e);
     }

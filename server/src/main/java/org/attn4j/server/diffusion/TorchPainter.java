@@ -8,6 +8,7 @@ import org.attn4j.torch.TorchHook;
 import org.bytedeco.javacpp.FloatPointer;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
+import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.IValue;
 import org.bytedeco.pytorch.IValueVector;
 import org.bytedeco.pytorch.InferenceMode;
@@ -39,7 +40,8 @@ final class TorchPainter implements Painter {
     Optional<String> hook = TorchHook.install();
     boolean gpu = torch.cuda_is_available();
     try {
-      JitModule module = torch.load(file.toString());
+      DeviceOptional cpu = new DeviceOptional(new Device("cpu")); // it may have been saved on a GPU
+      JitModule module = torch.load(file.toString(), cpu, true);
       if (gpu) {
         module.to(new Device("cuda"), false);
       } else {
@@ -48,7 +50,8 @@ final class TorchPainter implements Painter {
       module.eval();
       return new TorchPainter(module, gpu, hook.orElse(null));
     } catch (RuntimeException e) { // what a C++ exception becomes
-      throw new IOException(file + " is no TorchScript model that PyTorch reads", e);
+      String reason = String.valueOf(e.getMessage()).lines().findFirst().orElse("");
+      throw new IOException(file + " is no TorchScript model that PyTorch reads: " + reason, e);
     }
   }
 
