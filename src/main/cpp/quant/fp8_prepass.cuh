@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
     if (now.task == Fp8Task::kMean) {
       mean_of_keys<D, T, kListed>(team, p, now, mine.statistics);
     } else if (now.task == Fp8Task::kVMean) {
-      mean_of_values<D, T, kListed>(team, p, now, mine.statistics);
+      mean_of_values<D, T, kListed>(team, p, now, mine.rows[i], mine.statistics);
     } else if (now.task == Fp8Task::kExtremes) {
       extremes_of_values<D, T>(team, p, now, mine.rows[i], mine.statistics);
     } else if (now.task == Fp8Task::kQ) {

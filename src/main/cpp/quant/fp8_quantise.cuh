@@ -113,13 +113,6 @@ struct RowPart {
   }
 };
 
-// Eight channels of a row as floats, zeros for the lanes that D leaves idle.
-template <int D, DType T>
-__device__ __forceinline__ void load_row8(float (&x)[8], const RowsBuffer<D>& rows, int row, int piece) {
-  unpack8<T>(
-      x, piece < PrepassShape<D>::kPieces ? ptx::load_shared_words4(rows.address(row, piece)) : make_uint4(0, 0, 0, 0));
-}
-
 // Pools a block of K, minus its shift. The lanes of a row are neighbours, and a group of lanes takes 8 rows.
 template <int D, DType T>
 __device__ __forceinline__ void pool_k(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,

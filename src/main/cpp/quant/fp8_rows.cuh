@@ -2,6 +2,7 @@
 #pragma once
 
 #include "device/ptx/cp_async.cuh"
+#include "device/ptx/shared_access.cuh"
 #include "quant/fp8_team.cuh"
 
 namespace attn4j {
@@ -25,6 +26,13 @@ struct alignas(128) RowsBuffer {
     return ptx::shared_address(bytes) + offset(row, piece);
   }
 };
+
+// Eight channels of a row as floats, zeros for the lanes that D leaves idle.
+template <int D, DType T>
+__device__ __forceinline__ void load_row8(float (&x)[8], const RowsBuffer<D>& rows, int row, int piece) {
+  unpack8<T>(
+      x, piece < PrepassShape<D>::kPieces ? ptx::load_shared_words4(rows.address(row, piece)) : make_uint4(0, 0, 0, 0));
+}
 
 // What a team is at: a unit, with the numbers that follow from it, and one of its blocks.
 struct Fp8Step {

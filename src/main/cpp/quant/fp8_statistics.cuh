@@ -11,8 +11,7 @@
 namespace attn4j {
 
 constexpr int kMeanSamples = 512;  // keys that the K mean is taken over; any shift leaves the softmax unchanged
-// Keys that the V mean is taken over, and those of the beginning that have a say in it.
-constexpr int kVMeanSamples = 256, kFirstKeys = 16;
+constexpr int kFirstKeys = 16;     // that have a say in V's mean
 
 // Floats as integers in the same order, and back.
 __device__ __forceinline__ int32_t ordered(float x) {
@@ -77,6 +76,33 @@ __device__ __forceinline__ void await_v_statistics(const PrepassParams& p, int32
   await_count(p.v_done + kv_head, p.schedule.section(kv_head).statistics.value - 1);
 }
 
+// Adds up what the threads of a team have found of 8 channels each, where lanes that share a row are neighbours.
+template <int D>
+__device__ __forceinline__ void sum_over_rows(const Fp8Team& team, float (&sum)[8], StatisticsScratch<D>& scratch) {
+#pragma unroll
+  for (int o = PrepassShape<D>::kLanes; o < 32; o <<= 1) {
+#pragma unroll
+    for (int e = 0; e < 8; e++) sum[e] += __shfl_xor_sync(kFullWarp, sum[e], o);
+  }
+  const int lane = team.thread() % 32;
+  if (lane < D / 8) {
+#pragma unroll
+    for (int e = 0; e < 8; e++) scratch.sums[team.thread() / 32][8 * lane + e] = sum[e];
+  }
+  team.sync();
+}
+
+// The sum of a channel then; 0 if it isn't finite, or no channel.
+template <int D>
+__device__ __forceinline__ float summed(int channel, const StatisticsScratch<D>& scratch) {
+  float x = 0.f;
+  if (channel < D) {
+#pragma unroll
+    for (int w = 0; w < StatisticsScratch<D>::kWarps; w++) x += scratch.sums[w][channel];
+  }
+  return fabsf(x) < kInfinity ? x : 0.f;
+}
+
 // Samples of a tensor's rows, and the lanes that share one.
 template <int D, DType T, bool kListed>
 struct Samples {
@@ -101,9 +127,6 @@ struct Samples {
   }
 
   __device__ __forceinline__ const Number* at(int key) const { return rows + (kListed ? places[key] : key) * pitch; }
-  __device__ __forceinline__ uint4 words(int key) const {
-    return load8_words(reinterpret_cast<const uint16_t*>(at(key)), exists ? 8 : 0, true);
-  }
   __device__ __forceinline__ void load(float (&x)[8], int key) const { load8<T>(x, at(key), 8, true); }
 
   // The sum of channel team.thread() over the samples, of what is finite; for threads below D.
@@ -123,23 +146,8 @@ struct Samples {
 #pragma unroll
     for (int e = 0; e < 8; e++) all += fabsf(sum[e]);
     if (!(all < kInfinity)) sum_finite(sum);
-#pragma unroll
-    for (int o = kLanes; o < 32; o <<= 1) {
-#pragma unroll
-      for (int e = 0; e < 8; e++) sum[e] += __shfl_xor_sync(kFullWarp, sum[e], o);
-    }
-    const int lane = team.thread() % 32, channel = team.thread();
-    if (lane < D / 8) {
-#pragma unroll
-      for (int e = 0; e < 8; e++) scratch.sums[team.thread() / 32][8 * lane + e] = sum[e];
-    }
-    team.sync();
-    float x = 0.f;
-    if (channel < D) {
-#pragma unroll
-      for (int w = 0; w < StatisticsScratch<D>::kWarps; w++) x += scratch.sums[w][channel];
-    }
-    return fabsf(x) < kInfinity ? x : 0.f;
+    sum_over_rows<D>(team, sum, scratch);
+    return summed<D>(team.thread(), scratch);
   }
 
  private:
@@ -175,47 +183,71 @@ __device__ __forceinline__ void mean_of_keys(const Fp8Team& team, const PrepassP
   if (channel < a.head_dim) const_cast<float*>(a.k_mean)[int64_t{unit.kv_head} * a.head_dim + channel] = x;
 }
 
+// The rows that V's mean is made of, in shared memory: the first keys, then as many samples as fill the block.
+template <int D, DType T, bool kListed>
+__device__ __forceinline__ void fetch_sampled_values(const Fp8Team& team, const PrepassParams& p, const Fp8Step& unit,
+                                                     int step, int count, const RowsBuffer<D>& to) {
+  using Shape = PrepassShape<D>;
+  const AttentionArgs& a = p.a;
+  const int thread = team.thread(), piece = thread % Shape::kPieces, row = thread / Shape::kPieces;
+  if (Shape::kCopiers < kTeamThreads && thread >= Shape::kCopiers) return;
+  const auto* from =
+      reinterpret_cast<const unsigned char*>(rows_of<T>(a.v, a.v_stride, unit.batch(p), unit.head)) + 16 * piece;
+  const uint32_t target = to.address(row, piece);
+#pragma unroll 2
+  for (int i = 0; i < 8; i++) {
+    const int r = row + i * Shape::kRowsAtOnce, sample = r - kFirstKeys;
+    const bool copies = 8 * piece < a.head_dim && (sample < 0 ? r < unit.end : sample < count);
+    const int key = !copies ? 0 : sample < 0 ? r : sampled_key(sample, step, unit.end);
+    const int64_t place = kListed && copies ? key_places(a, unit.batch(p))[key] : key;
+    ptx::cp_async_16(target + i * (Shape::kRowsAtOnce * D * 2), from + 2 * place * a.v_stride.row, copies);
+  }
+}
+
 // The mean of the sampled values, if all of them, and those of the first keys, are closer to it than to zero. A key
 // that has much of a row's weight is rounded by itself: e4m3 is finest around zero, and there the values of attention
 // sinks lie, whatever the mean of the others is.
 template <int D, DType T, bool kListed>
 __device__ __forceinline__ void mean_of_values(const Fp8Team& team, const PrepassParams& p, const Fp8Step& unit,
-                                               StatisticsScratch<D>& scratch) {
-  constexpr int kLanes = PrepassShape<D>::kLanes;
-  const AttentionArgs& a = p.a;
-  const Samples<D, T, kListed> samples(team, p, unit, a.v, a.v_stride, kVMeanSamples);
-  const float sum = samples.sum(team, scratch);
+                                               const RowsBuffer<D>& rows, StatisticsScratch<D>& scratch) {
+  using Shape = PrepassShape<D>;
+  constexpr int kLanes = Shape::kLanes, kRows = kTeamThreads / kLanes, kMost = Shape::kBlock - kFirstKeys;
+  static_assert(8 * kRows == Shape::kBlock);
+  const int step = max(1, (unit.end + kMost - 1) / kMost), count = (unit.end + step - 1) / step;
+  fetch_sampled_values<D, T, kListed>(team, p, unit, step, count, rows);
+  ptx::cp_async_commit();
+  ptx::cp_async_wait<0>();
+  team.sync();
+  const int piece = team.thread() % kLanes, first_row = team.thread() / kLanes;
+  float sum[8] = {};
+#pragma unroll 2
+  for (int i = 0; i < 8; i++) {
+    const int row = first_row + i * kRows;
+    float x[8];
+    load_row8<D, T>(x, rows, row, piece);
+#pragma unroll
+    for (int e = 0; e < 8; e++) sum[e] += row >= kFirstKeys && fabsf(x[e]) < kInfinity ? x[e] : 0.f;
+  }
+  sum_over_rows<D>(team, sum, scratch);
   const int channel = team.thread();
   auto* means = reinterpret_cast<float*>(scratch.threads);
-  const float mean = samples.count > 0 ? sum / static_cast<float>(samples.count) : 0.f;
+  const float mean = count > 0 ? summed<D>(channel, scratch) / static_cast<float>(count) : 0.f;
   if (channel < D) means[channel] = mean;
   team.sync();
   bool contradicts = false;
-  const int first_keys = min(kFirstKeys, samples.keys);
-  constexpr int kAtOnce = 4;  // rows of a thread whose loads overlap
-#pragma unroll 1
-  for (int base = 0; base < samples.count + first_keys; base += kAtOnce * Samples<D, T, kListed>::kRows) {
-    uint4 words[kAtOnce];
+#pragma unroll 2
+  for (int i = 0; i < 8; i++) {
+    const int row = first_row + i * kRows;
+    float closer = 0.f, x[8];  // |v|^2 - |v - mean|^2
+    load_row8<D, T>(x, rows, row, piece);
 #pragma unroll
-    for (int n = 0; n < kAtOnce; n++) {
-      // What lies beyond the last is the last once more.
-      const int i = min(base + samples.row + n * Samples<D, T, kListed>::kRows, samples.count + first_keys - 1);
-      const int key = i < samples.count ? sampled_key(i, samples.step, samples.keys) : i - samples.count;
-      words[n] = samples.words(key);
+    for (int e = 0; e < 8; e++) {
+      const float m = piece < Shape::kPieces ? means[8 * piece + e] : 0.f;
+      closer = fmaf(m, 2.f * x[e] - m, closer);
     }
 #pragma unroll
-    for (int n = 0; n < kAtOnce; n++) {
-      float closer = 0.f, x[8];  // |v|^2 - |v - mean|^2
-      unpack8<T>(x, words[n]);
-#pragma unroll
-      for (int e = 0; e < 8; e++) {
-        const float m = means[8 * samples.piece + e];
-        closer = fmaf(m, 2.f * x[e] - m, closer);
-      }
-#pragma unroll
-      for (int o = 1; o < kLanes; o <<= 1) closer += __shfl_xor_sync(kFullWarp, closer, o);
-      contradicts |= closer < 0.f;
-    }
+    for (int o = 1; o < kLanes; o <<= 1) closer += __shfl_xor_sync(kFullWarp, closer, o);
+    contradicts |= closer < 0.f && (row < kFirstKeys ? row < unit.end : row - kFirstKeys < count);
   }
   const bool none = team.any(contradicts);
   if (channel < D) statistics_of<D>(p, unit.kv_head).v_mean()[channel] = none ? 0.f : mean;
