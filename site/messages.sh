@@ -8,4 +8,4 @@ java site/Messages.java check docs/troubleshooting.md presets/src/main/java/org/
   src/main/java/org/attn4j/backend src/main/cpp/host/refusal.cpp platform/src/main/java torch/src/main/java torch/src/main/cpp \
   $pytorch/{Obstacles,Masks,Dispatch,OutputCheck}.java >&2
 java site/Messages.java page presets/src/main/java/org/attn4j/runtime src/main/java src/main/cpp/host platform/src/main/java \
-  torch/src/main/java torch/src/main/cpp pytorch/src/main/java distributed/src/main/java
+  torch/src/main/java torch/src/main/cpp pytorch/src/main/java distributed/src/main/java onnxruntime/src/main/java

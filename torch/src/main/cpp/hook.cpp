@@ -33,11 +33,8 @@ thread_local bool passing = false;
 thread_local LastCall last_call;
 
 const Kernels* kernels_for(const Geometry& g) {
-  if (g.device_type == torch.cuda()) {
-    return g.device >= 0 && g.device < kMaxDevices ? kernels_of_device[g.device].load(std::memory_order_acquire)
-                                                   : nullptr;
-  }
-  return g.device_type == torch.cpu() ? kernels_of_cpu.load(std::memory_order_acquire) : nullptr;
+  if (g.device_type == torch.cuda()) return g.device >= 0 ? kernels_of(g.device) : nullptr;
+  return g.device_type == torch.cpu() ? kernels_of(-1) : nullptr;
 }
 
 // A program that leaves one of PyTorch's kernels enabled asks for it by name; one that leaves none wants PyTorch's
@@ -130,8 +127,7 @@ Outcome decide(const Call& call, Owned* result) {
   last_call.sizes = {};
   last_call.reason[0] = 0;
   if (passing) return Outcome::kPassed;
-  if (!enabled.load(std::memory_order_relaxed)) return Outcome::kSwitchedOff;
-  const Policy* policy = scope_policy != nullptr ? scope_policy : process_policy.load(std::memory_order_acquire);
+  const Policy* policy = policy_now();
   if (policy == nullptr) return Outcome::kSwitchedOff;
   Outcome outcome = serve(call, *policy, result);
   // As everywhere in attn4j, options that require a backend don't fall back.
@@ -209,6 +205,16 @@ void set_kernels(int32_t device, const Kernels& kernels) {
   } else if (device < kMaxDevices) {
     kernels_of_device[device].store(kept, std::memory_order_release);
   }
+}
+
+const Kernels* kernels_of(int32_t device) {
+  if (device < 0) return kernels_of_cpu.load(std::memory_order_acquire);
+  return device < kMaxDevices ? kernels_of_device[device].load(std::memory_order_acquire) : nullptr;
+}
+
+const Policy* policy_now() {
+  if (!enabled.load(std::memory_order_relaxed)) return nullptr;
+  return scope_policy != nullptr ? scope_policy : process_policy.load(std::memory_order_acquire);
 }
 
 void set_policy(const Policy& policy) {

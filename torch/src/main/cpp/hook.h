@@ -19,7 +19,13 @@ bool torch_is_loaded();
 // The library for a device; device -1 is the CPU. Kept for good.
 void set_kernels(int32_t device, const Kernels& kernels);
 
+// What was set; null for a device without a library.
+const Kernels* kernels_of(int32_t device);
+
 void set_policy(const Policy& policy);  // of the process
+
+// What counts for a call of this thread: the scope's or the process's. Null: switched off, or none was set.
+const Policy* policy_now();
 
 // A policy for the calling thread, in place of the process's; returns what counted before, for leave_scope.
 const Policy* enter_scope(const Policy& policy);

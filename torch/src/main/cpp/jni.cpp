@@ -5,6 +5,7 @@
 
 #include "glibc_floor.h"
 #include "hook.h"
+#include "ort_op.h"
 
 namespace {
 
@@ -103,9 +104,9 @@ void JNICALL jni_set_enabled(JNIEnv*, jclass, jboolean enabled) { set_enabled(en
 
 jboolean JNICALL jni_is_enabled(JNIEnv*, jclass) { return is_enabled(); }
 
-jlongArray JNICALL jni_counts(JNIEnv* env, jclass) {
+jlongArray by_outcome(JNIEnv* env, void (*read)(int64_t*)) {
   int64_t counts[kOutcomes];
-  read_counts(counts);
+  read(counts);
   jlong values[kOutcomes];
   for (int i = 0; i < kOutcomes; i++) values[i] = counts[i];
   jlongArray array = env->NewLongArray(kOutcomes);
@@ -113,11 +114,16 @@ jlongArray JNICALL jni_counts(JNIEnv* env, jclass) {
   return array;
 }
 
-jstring JNICALL jni_explain_last(JNIEnv* env, jclass) {
+jstring explained(JNIEnv* env, void (*explain)(char*, size_t)) {
   char sentence[512];
-  explain_last(sentence, sizeof sentence);
+  explain(sentence, sizeof sentence);
   return env->NewStringUTF(sentence);
 }
+
+jlongArray JNICALL jni_counts(JNIEnv* env, jclass) { return by_outcome(env, read_counts); }
+jstring JNICALL jni_explain_last(JNIEnv* env, jclass) { return explained(env, explain_last); }
+jlongArray JNICALL jni_ort_counts(JNIEnv* env, jclass) { return by_outcome(env, ort::read_counts); }
+jstring JNICALL jni_ort_explain_last(JNIEnv* env, jclass) { return explained(env, ort::explain_last); }
 
 jstring JNICALL jni_outcome_name(JNIEnv* env, jclass, jint outcome) {
   return outcome < 0 || outcome >= kOutcomes ? nullptr : env->NewStringUTF(name_of(static_cast<Outcome>(outcome)));
@@ -144,6 +150,8 @@ bool register_methods(JNIEnv* env) {
       method("isEnabled", "()Z", jni_is_enabled),
       method("counts", "()[J", jni_counts),
       method("explainLast", "()Ljava/lang/String;", jni_explain_last),
+      method("ortCounts", "()[J", jni_ort_counts),
+      method("ortExplainLast", "()Ljava/lang/String;", jni_ort_explain_last),
       method("outcomeName", "(I)Ljava/lang/String;", jni_outcome_name),
       method("abiVersion", "()I", jni_abi_version),
   };

@@ -93,11 +93,7 @@ public final class CallSites {
             key.head_dim(),
             List.of(key.dtype(), key.function(), key.causal(), key.flags()),
             List.of(
-                key.sm_scale(),
-                key.simthreshd1(),
-                key.cdfthreshd(),
-                key.topk(),
-                key.pvthreshd())),
+                key.sm_scale(), key.simthreshd1(), key.cdfthreshd(), key.topk(), key.pvthreshd())),
         State.values()[facts.state().value],
         facts.share(),
         facts.needed(),

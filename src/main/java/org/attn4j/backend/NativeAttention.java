@@ -142,8 +142,7 @@ final class NativeAttention {
    * Enqueues a planned request. {@code scratch} may be null if the plan needs none; {@code site} is
    * the call site that decided for it, or null.
    */
-  static void run(
-      NativePlan plan, AttentionRequest request, DeviceMemory scratch, CallSite site) {
+  static void run(NativePlan plan, AttentionRequest request, DeviceMemory scratch, CallSite site) {
     NativeAttention frame = OF_THREAD.get();
     if (frame.loaded != plan) {
       frame.load(plan, request);

@@ -77,7 +77,9 @@ final class NativeCodes {
     };
   }
 
-  /** A call site's name as a number, the same in every process: FNV-1a of its UTF-16; 0: no name. */
+  /**
+   * A call site's name as a number, the same in every process: FNV-1a of its UTF-16; 0: no name.
+   */
   static long ofCallSite(String name) {
     long hash = 0;
     for (int i = 0; i < name.length(); i++) {

@@ -47,8 +47,7 @@ final class SpargeBackend extends GpuBackend {
     if (standing == null) {
       return answer;
     }
-    boolean tries =
-        !standing.known() && request.options().sparsityRule() == SparsityRule.LEARN;
+    boolean tries = !standing.known() && request.options().sparsityRule() == SparsityRule.LEARN;
     return standing.sparse() || tries
         ? answer.with(standing.phrase())
         : Support.refused(standing.phrase());

@@ -48,8 +48,20 @@ final class NcclCheck {
     try {
       Object result = work.get();
       Trial.print(
-          "what", "connect", "transport", trial.transport, "ranks", world.size(), "rank",
-          world.rank(), "step", name, "result", result, "ms", (System.nanoTime() - start) / 1e6);
+          "what",
+          "connect",
+          "transport",
+          trial.transport,
+          "ranks",
+          world.size(),
+          "rank",
+          world.rank(),
+          "step",
+          name,
+          "result",
+          result,
+          "ms",
+          (System.nanoTime() - start) / 1e6);
     } catch (RuntimeException | Error e) {
       trial.failed("connect", name, e);
     }
@@ -147,8 +159,7 @@ final class NcclCheck {
       Tensor receive = vector(elements * world.size());
       send.fill_(new Scalar(1));
       long[] counts = equalParts(elements * world.size());
-      double all =
-          trial.median(7, () -> exchange.allToAll(receive, send, counts, counts).join());
+      double all = trial.median(7, () -> exchange.allToAll(receive, send, counts, counts).join());
       double small = smallExchange(exchange);
       double shift = Double.NaN;
       if (world.size() > 1) {
@@ -156,8 +167,7 @@ final class NcclCheck {
         Message from =
             new Message(
                 Math.floorMod(world.rank() - 1, world.size()), receive.narrow(0, 0, elements));
-        shift =
-            trial.median(7, () -> exchange.sendReceive(List.of(to), List.of(from)).join());
+        shift = trial.median(7, () -> exchange.sendReceive(List.of(to), List.of(from)).join());
       }
       double sent = elements * 4.0 * (world.size() - 1);
       return String.format(
@@ -175,7 +185,9 @@ final class NcclCheck {
     return trial.median(101, () -> exchange.allToAll(receive, send, counts, counts).join());
   }
 
-  /** A world of one rank beside attention alone: host time to enqueue, and until the GPU is done. */
+  /**
+   * A world of one rank beside attention alone: host time to enqueue, and until the GPU is done.
+   */
   @SuppressWarnings("try") // the scope is there to be closed
   private Object costOfWorld() {
     String shapeText = trial.cudaDevice() < 0 ? "auto:8:8:8:128:0:1" : "exact:1024:8:8:128:0:1";
@@ -186,8 +198,7 @@ final class NcclCheck {
         SequenceAttention attention =
             SequenceSpeed.attention(world, trial, shape, layout, KeyExchange.RING)) {
       Tensor[] t = trial.whole(problem);
-      Tensor[] views =
-          Arrays.stream(t).map(one -> one.permute(2, 0, 1, 3)).toArray(Tensor[]::new);
+      Tensor[] views = Arrays.stream(t).map(one -> one.permute(2, 0, 1, 3)).toArray(Tensor[]::new);
       LocalAttention local =
           new LocalAttention(
               new HeadSplit(8, 8, 1),
@@ -198,8 +209,7 @@ final class NcclCheck {
       long tokens = problem.tokens();
       Runnable alone =
           () -> {
-            Tensor o =
-                Tensors.empty(type, device, 1, 8, tokens, 128);
+            Tensor o = Tensors.empty(type, device, 1, 8, tokens, 128);
             local.run(
                 views[0], 0, views[1], views[2], o.permute(2, 0, 1, 3), null, CausalMask.NONE);
             o.close();
@@ -254,8 +264,7 @@ final class NcclCheck {
     int port = Integer.parseInt(System.getenv("SECOND_PORT"));
     RankEnvironment e = world.environment();
     RankEnvironment other =
-        RankEnvironment.of(
-            e.rank(), e.size(), e.localRank(), e.localSize(), e.masterHost(), port);
+        RankEnvironment.of(e.rank(), e.size(), e.localRank(), e.localSize(), e.masterHost(), port);
     try (World again = World.join(other, SequenceSpeed.options(trial, 30))) {
       boolean right = new NcclCheck(again, trial).exchangesRight(1 << 20);
       again.barrier();

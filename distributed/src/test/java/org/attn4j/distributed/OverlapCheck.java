@@ -65,10 +65,28 @@ final class OverlapCheck {
       int many = (int) Math.max(1, Math.ceil(1.5 * alone * 400e6 / MESSAGE));
       double always = median(step, many, MESSAGE);
       Trial.print(
-          "what", "overlap", "rank", world.rank(), "backend",
-          shape.backend().name().toLowerCase(Locale.ROOT), "tokens", problem.tokens(), "heads",
-          problem.heads(), "step_ms", alone, "step_ms_beside_one_block", ring, "block_bytes", block,
-          "step_ms_beside_messages", always, "messages", many, "message_bytes", MESSAGE);
+          "what",
+          "overlap",
+          "rank",
+          world.rank(),
+          "backend",
+          shape.backend().name().toLowerCase(Locale.ROOT),
+          "tokens",
+          problem.tokens(),
+          "heads",
+          problem.heads(),
+          "step_ms",
+          alone,
+          "step_ms_beside_one_block",
+          ring,
+          "block_bytes",
+          block,
+          "step_ms_beside_messages",
+          always,
+          "messages",
+          many,
+          "message_bytes",
+          MESSAGE);
       ringWaiting(attention, mine);
     } catch (RuntimeException e) {
       trial.failed("overlap", shape.toString(), e);
@@ -118,20 +136,28 @@ final class OverlapCheck {
     SequenceLayout layout = SequenceSpeed.layout(shape, SequenceMesh.of(world.size(), 1));
     try (SequenceAttention ring =
         SequenceSpeed.attention(world, trial, shape, layout, KeyExchange.RING)) {
-      Tensor[] heads =
-          Arrays.stream(mine).map(t -> t.permute(1, 2, 0, 3)).toArray(Tensor[]::new);
+      Tensor[] heads = Arrays.stream(mine).map(t -> t.permute(1, 2, 0, 3)).toArray(Tensor[]::new);
       double with = together(() -> ring.attend(heads[0], heads[1], heads[2]).close());
       int cuda = trial.cudaDevice();
       Tensor output = Tensors.empty(DType.FLOAT32, cuda, mine[0].shape());
       Tensor lse =
-          Tensors.empty(
-              DType.FLOAT32, cuda, mine[0].size(1), mine[0].size(2), mine[0].size(0));
+          Tensors.empty(DType.FLOAT32, cuda, mine[0].size(1), mine[0].size(2), mine[0].size(0));
       Partials partials = new Partials(attention, output, lse, trial.type(), cuda);
       double without = together(() -> steps(partials, mine, output));
       Trial.print(
-          "what", "ring waiting", "rank", world.rank(), "backend",
-          shape.backend().name().toLowerCase(Locale.ROOT), "tokens", shape.problem().tokens(),
-          "ring_ms", with, "without_messages_ms", without, "exposed_share_of_a_step",
+          "what",
+          "ring waiting",
+          "rank",
+          world.rank(),
+          "backend",
+          shape.backend().name().toLowerCase(Locale.ROOT),
+          "tokens",
+          shape.problem().tokens(),
+          "ring_ms",
+          with,
+          "without_messages_ms",
+          without,
+          "exposed_share_of_a_step",
           (with - without) / (world.size() - 1) / (without / world.size()));
     }
   }
@@ -171,8 +197,7 @@ final class OverlapCheck {
     try (PointerScope scope = new PointerScope();
         SequenceAttention attention =
             SequenceSpeed.attention(world, trial, shape, layout, KeyExchange.RING)) {
-      Tensor[] mine =
-          SequenceSpeed.shards(trial.whole(shape.problem()), layout, world.rank());
+      Tensor[] mine = SequenceSpeed.shards(trial.whole(shape.problem()), layout, world.rank());
       CUDAStream side = torch_cuda.getStreamFromPool(false, (byte) device);
       torch_cuda.setCurrentCUDAStream(side);
       for (int i = 0; i < 3; i++) {
@@ -210,9 +235,22 @@ final class OverlapCheck {
             / REPLAYS;
     world.barrier();
     Trial.print(
-        "what", "graph", "rank", world.rank(), "tokens", shape.problem().tokens(), "heads",
-        shape.problem().heads(), "replays_that_differ_of_5", wrong, "replays", REPLAYS, "replay_ms",
-        replays, "eager_ms", calls);
+        "what",
+        "graph",
+        "rank",
+        world.rank(),
+        "tokens",
+        shape.problem().tokens(),
+        "heads",
+        shape.problem().heads(),
+        "replays_that_differ_of_5",
+        wrong,
+        "replays",
+        REPLAYS,
+        "replay_ms",
+        replays,
+        "eager_ms",
+        calls);
   }
 
   private static void times(int count, Runnable work) {

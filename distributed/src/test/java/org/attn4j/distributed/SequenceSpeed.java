@@ -217,8 +217,23 @@ public final class SequenceSpeed {
     }
     long millis = (System.nanoTime() - start) / 1_000_000;
     Trial.print(
-        "what", "death", "transport", trial.transport, "ranks", world.size(), "rank", world.rank(),
-        "kind", kind, "peer", peer, "ms", millis, "timeout_ms", DEATH_SECONDS * 1000, "sentence",
+        "what",
+        "death",
+        "transport",
+        trial.transport,
+        "ranks",
+        world.size(),
+        "rank",
+        world.rank(),
+        "kind",
+        kind,
+        "peer",
+        peer,
+        "ms",
+        millis,
+        "timeout_ms",
+        DEATH_SECONDS * 1000,
+        "sentence",
         sentence);
     afterwards(attention, shape);
   }
@@ -235,8 +250,16 @@ public final class SequenceSpeed {
     try (World again = World.join(alone, options(trial, 30))) {
       boolean right = new NcclCheck(again, trial).exchangesRight(1 << 20);
       Trial.print(
-          "what", "after death", "rank", world.rank(), "close_ms", closed, "new_world_ms",
-          (System.nanoTime() - start) / 1_000_000 - closed, "right", right);
+          "what",
+          "after death",
+          "rank",
+          world.rank(),
+          "close_ms",
+          closed,
+          "new_world_ms",
+          (System.nanoTime() - start) / 1_000_000 - closed,
+          "right",
+          right);
     }
   }
 }

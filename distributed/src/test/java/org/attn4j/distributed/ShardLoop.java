@@ -55,8 +55,7 @@ final class ShardLoop {
       Tensor q = whole[0].permute(2, 0, 1, 3).narrow(0, 0, count);
       Tensor o = Tensors.empty(trial.type(), trial.cudaDevice(), q.shape());
       double one =
-          trial.median(
-              shape.rounds(), () -> attention.run(q, 0, k, v, o, null, CausalMask.NONE));
+          trial.median(shape.rounds(), () -> attention.run(q, 0, k, v, o, null, CausalMask.NONE));
       double errorOfOne = error(o);
       for (int shards : new int[] {2, 4, RING}) {
         try (PointerScope inner = new PointerScope()) {
@@ -89,11 +88,36 @@ final class ShardLoop {
     double merge = trial.median(shape.rounds(), () -> Partials.merge(output, lse, part, partLse));
     double bytes = q.numel() * (4.0 + 4 + part.element_size()) + 3.0 * lse.numel() * 4;
     Trial.print(
-        "what", "shards", "backend", shape.backend().name().toLowerCase(Locale.ROOT), "tokens",
-        shape.problem().tokens(), "heads", shape.problem().heads(), "queries", q.size(0), "shards",
-        shards, "one_call_ms", one, "loop_ms", merged, "share_of_one_call", one / merged,
-        "attention_alone_ms", parts, "a_merge_ms", merge, "merge_TB_s", bytes / merge / 1e9,
-        "error_of_one_call", errorOfOne, "error", error, "error_ratio", error / errorOfOne);
+        "what",
+        "shards",
+        "backend",
+        shape.backend().name().toLowerCase(Locale.ROOT),
+        "tokens",
+        shape.problem().tokens(),
+        "heads",
+        shape.problem().heads(),
+        "queries",
+        q.size(0),
+        "shards",
+        shards,
+        "one_call_ms",
+        one,
+        "loop_ms",
+        merged,
+        "share_of_one_call",
+        one / merged,
+        "attention_alone_ms",
+        parts,
+        "a_merge_ms",
+        merge,
+        "merge_TB_s",
+        bytes / merge / 1e9,
+        "error_of_one_call",
+        errorOfOne,
+        "error",
+        error,
+        "error_ratio",
+        error / errorOfOne);
   }
 
   @SuppressWarnings("try") // the scope is there to be closed
@@ -121,7 +145,13 @@ final class ShardLoop {
         long from = first(shard, shards);
         long count = first(shard + 1, shards) - from;
         attention.run(
-            q, 0, k.narrow(0, from, count), v.narrow(0, from, count), part, partLse, CausalMask.NONE);
+            q,
+            0,
+            k.narrow(0, from, count),
+            v.narrow(0, from, count),
+            part,
+            partLse,
+            CausalMask.NONE);
       }
     }
   }

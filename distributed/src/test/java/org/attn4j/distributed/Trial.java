@@ -154,14 +154,19 @@ final class Trial {
     StringBuilder line = new StringBuilder("{");
     row.forEach(
         (key, value) ->
-            line.append(line.length() > 1 ? ", " : "").append(text(key)).append(": ").append(json(value)));
+            line.append(line.length() > 1 ? ", " : "")
+                .append(text(key))
+                .append(": ")
+                .append(json(value)));
     System.out.println(line.append("}"));
     System.out.flush();
   }
 
   private static String json(Object value) {
     if (value instanceof Double number) {
-      return number.isNaN() || number.isInfinite() ? "null" : String.format(Locale.ROOT, "%.6g", number);
+      return number.isNaN() || number.isInfinite()
+          ? "null"
+          : String.format(Locale.ROOT, "%.6g", number);
     }
     return value == null || value instanceof Number || value instanceof Boolean
         ? String.valueOf(value)
@@ -176,8 +181,19 @@ final class Trial {
   void failed(String section, String step, Throwable e) {
     StackTraceElement[] frames = e.getStackTrace();
     print(
-        "what", "failed", "section", section, "step", step, "transport", transport, "rank",
-        environment.rank(), "error", e.toString().split("\n")[0], "at",
+        "what",
+        "failed",
+        "section",
+        section,
+        "step",
+        step,
+        "transport",
+        transport,
+        "rank",
+        environment.rank(),
+        "error",
+        e.toString().split("\n")[0],
+        "at",
         frames.length == 0 ? "" : Arrays.stream(frames).limit(6).toList().toString());
   }
 }

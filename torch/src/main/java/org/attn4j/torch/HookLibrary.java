@@ -2,6 +2,7 @@ package org.attn4j.torch;
 
 import java.io.IOException;
 import java.lang.System.Logger.Level;
+import java.nio.file.Path;
 import java.util.Optional;
 import org.bytedeco.javacpp.Loader;
 
@@ -11,6 +12,7 @@ final class HookLibrary {
 
   private static boolean loading; // guarded by the class
   private static volatile boolean loaded;
+  private static volatile Path file; // null where the program loaded it
 
   private HookLibrary() {}
 
@@ -25,7 +27,8 @@ final class HookLibrary {
     }
     loading = true;
     try {
-      System.load(Loader.cacheResource(HookLibrary.class, RESOURCE).getCanonicalPath());
+      file = Loader.cacheResource(HookLibrary.class, RESOURCE).getCanonicalFile().toPath();
+      System.load(file.toString());
       return loaded
           ? Optional.empty()
           : Optional.of("the native library of attn4j-torch has other methods than its classes");
@@ -38,6 +41,11 @@ final class HookLibrary {
 
   static boolean isLoaded() {
     return loaded;
+  }
+
+  /** Where it lies; null unless {@link #load} has loaded it. */
+  static Path file() {
+    return file;
   }
 
   /**
@@ -92,6 +100,11 @@ final class HookLibrary {
   static native long[] counts();
 
   static native String explainLast();
+
+  /** Of ONNX Runtime's operator. */
+  static native long[] ortCounts();
+
+  static native String ortExplainLast();
 
   /** Null for a number that is none. */
   static native String outcomeName(int outcome);

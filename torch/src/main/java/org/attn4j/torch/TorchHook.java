@@ -1,12 +1,9 @@
 package org.attn4j.torch;
 
 import java.lang.System.Logger.Level;
-import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
 import org.attn4j.AttentionOptions;
-import org.attn4j.CudaDevices;
-import org.attn4j.runtime.NativeLibrary;
 
 /**
  * Serves every {@code aten::scaled_dot_product_attention} of this process by our kernels where they
@@ -56,49 +53,20 @@ public final class TorchHook {
       problem = TorchHosts.load();
     }
     if (problem.isEmpty()) {
-      problem = installOnGpus();
-      if (HookSettings.cpuLibrary().isPresent()) {
-        problem = installOnCpu(HookSettings.cpuLibrary().get());
-      }
+      problem = HookKernels.install().or(() -> register(HookSettings.cpuLibrary().isPresent()));
     }
     installed = problem.isEmpty();
     return problem;
   }
 
-  private static Optional<String> installOnGpus() {
-    Optional<String> obstacle = NativeLibrary.gpuObstacle();
-    if (obstacle.isEmpty()) {
-      obstacle = KernelTable.abiObstacle();
-    }
-    if (obstacle.isPresent()) {
-      return obstacle;
-    }
-    boolean served = false;
-    for (int device = 0; device < CudaDevices.count(); device++) {
-      Optional<Path> library = KernelTable.libraryOf(device);
-      if (library.isPresent()) {
-        obstacle =
-            KernelTable.install(device, CudaDevices.computeCapability(device), library.get());
-        if (obstacle.isPresent()) {
-          return obstacle;
-        }
-        served = true;
-      }
-    }
-    if (!served) {
-      return Optional.of("no GPU of this process has a library: " + NativeLibrary.summary());
-    }
-    return register(false);
-  }
-
-  private static Optional<String> installOnCpu(Path library) {
-    Optional<String> obstacle = KernelTable.install(-1, 0, library);
-    return obstacle.isPresent() ? obstacle : register(true);
-  }
-
   private static Optional<String> register(boolean cpu) {
-    HookLibrary.setPolicy(HookPolicy.encode(options, rules));
+    handPolicyDown();
     return Optional.ofNullable(HookLibrary.install(cpu));
+  }
+
+  /** What options and rules make of the chain, for the native code. */
+  static synchronized void handPolicyDown() {
+    HookLibrary.setPolicy(HookPolicy.encode(options, rules));
   }
 
   /**
@@ -169,8 +137,8 @@ public final class TorchHook {
       AttentionOptions defaults, List<HookPolicy.Rule> thresholds) {
     options = defaults;
     rules = List.copyOf(thresholds);
-    if (installed) {
-      HookLibrary.setPolicy(HookPolicy.encode(options, rules));
+    if (HookLibrary.isLoaded()) {
+      handPolicyDown();
     }
   }
 }

@@ -11,15 +11,15 @@ import static org.attn4j.torch.Hooked.random;
 import static org.attn4j.torch.Hooked.sdpa;
 
 import java.util.List;
+import org.attn4j.AttentionOptions;
+import org.attn4j.SdpaBackend;
+import org.attn4j.SparsityRule;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.InferenceMode;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.DeviceType;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.attn4j.AttentionOptions;
-import org.attn4j.SdpaBackend;
-import org.attn4j.SparsityRule;
 import org.testng.Assert;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.Test;

@@ -1,0 +1,7 @@
+/** Serves MultiHeadAttention in ONNX Runtime's sessions. */
+module org.attn4j.onnxruntime {
+  requires transitive com.microsoft.onnxruntime;
+  requires transitive org.attn4j.torch;
+
+  exports org.attn4j.onnxruntime;
+}
