@@ -17,6 +17,13 @@
 
 namespace attn4j {
 
+// For compute-sanitizer's racecheck, which reports hazards across __syncthreads() where teams have passed different
+// numbers of their own barriers before (docs/decode.md): 1 makes all teams meet at each stage, at one barrier.
+#ifndef ATTN4J_ONE_BARRIER
+#define ATTN4J_ONE_BARRIER 0
+#endif
+constexpr bool kOneBarrier = ATTN4J_ONE_BARRIER;
+
 // Where a CTA works.
 template <class Tile>
 struct SplitWork {
@@ -139,7 +146,7 @@ __device__ __forceinline__ void split_walk(const AttentionArgs& a, const SplitWo
   const auto team_sync = [&] {
     if constexpr (Tile::kTeamThreads == 32) {
       __syncwarp();
-    } else if constexpr (Tile::kTeams == 1) {
+    } else if constexpr (Tile::kTeams == 1 || kOneBarrier) {
       __syncthreads();
     } else {
       ptx::named_barrier_sync(1 + team, Tile::kTeamThreads);
@@ -161,11 +168,13 @@ __device__ __forceinline__ void split_walk(const AttentionArgs& a, const SplitWo
   sums.clear();
 
   int slot = 0;
+  const int last = kOneBarrier ? w.last_stage + team : w.last_stage;  // as many rounds for all
 #pragma unroll 1
-  for (int j = first; j < w.last_stage; j += Tile::kTeams) {
+  for (int j = first; j < last; j += Tile::kTeams) {
     ptx::cp_async_wait<Tile::kStages - 2>();
     team_sync();  // the stage is there for all, and all are done with the one before
     load(j + (Tile::kStages - 1) * Tile::kTeams, slot == 0 ? Tile::kStages - 1 : slot - 1);
+    if (kOneBarrier && j >= w.last_stage) continue;
     const char* stage = ring + slot * Tile::kStageBytes;
     if ((j + 1) * Tile::kStageKeys <= w.least) {
       split_stage<false, Tile, T>(a, w, sums, queries, stage, j * Tile::kStageKeys, lane);
