@@ -27,7 +27,9 @@ static_assert(offsetof(MaskView, type) == 40);
 
 static_assert(sizeof(KeyWindow) == 24);
 
-static_assert(sizeof(AttentionParams) == 488);
+static_assert(sizeof(PackedSequences) == 40 && offsetof(PackedSequences, count) == 16);
+
+static_assert(sizeof(AttentionParams) == 528);
 static_assert(offsetof(AttentionParams, q) == 0);
 static_assert(offsetof(AttentionParams, k) == 80);
 static_assert(offsetof(AttentionParams, v) == 160);
@@ -45,6 +47,7 @@ static_assert(offsetof(AttentionParams, has_sm_scale) == 472);
 static_assert(offsetof(AttentionParams, qk_quant_gran) == 476);
 static_assert(offsetof(AttentionParams, pv_accum_dtype) == 480);
 static_assert(offsetof(AttentionParams, smooth_k) == 484);
+static_assert(offsetof(AttentionParams, packed) == 488);
 
 static_assert(sizeof(KMeanParams) == 96);
 static_assert(offsetof(KMeanParams, tensor_layout) == 80);
@@ -60,12 +63,12 @@ static_assert(offsetof(QuantInt8Params, scales) == 112);
 
 static_assert(sizeof(SparsityParams) == 96);
 static_assert(sizeof(BlockGrid) == 32);
-static_assert(sizeof(PlanRequest) == 608);
-static_assert(offsetof(PlanRequest, sparsity) == 488);
-static_assert(offsetof(PlanRequest, function) == 584);
-static_assert(offsetof(PlanRequest, device) == 588);
-static_assert(offsetof(PlanRequest, multiprocessors) == 592);
-static_assert(offsetof(PlanRequest, site_key) == 600);
+static_assert(sizeof(PlanRequest) == 648);
+static_assert(offsetof(PlanRequest, sparsity) == 528);
+static_assert(offsetof(PlanRequest, function) == 624);
+static_assert(offsetof(PlanRequest, device) == 628);
+static_assert(offsetof(PlanRequest, multiprocessors) == 632);
+static_assert(offsetof(PlanRequest, site_key) == 640);
 
 static_assert(sizeof(PlanFacts) == 104);
 static_assert(offsetof(PlanFacts, refusal) == 4);
@@ -82,7 +85,7 @@ static_assert(offsetof(PlanFacts, sparse_from) == 64);
 static_assert(offsetof(PlanFacts, grid) == 72);
 
 static_assert(sizeof(PlanHandle) == 2048 && alignof(PlanHandle) == 8);
-static_assert(sizeof(PlanAddresses) == 184);
+static_assert(sizeof(PlanAddresses) == 200);
 static_assert(offsetof(PlanAddresses, lse) == 32);
 static_assert(offsetof(PlanAddresses, seen) == 48);
 static_assert(offsetof(PlanAddresses, bias) == 56);
@@ -92,6 +95,8 @@ static_assert(offsetof(PlanAddresses, workspace) == 120);
 static_assert(offsetof(PlanAddresses, trusted) == 136);
 static_assert(offsetof(PlanAddresses, report) == 144);
 static_assert(offsetof(PlanAddresses, dense_heads) == 152);
+static_assert(offsetof(PlanAddresses, cu_seqlens_q) == 184);
+static_assert(offsetof(PlanAddresses, cu_seqlens_k) == 192);
 
 static_assert(sizeof(SiteKey) == 80 && offsetof(SiteKey, caller) == 72);
 static_assert(sizeof(SiteFacts) == 144 && offsetof(SiteFacts, dense_heads) == 112);

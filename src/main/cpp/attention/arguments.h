@@ -12,6 +12,14 @@
 
 namespace attn4j {
 
+// Packed sequences, read by kernels whose recipe says so. lq and lk are the rows of all.
+struct PackedArgs {
+  const int32_t* q = nullptr;  // [count + 1]: where sequences begin; null: there are none
+  const int32_t* k = nullptr;
+  int32_t count = 0;
+  bool bottom_right = false;  // of a causal mask
+};
+
 struct AttentionArgs : PreparedCall {
   // Items whose keys are divided between CTAs (attention/fp8_wgmma/split.h); the sums of each part; and for each
   // warp of such an item how many parts are there, zeroed by the pre-pass.
@@ -29,6 +37,8 @@ struct AttentionArgs : PreparedCall {
 
   // Items that the kernels on mma.sync divide by keys; the sums of parts are in `partials`, too.
   ItemParts parts;
+
+  PackedArgs packed;
 };
 
 }  // namespace attn4j

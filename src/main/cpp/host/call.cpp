@@ -63,6 +63,7 @@ PlanAddresses addresses_of(const AttentionParams& p, const SparsityParams& s, co
   a.q = p.q.data, a.k = p.k.data, a.v = p.v.data, a.o = p.o.data;
   a.lse = p.lse, a.kv_lengths = p.kv_lengths;
   a.seen = p.seen.data, a.bias = p.bias.data;
+  a.cu_seqlens_q = p.packed.cu_seqlens_q, a.cu_seqlens_k = p.packed.cu_seqlens_k;
   a.simthreshd1_per_head = s.simthreshd1_per_head, a.cdfthreshd_per_head = s.cdfthreshd_per_head;
   a.topk_per_head = s.topk_per_head, a.pvthreshd_per_head = s.pvthreshd_per_head;
   a.block_mask = s.block_mask, a.block_map = s.block_map, a.sparsity = s.sparsity;
@@ -132,6 +133,8 @@ Status CallPlan::check_addresses(const PlanAddresses& to, int* device) const {
       {"kv_lengths", to.kv_lengths},
       {"seen", to.seen},
       {"bias", to.bias},
+      {"cu_seqlens_q", to.cu_seqlens_q},
+      {"cu_seqlens_k", to.cu_seqlens_k},
       {"workspace", workspace_size() > 0 ? to.workspace.data : nullptr},
   };
   const int wanted = device_;

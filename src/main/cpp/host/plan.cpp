@@ -133,10 +133,14 @@ Status AttentionPlan::address(const PlanAddresses& to, AttentionArgs* args) cons
   const MaskTensor &seen = args_.masks.seen, &bias = args_.masks.bias;
   ATTN4J_RETURN_IF_ERROR(require_address("seen", seen.data, to.seen, 1));
   ATTN4J_RETURN_IF_ERROR(require_address("bias", bias.data, to.bias, bias.type == MaskType::kFloat32 ? 4 : 2));
+  ATTN4J_RETURN_IF_ERROR(require_address("cu_seqlens_q", args_.packed.q, to.cu_seqlens_q, 4));
+  ATTN4J_RETURN_IF_ERROR(require_address("cu_seqlens_k", args_.packed.k, to.cu_seqlens_k, 4));
   ATTN4J_RETURN_IF_ERROR(validate_output(to.o, to.q, to.k, to.v));
   args->q = to.q, args->k = to.k, args->v = to.v, args->o = to.o;
   args->lse = static_cast<float*>(to.lse);
   args->kv_lengths = static_cast<const int32_t*>(to.kv_lengths);
+  args->packed.q = static_cast<const int32_t*>(to.cu_seqlens_q);
+  args->packed.k = static_cast<const int32_t*>(to.cu_seqlens_k);
   args->masks.seen.data = to.seen, args->masks.bias.data = to.bias;
   return Status::kOk;
 }

@@ -148,7 +148,7 @@ int32_t items_of(const KernelEntry& e, const AttentionArgs& a) {
 // With a causal mask the last items of a head are short, and nothing is divided.
 ItemParts parts_of(const KernelEntry& e, const AttentionArgs& a, const Machine& machine) {
   ItemParts whole;
-  if (!e.divides_items || e.cost.plain <= 0 || a.causal_offset != kNotCausal) return whole;
+  if (!e.divides_items || a.packed.q != nullptr || e.cost.plain <= 0 || a.causal_offset != kNotCausal) return whole;
   const int32_t items = items_of(e, a), last = items % (machine.multiprocessors * e.streams);
   if (last == 0) return whole;
   ItemParts best = whole;
@@ -180,6 +180,7 @@ bool is_listed_mask(const AttentionParams& p, const AttentionArgs& shape) {
 Refusal refusal_of(const KernelEntry& e, const AttentionParams& p, const AttentionArgs& shape) {
   if (e.dtype != p.q.dtype) return {RefusalReason::kNotBuilt};
   if (shape.head_dim > e.head_dim) return {RefusalReason::kHeadDim, shape.head_dim, e.head_dim};
+  if (p.packed.cu_seqlens_q != nullptr && !e.takes_packed) return {RefusalReason::kPacked, p.packed.count};
   const int64_t masks = masks_of(p);
   const bool lists_keys = e.function != Function::kSparse;
   if (masks != 0 && !e.reads_masks && !(lists_keys && is_listed_mask(p, shape))) {

@@ -68,6 +68,7 @@ struct KernelEntry {
   bool writes_vectors = false;   // o must allow 16-byte stores; without a preparation that sees to it
   bool serves_sageattn = false;  // sageattn takes it where it is the cheapest
   bool reads_masks = false;      // serves requests with a mask, and no others; others serve is_listed_mask
+  bool takes_packed = false;     // serves packed sequences, too
   // Whatever else it refuses, or null.
   Refusal (*refuses)(const KernelEntry&, const AttentionParams&, const AttentionArgs&) = nullptr;
 

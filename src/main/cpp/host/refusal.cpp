@@ -68,6 +68,9 @@ Status report(const Refusal& r, const char* function) {
     case RefusalReason::kBlocks:
       return fail(Status::kUnsupported, "q and k have %lld blocks in all; %s serves up to %lld", found, function,
                   accepted);
+    case RefusalReason::kPacked:
+      return fail(Status::kUnsupported, "packed: %lld sequences are given; %s has no kernel that takes them", found,
+                  function);
     case RefusalReason::kMask:
       if (r.accepted == 0) {
         return fail(Status::kUnsupported, "%s: a mask is given; %s has no kernel that reads one", mask_name(r.found),

@@ -83,6 +83,51 @@ Status validate_window(const KeyWindow& w, const Shape& q, const Shape& k, Windo
   return Status::kOk;
 }
 
+Status validate_packed(const AttentionParams& p, const Shape& q, const Shape& k, PackedArgs* args) {
+  const PackedSequences& s = p.packed;
+  const bool is_packed = s.cu_seqlens_q != nullptr;
+  if (is_packed != (s.cu_seqlens_k != nullptr)) {
+    return fail(Status::kInvalidArgument, "%s: is null; packed sequences need both arrays of offsets",
+                is_packed ? "cu_seqlens_k" : "cu_seqlens_q");
+  }
+  if (!is_packed) return Status::kOk;
+  const struct {
+    const char* name;
+    int64_t value, most;
+  } numbers[] = {
+      {"count", s.count, kMaxRows}, {"max_seqlen_q", s.max_seqlen_q, q.rows}, {"max_seqlen_k", s.max_seqlen_k, k.rows}};
+  for (const auto& n : numbers) {
+    if (n.value < 0 || n.value > n.most) {
+      return fail(Status::kInvalidArgument, "packed: %s is %lld; 0 to %lld are accepted", n.name,
+                  static_cast<long long>(n.value), static_cast<long long>(n.most));
+    }
+  }
+  if (q.batch != 1) {
+    return fail(Status::kInvalidArgument, "q: batch is %lld; packed sequences are rows of one batch entry",
+                static_cast<long long>(q.batch));
+  }
+  const KeyWindow& w = p.window;
+  if (p.kv_lengths != nullptr || p.seen.data != nullptr || p.bias.data != nullptr || w.left >= 0 || w.right >= 0) {
+    return fail(Status::kInvalidArgument,
+                "%s: is given beside packed sequences, which take neither lengths nor masks but a causal one",
+                p.kv_lengths != nullptr ? "kv_lengths" : "a mask");
+  }
+  for (const void* address : {s.cu_seqlens_q, s.cu_seqlens_k}) {
+    if (reinterpret_cast<uintptr_t>(address) % 4 != 0) {
+      return fail(Status::kInvalidArgument, "packed: offsets are at %p; int32 needs an address aligned to 4 bytes",
+                  address);
+    }
+  }
+  if (q.heads > 0 && q.rows / kLeastQueryTile + s.count > kMaxHeads / q.heads) {
+    return fail(Status::kUnsupported, "packed: %lld sequences of %lld heads are more tiles than a grid has",
+                static_cast<long long>(s.count), static_cast<long long>(q.heads));
+  }
+  args->q = static_cast<const int32_t*>(s.cu_seqlens_q), args->k = static_cast<const int32_t*>(s.cu_seqlens_k);
+  args->count = static_cast<int32_t>(s.count);
+  args->bottom_right = p.causal_alignment == CausalAlignment::kBottomRight;
+  return Status::kOk;
+}
+
 Status validate_shapes(const Shape& q, const Shape& k, const Shape& v, const Shape& o) {
   ATTN4J_RETURN_IF_ERROR(require_equal("batch", "k", k.batch, "q", q.batch));
   ATTN4J_RETURN_IF_ERROR(require_equal("head_dim", "k", k.head_dim, "q", q.head_dim));
@@ -225,6 +270,7 @@ Status validate_attention(const AttentionParams& p, AttentionArgs* args) {
   ATTN4J_RETURN_IF_ERROR(validate_mask(p.seen, "seen", MaskType::kSeen, MaskType::kSeen, &a.masks.seen));
   ATTN4J_RETURN_IF_ERROR(validate_mask(p.bias, "bias", MaskType::kFloat16, MaskType::kFloat32, &a.masks.bias));
   ATTN4J_RETURN_IF_ERROR(validate_window(p.window, q, k, &a.masks.window));
+  ATTN4J_RETURN_IF_ERROR(validate_packed(p, q, k, &a.packed));
   a.lse = static_cast<float*>(p.lse);
   a.kv_lengths = static_cast<const int32_t*>(p.kv_lengths);
   a.batch = static_cast<int32_t>(q.batch);

@@ -425,8 +425,7 @@ void explain_last(char* sentence, size_t size) {
   const char* own = sentence_of(last_call.outcome);
   if (last_call.outcome == Outcome::kMask) own = "the node has a bias, a mask or a past";
   if (last_call.outcome == Outcome::kRank) own = "the node has several outputs, or inputs in a form that isn't read";
-  std::snprintf(sentence, size, "%s%s%s", own, last_call.reason[0] == 0 ? "" : ": ",
-                last_call.reason);
+  std::snprintf(sentence, size, "%s%s%s", own, last_call.reason[0] == 0 ? "" : ": ", last_call.reason);
 }
 
 }  // namespace attn4j_torch::ort

@@ -236,9 +236,21 @@ __device__ __forceinline__ void repair_warp(const AttentionArgs& args, const Wor
 template <class Policy, class Walk>
 constexpr bool kDivides = Policy::kDivides && Walk::kDivides;
 
+// What the CTA is given.
+template <class Walk>
+__device__ __forceinline__ const AttentionArgs& arguments_of(const AttentionArgs& call) {
+  if constexpr (Walk::kPacked) {
+    return Walk::arguments(call);
+  } else {
+    return call;
+  }
+}
+
 template <class Policy, class Walk>
 __global__ void __launch_bounds__(Policy::Tile::kThreads, Policy::kMinCtas)
-    attend_mma_kernel(const __grid_constant__ AttentionArgs args) {
+    attend_mma_kernel(const __grid_constant__ AttentionArgs call) {
+  const AttentionArgs& args = arguments_of<Walk>(call);
+  if (Walk::kPacked && args.lq == 0) return;
   using Tile = typename Policy::Tile;
   ATTN4J_DYNAMIC_SHARED(128, char, smem);
   // What is read once per tile lies in shared memory: the registers are full, and would spill.
@@ -315,7 +327,7 @@ cudaError_t launch_attend_mma(const AttentionArgs& args, cudaStream_t stream) {
   constexpr auto kernel = attend_mma_kernel<Policy, Walk>;
   const cudaError_t error = allow_shared_memory<kernel>(Tile::kSmemBytes);
   if (error != cudaSuccess) return error;
-  const int items = (args.lq + Tile::kRows - 1) / Tile::kRows * args.batch * args.heads_q;
+  const int items = Walk::items(args, (args.lq + Tile::kRows - 1) / Tile::kRows);
   const int ctas = kDivides<Policy, Walk> ? args.parts.ctas(items) : items;
   const cudaError_t launched =
       enqueue_kernel(kernel, static_cast<unsigned>(ctas), Tile::kThreads, Tile::kSmemBytes, stream, args);

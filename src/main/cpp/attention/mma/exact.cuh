@@ -5,6 +5,7 @@
 
 #include "arch/arch.h"
 #include "attention/mma/core.cuh"
+#include "attention/mma/exact_packed.cuh"
 #include "host/head_dim.h"
 #include "host/preparation.h"
 #include "host/recipe.h"
@@ -169,12 +170,17 @@ class ExactMmaPolicy {
 template <int kD, DType T>
 struct ExactMma {
   using Policy = ExactMmaPolicy<kD, T>;
+  static constexpr bool kTakesPacked = kD <= 192;  // 256 would spill
   static cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
+    if constexpr (kTakesPacked) {
+      if (args.packed.q != nullptr) return launch_attend_packed<Policy>(args, stream);
+    }
     return launch_attend_mma<Policy>(args, stream);
   }
   static KernelEntry entry(const char* name) {
     KernelEntry e = make_entry<kD, T>(name, Policy::Tile::kRows, Policy::Tile::kStageKeys, &launch);
     e.function = Function::kExact;
+    e.takes_packed = kTakesPacked;
     e.preparation = &kAlignedInputs;
     e.serves_sageattn = kD <= 128;
     if constexpr (!arch::kHopperKernels) e.cost = exact_mma_cost<kD>();

@@ -114,6 +114,9 @@ class MaskedTiles {
  public:
   static constexpr bool kSkips = false;
   static constexpr bool kDivides = false;
+  static constexpr bool kPacked = false;
+  static __device__ __forceinline__ unsigned cta() { return blockIdx.x; }
+  static int items(const AttentionArgs& args, int query_tiles) { return query_tiles * args.batch * args.heads_q; }
   static __device__ __forceinline__ int query_tile(const AttentionArgs& args, int head, int index, int query_tiles) {
     return AllTiles::query_tile(args, head, index, query_tiles);
   }

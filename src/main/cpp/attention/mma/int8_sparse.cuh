@@ -11,6 +11,9 @@ class ListedTiles {
  public:
   static constexpr bool kSkips = true;
   static constexpr bool kDivides = false;
+  static constexpr bool kPacked = false;
+  static __device__ __forceinline__ unsigned cta() { return blockIdx.x; }
+  static int items(const AttentionArgs& args, int query_tiles) { return query_tiles * args.batch * args.heads_q; }
 
   static __device__ __forceinline__ int query_tile(const AttentionArgs& args, int head_index, int index,
                                                    int query_tiles) {

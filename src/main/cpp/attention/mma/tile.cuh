@@ -72,6 +72,9 @@ class AllTiles {
  public:
   static constexpr bool kSkips = false;
   static constexpr bool kDivides = true;  // items may be parts of such (mma/parts.h)
+  static constexpr bool kPacked = false;  // mma/exact_packed.cuh
+  static __device__ __forceinline__ unsigned cta() { return blockIdx.x; }
+  static int items(const AttentionArgs& args, int query_tiles) { return query_tiles * args.batch * args.heads_q; }
   // The query tile that CTA `index` of a head works on. With a causal mask the longest rows of a head start first.
   static __device__ __forceinline__ int query_tile(const AttentionArgs&, int, int index, int query_tiles) {
     return query_tiles - 1 - index;
@@ -117,7 +120,7 @@ __device__ __forceinline__ void take_part(WorkTile& w, int part, int parts) {
 template <class Tile, class Walk, bool kDivides>
 __device__ __forceinline__ WorkTile work_tile(const AttentionArgs& args) {
   WorkTile w;
-  const int cta = static_cast<int>(blockIdx.x);
+  const int cta = static_cast<int>(Walk::cta());
   static_cast<WorkItem&>(w) = work_item<Tile, Walk>(args, kDivides ? args.parts.item(cta) : cta);
   w.first_tile = 0;
   if (kDivides) w.part = -1;

@@ -108,6 +108,7 @@ enum class RefusalReason : int32_t {
   kLimits = 8,       ///< sequence length, heads or head_dim beyond what any kernel serves
   kMask =
       9,  ///< found: 1 for seen, plus 2 for bias, plus 4 for window; accepted: 1 for masks of keys alone, 0 for none
+  kPacked = 10,  ///< found: packed sequences; no kernel of the function takes them
 };
 
 /// What a product of matrices reads.
@@ -148,6 +149,19 @@ struct KeyWindow {
   int64_t prefix = 0;  ///< keys that are seen besides, from the first one on
 };
 
+/// Sequences of different lengths in one run of rows, without padding: q and o are (1, hq, total_q, d), k and v
+/// (1, hkv, total_k, d), and sequence i is the rows from cu_seqlens[i] up to, not including, cu_seqlens[i + 1] of each.
+/// Its queries see its own keys alone, and a causal mask is aligned within it. The offsets are read on the device: a
+/// graph may be launched again with others. They ascend; offsets beyond the rows count as the number of rows. Rows of o
+/// and lse that belong to no sequence aren't written.
+struct PackedSequences {
+  const void* cu_seqlens_q = nullptr;  ///< int32 [count + 1] in device memory; null: the request isn't packed
+  const void* cu_seqlens_k = nullptr;  ///< likewise
+  int64_t count = 0;
+  int64_t max_seqlen_q = 0;  ///< rows of the longest sequence, at most those of q: for the choice of a kernel
+  int64_t max_seqlen_k = 0;  ///< likewise of k
+};
+
 /// One attention request: o = softmax(sm_scale * q k^T + mask) v, per batch entry and query head. Query head h reads
 /// key/value head h / (hq / hkv). A query that sees no key gets a zero row and an LSE of -inf.
 struct AttentionParams {
@@ -181,6 +195,10 @@ struct AttentionParams {
   QuantGranularity qk_quant_gran = QuantGranularity::kPerThread;
   PvAccumDType pv_accum_dtype = PvAccumDType::kDefault;
   bool smooth_k = true;  ///< subtract the per-head mean of K over the sequence before INT8 (SageAttention, section 3.1)
+
+  /// If there are any, kv_lengths and masks must not be given. lse is fp32 [hq][total_q]. Served by exact_attn alone;
+  /// others refuse with kPacked.
+  PackedSequences packed;
 };
 
 // ---------------------------------------------------------------------------------------------------------- attention

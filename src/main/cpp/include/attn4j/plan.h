@@ -74,6 +74,8 @@ struct PlanAddresses {
   void* report = nullptr;
   /// A bit for each of the first 256 query heads: SpargeAttn's functions compute all its blocks.
   uint64_t dense_heads[4] = {};
+  const void* cu_seqlens_q = nullptr;
+  const void* cu_seqlens_k = nullptr;
 };
 
 /// Validates and plans. Enqueues nothing, reads no device memory, allocates nothing, and needs no GPU. `facts` may be

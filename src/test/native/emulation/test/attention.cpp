@@ -2,6 +2,7 @@
 //
 //   attention case KERNEL [NAME=VALUE...]     one case, as a failure prints it
 //   attention random COUNT SEED KERNEL...     COUNT random cases of each kernel
+//   attention packed COUNT SEED               COUNT random cases of packed sequences on exact_attn
 //   attention hard KERNEL...                  hard data (docs/accuracy.md), held to a model of the rounding
 //   attention nonfinite COUNT SEED KERNEL...  the same, each with a NaN or an infinity in q, k or v
 //   attention divided COUNT SEED KERNEL...    the same with many keys on few SMs, so that items are divided by keys;
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "runtime/settings.h"
+#include "test/packed.h"
 #include "test/problem.h"
 
 namespace emulation_test {
@@ -282,6 +284,7 @@ int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
   if (mode == "case" && argc > 2) return emulation_test::one(argc, argv);
   if (mode == "hard" && argc > 2) return emulation_test::hard(argc, argv);
+  if (mode == "packed" && argc > 3) return emulation_test::packed(argc, argv);
   if ((mode == "random" || mode == "nonfinite" || mode == "divided") && argc > 4) {
     return emulation_test::random(argc, argv);
   }
