@@ -19,6 +19,7 @@ public final class AttentionRequest {
   private final AttentionTensor lse;
   private final AttentionTensor kvLengths;
   private final AttentionMask mask;
+  private final PackedSequences packed;
   private final SparsityTensors sparsityTensors;
   private final AttentionOptions options;
   private final CudaStream stream;
@@ -37,6 +38,7 @@ public final class AttentionRequest {
     lse = builder.lse;
     kvLengths = builder.kvLengths;
     mask = builder.mask;
+    packed = builder.packed;
     sparsityTensors = builder.sparsityTensors;
     options = builder.options;
     workspace = builder.workspace;
@@ -55,6 +57,7 @@ public final class AttentionRequest {
     lse = other.lse;
     kvLengths = other.kvLengths;
     mask = other.mask;
+    packed = other.packed;
     sparsityTensors = other.sparsityTensors;
     options = other.options;
     dims = other.dims;
@@ -126,6 +129,11 @@ public final class AttentionRequest {
     return mask;
   }
 
+  /** {@return the sequences that the rows consist of; or null: batch entries are sequences} */
+  public PackedSequences packed() {
+    return packed;
+  }
+
   /** {@return the tensors of a sparse request; {@link SparsityTensors#NONE} if it has none} */
   public SparsityTensors sparsityTensors() {
     return sparsityTensors;
@@ -179,6 +187,10 @@ public final class AttentionRequest {
         requireOpen(tensor, "mask");
       }
     }
+    if (packed != null) {
+      requireOpen(packed.cuSeqlensQ(), "packed.cuSeqlensQ");
+      requireOpen(packed.cuSeqlensK(), "packed.cuSeqlensK");
+    }
     sparsityTensors.requireOpen();
     if (workspace != null && workspace.isClosed()) {
       throw new ClosedTensorException("workspace is closed; it must be open during the call");
@@ -203,6 +215,7 @@ public final class AttentionRequest {
     AttentionTensor lse;
     AttentionTensor kvLengths;
     AttentionMask mask;
+    PackedSequences packed;
     SparsityTensors sparsityTensors = SparsityTensors.NONE;
     AttentionOptions options = AttentionOptions.DEFAULTS;
     CudaStream stream;
@@ -292,6 +305,20 @@ public final class AttentionRequest {
      */
     public Builder mask(AttentionMask value) {
       mask = value;
+      return this;
+    }
+
+    /**
+     * The sequences that the rows of q and of k consist of; null: batch entries are sequences.
+     * Beside them neither kvLengths nor a mask is accepted; a causal mask is. docs/masks.md says
+     * which backends serve it.
+     *
+     * @param value the sequences that the rows of q and of k consist of; null: batch entries are
+     *     sequences
+     * @return this builder
+     */
+    public Builder packed(PackedSequences value) {
+      packed = value;
       return this;
     }
 

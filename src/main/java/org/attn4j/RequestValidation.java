@@ -25,6 +25,7 @@ final class RequestValidation {
     checkLse(request, dims);
     checkKvLengths(request, dims);
     checkMask(request, dims);
+    checkPacked(request, dims);
     checkSparsity(request, dims);
     checkStream(request);
     return dims;
@@ -233,6 +234,26 @@ final class RequestValidation {
       }
     }
     request.mask.check(dims);
+  }
+
+  private static void checkPacked(AttentionRequest.Builder request, AttentionDims dims) {
+    if (request.packed == null) {
+      return;
+    }
+    if (request.kvLengths != null || request.mask != null) {
+      throw invalid(
+          (request.mask != null ? "mask" : "kvLengths")
+              + " is set beside packed sequences, which take neither lengths nor masks but a causal"
+              + " one");
+    }
+    for (AttentionTensor tensor : request.packed.tensors()) {
+      checkPlace(tensor, "packed", request.q);
+      if (Overlap.possible(tensor, request.o)
+          || request.lse != null && Overlap.possible(tensor, request.lse)) {
+        throw invalid("packed overlaps o or lse; the outputs need memory of their own");
+      }
+    }
+    request.packed.check(dims);
   }
 
   private static void checkSparsity(AttentionRequest.Builder request, AttentionDims dims) {

@@ -95,6 +95,10 @@ public final class SparsityTuner {
       throw new InvalidAttentionArgumentException(
           "request has a mask; SpargeAttn reads none: requests without one are accepted");
     }
+    if (request.packed() != null) {
+      throw new InvalidAttentionArgumentException(
+          "request has packed sequences; SpargeAttn takes none: requests without are accepted");
+    }
     int heads = Math.toIntExact(request.dims().headsQ());
     try (DeviceTensor o = DeviceTensor.allocate(q.device(), q.dtype(), q.shape().sizes())) {
       AttentionOptions.Builder options = request.options().toBuilder().mode(BackendMode.REQUIRE);

@@ -4,9 +4,12 @@ import java.util.stream.LongStream;
 import org.attn4j.AttentionDims;
 import org.attn4j.AttentionMask;
 import org.attn4j.AttentionRequest;
+import org.attn4j.AttentionTensor;
 import org.attn4j.CausalMask;
+import org.attn4j.DType;
 import org.attn4j.HostTensor;
 import org.attn4j.InvalidAttentionArgumentException;
+import org.attn4j.PackedSequences;
 import org.attn4j.TensorLayout;
 
 /**
@@ -50,7 +53,56 @@ public final class CpuAttention {
       throw new InvalidAttentionArgumentException(
           "q is device memory; the CPU reference reads host memory");
     }
-    new CpuAttention(request).run(precision);
+    if (request.packed() == null) {
+      new CpuAttention(request).run(precision);
+    } else {
+      runPacked(request, precision);
+    }
+  }
+
+  /** Each sequence as a request of its own. */
+  private static void runPacked(AttentionRequest request, Precision precision) {
+    PackedSequences packed = request.packed();
+    for (long i = 0; i < packed.count(); i++) {
+      Rows queries = Rows.of(packed.cuSeqlensQ(), i, request.dims().queries());
+      Rows keys = Rows.of(packed.cuSeqlensK(), i, request.dims().keys());
+      if (queries.from < queries.to) {
+        runSequence(request, queries, keys, precision);
+      }
+    }
+  }
+
+  private static void runSequence(
+      AttentionRequest request, Rows queries, Rows keys, Precision precision) {
+    int rows = request.options().layout().sequenceDimension();
+    HostTensor all = (HostTensor) request.lse();
+    long heads = request.dims().headsQ();
+    long count = queries.to - queries.from;
+    HostTensor lse = all == null ? null : HostTensor.allocate(DType.FLOAT32, 1, heads, count);
+    AttentionRequest own =
+        AttentionRequest.builder()
+            .q(request.q().slice(rows, queries.from, queries.to))
+            .k(request.k().slice(rows, keys.from, keys.to))
+            .v(request.v().slice(rows, keys.from, keys.to))
+            .o(request.o().slice(rows, queries.from, queries.to))
+            .lse(lse)
+            .options(request.options())
+            .build();
+    new CpuAttention(own).run(precision);
+    for (long head = 0; lse != null && head < heads; head++) {
+      for (long row = 0; row < count; row++) {
+        all.set(lse.get(0, head, row), 0, head, queries.from + row);
+      }
+    }
+  }
+
+  /** The rows of a sequence: from the first up to, not including, the second. */
+  private record Rows(long from, long to) {
+    static Rows of(AttentionTensor offsets, long sequence, long rows) {
+      HostTensor at = (HostTensor) offsets;
+      long from = Math.min(Math.max(at.getInt(sequence), 0), rows);
+      return new Rows(from, Math.min(Math.max(at.getInt(sequence + 1), from), rows));
+    }
   }
 
   private void run(Precision precision) {

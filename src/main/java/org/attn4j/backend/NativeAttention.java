@@ -12,6 +12,7 @@ import org.attn4j.BlockGrid;
 import org.attn4j.CausalMask;
 import org.attn4j.DeviceMemory;
 import org.attn4j.DeviceTensor;
+import org.attn4j.PackedSequences;
 import org.attn4j.SparsityOptions;
 import org.attn4j.SparsityTensors;
 import org.attn4j.natives.PlanAddresses;
@@ -205,6 +206,8 @@ final class NativeAttention {
         && isOwned(request.kvLengths())
         && isOwned(seen(request))
         && isOwned(bias(request))
+        && isOwned(queryOffsets(request))
+        && isOwned(keyOffsets(request))
         && isOwned(tensors.simthreshd1())
         && isOwned(tensors.cdfthreshd())
         && isOwned(tensors.topk())
@@ -288,6 +291,7 @@ final class NativeAttention {
         && a.lse() == b.lse()
         && a.kvLengths() == b.kvLengths()
         && a.mask() == b.mask()
+        && a.packed() == b.packed()
         && a.options() == b.options()
         && a.sparsityTensors() == b.sparsityTensors();
   }
@@ -308,6 +312,7 @@ final class NativeAttention {
     memory.putLong(NativeLayout.KV_LENGTHS, address(request.kvLengths()));
     fillMask(NativeLayout.SEEN, seen(request));
     fillMask(NativeLayout.BIAS, bias(request));
+    fillPacked(request.packed());
     AttentionMask masks = request.mask();
     memory.putLong(NativeLayout.WINDOW_LEFT, masks == null ? -1 : masks.windowLeft());
     memory.putLong(NativeLayout.WINDOW_RIGHT, masks == null ? -1 : masks.windowRight());
@@ -365,6 +370,22 @@ final class NativeAttention {
     }
   }
 
+  private void fillPacked(PackedSequences packed) {
+    memory.putLong(NativeLayout.CU_SEQLENS_Q, packed == null ? 0 : address(packed.cuSeqlensQ()));
+    memory.putLong(NativeLayout.CU_SEQLENS_K, packed == null ? 0 : address(packed.cuSeqlensK()));
+    memory.putLong(NativeLayout.SEQUENCES, packed == null ? 0 : packed.count());
+    memory.putLong(NativeLayout.MAX_SEQLEN_Q, packed == null ? 0 : packed.maxSeqlenQ());
+    memory.putLong(NativeLayout.MAX_SEQLEN_K, packed == null ? 0 : packed.maxSeqlenK());
+  }
+
+  private static AttentionTensor queryOffsets(AttentionRequest request) {
+    return request.packed() == null ? null : request.packed().cuSeqlensQ();
+  }
+
+  private static AttentionTensor keyOffsets(AttentionRequest request) {
+    return request.packed() == null ? null : request.packed().cuSeqlensK();
+  }
+
   private static AttentionTensor seen(AttentionRequest request) {
     return request.mask() == null ? null : request.mask().seen();
   }
@@ -383,6 +404,8 @@ final class NativeAttention {
     memory.putLong(NativeLayout.RUN_LENGTHS, address(request.kvLengths()));
     memory.putLong(NativeLayout.RUN_SEEN, address(seen(request)));
     memory.putLong(NativeLayout.RUN_BIAS, address(bias(request)));
+    memory.putLong(NativeLayout.RUN_CU_SEQLENS_Q, address(queryOffsets(request)));
+    memory.putLong(NativeLayout.RUN_CU_SEQLENS_K, address(keyOffsets(request)));
     memory.putLong(NativeLayout.RUN_SIM, address(tensors.simthreshd1()));
     memory.putLong(NativeLayout.RUN_CDF, address(tensors.cdfthreshd()));
     memory.putLong(NativeLayout.RUN_TOPK, address(tensors.topk()));

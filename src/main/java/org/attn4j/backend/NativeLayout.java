@@ -4,6 +4,7 @@ import org.attn4j.natives.AttentionParams;
 import org.attn4j.natives.BlockGrid;
 import org.attn4j.natives.KeyWindow;
 import org.attn4j.natives.MaskView;
+import org.attn4j.natives.PackedSequences;
 import org.attn4j.natives.PlanAddresses;
 import org.attn4j.natives.PlanFacts;
 import org.attn4j.natives.PlanHandle;
@@ -67,6 +68,13 @@ final class NativeLayout {
   static final int ACCUMULATOR = ATTENTION + offset(AttentionParams.class, "pv_accum_dtype");
   static final int SMOOTH_K = ATTENTION + offset(AttentionParams.class, "smooth_k");
 
+  private static final int PACKED = ATTENTION + offset(AttentionParams.class, "packed");
+  static final int CU_SEQLENS_Q = PACKED + offset(PackedSequences.class, "cu_seqlens_q");
+  static final int CU_SEQLENS_K = PACKED + offset(PackedSequences.class, "cu_seqlens_k");
+  static final int SEQUENCES = PACKED + offset(PackedSequences.class, "count");
+  static final int MAX_SEQLEN_Q = PACKED + offset(PackedSequences.class, "max_seqlen_q");
+  static final int MAX_SEQLEN_K = PACKED + offset(PackedSequences.class, "max_seqlen_k");
+
   static final int SIM = SPARSITY + offset(SparsityParams.class, "simthreshd1");
   static final int SIM_PER_HEAD = SPARSITY + offset(SparsityParams.class, "simthreshd1_per_head");
   static final int CDF = SPARSITY + offset(SparsityParams.class, "cdfthreshd");
@@ -90,6 +98,8 @@ final class NativeLayout {
   static final int RUN_LENGTHS = ADDRESSES_AT + offset(PlanAddresses.class, "kv_lengths");
   static final int RUN_SEEN = ADDRESSES_AT + offset(PlanAddresses.class, "seen");
   static final int RUN_BIAS = ADDRESSES_AT + offset(PlanAddresses.class, "bias");
+  static final int RUN_CU_SEQLENS_Q = ADDRESSES_AT + offset(PlanAddresses.class, "cu_seqlens_q");
+  static final int RUN_CU_SEQLENS_K = ADDRESSES_AT + offset(PlanAddresses.class, "cu_seqlens_k");
   static final int RUN_SIM = ADDRESSES_AT + offset(PlanAddresses.class, "simthreshd1_per_head");
   static final int RUN_CDF = ADDRESSES_AT + offset(PlanAddresses.class, "cdfthreshd_per_head");
   static final int RUN_TOPK = ADDRESSES_AT + offset(PlanAddresses.class, "topk_per_head");

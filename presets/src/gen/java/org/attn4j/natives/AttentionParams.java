@@ -69,4 +69,8 @@ public class AttentionParams extends Pointer {
   public native PvAccumDType pv_accum_dtype(); public native AttentionParams pv_accum_dtype(PvAccumDType setter);
   /** subtract the per-head mean of K over the sequence before INT8 (SageAttention, section 3.1) */
   public native @Cast("bool") boolean smooth_k(); public native AttentionParams smooth_k(boolean setter);
+
+  /** If there are any, kv_lengths and masks must not be given. lse is fp32 [hq][total_q]. Served by exact_attn alone;
+   *  others refuse with kPacked. */
+  public native @ByRef PackedSequences packed(); public native AttentionParams packed(PackedSequences setter);
 }

@@ -56,4 +56,6 @@ public class PlanAddresses extends Pointer {
   /** A bit for each of the first 256 query heads: SpargeAttn's functions compute all its blocks. */
   public native @Cast("uint64_t") long dense_heads(int i); public native PlanAddresses dense_heads(int i, long setter);
   @MemberGetter public native @Cast("uint64_t*") LongPointer dense_heads();
+  public native @Const Pointer cu_seqlens_q(); public native PlanAddresses cu_seqlens_q(Pointer setter);
+  public native @Const Pointer cu_seqlens_k(); public native PlanAddresses cu_seqlens_k(Pointer setter);
 }

@@ -202,7 +202,9 @@ public static final int
   /** sequence length, heads or head_dim beyond what any kernel serves */
   kLimits(8),
   /** found: 1 for seen, plus 2 for bias, plus 4 for window; accepted: 1 for masks of keys alone, 0 for none */
-  kMask(9);
+  kMask(9),
+  /** found: packed sequences; no kernel of the function takes them */
+  kPacked(10);
 
     public final int value;
     private RefusalReason(int v) { this.value = v; }
@@ -235,6 +237,9 @@ public static final int
 
 
 // Targeting ../KeyWindow.java
+
+
+// Targeting ../PackedSequences.java
 
 
 // Targeting ../AttentionParams.java
