@@ -36,6 +36,7 @@ echo "kernels of 8.9:"
 mma="int8_acc16/64,96,128 fp8/64,96,128 fp8_acc16/64,96,128"
 # shellcheck disable=SC2086
 "$build/attention_sm89" random 20 1 exact/64,96,128 masked/64,128 $quantised $mma || status=1
+"$build/attention_sm89" packed 40 1 || status=1
 # shellcheck disable=SC2086
 for biases in "bias=3 shown=0" "bias=2 shown=0" "bias=3 shown=50 causal=1"; do
   "$build/attention_sm89" case masked least=1 lse=0 $biases || status=1

@@ -60,6 +60,7 @@ PlanAddresses addresses(const PlanRequest& r, const PlanFacts& facts) {
   a.q = r.attention.q.data, a.k = r.attention.k.data, a.v = r.attention.v.data, a.o = r.attention.o.data;
   a.lse = r.attention.lse, a.kv_lengths = r.attention.kv_lengths;
   a.seen = r.attention.seen.data, a.bias = r.attention.bias.data;
+  a.cu_seqlens_q = r.attention.packed.cu_seqlens_q, a.cu_seqlens_k = r.attention.packed.cu_seqlens_k;
   a.block_mask = r.sparsity.block_mask, a.sparsity = r.sparsity.sparsity;
   a.workspace = {reinterpret_cast<void*>(kStep * 9), facts.workspace_size};
   return a;
@@ -255,6 +256,49 @@ void test_masks() {
          "one that hides nothing is none");
 }
 
+// Packed sequences are served by the exact kernel on mma.sync, and by no other.
+void test_packed() {
+  PlanHandle plan;
+  PlanFacts f;
+  PlanRequest r = request({1, 8, 8, 1000, 1500, 128}, AttentionFunction::kExactAttn);
+  r.attention.packed = {somewhere(7), somewhere(8), 20, 300, 400};
+  expect(plan_attention(r, &plan, &f) == Status::kOk && std::strncmp(f.kernel, "exact_mma", 9) == 0, "packed");
+  PlanAddresses a = addresses(r, f);
+  expect(run_plan(plan, a, nullptr) == Status::kOk && standin::take_launches() == 1 && f.launches == 1, "is run");
+  a.cu_seqlens_k = nullptr;
+  expect(run_plan(plan, a, nullptr) == Status::kInvalidArgument && says("cu_seqlens_k: is null"), "is not dropped");
+  const struct {
+    const char* sentence;
+    void (*change)(AttentionParams&);
+  } kMistakes[] = {
+      {"cu_seqlens_k: is null; packed sequences need both",
+       [](AttentionParams& p) { p.packed.cu_seqlens_k = nullptr; }},
+      {"cu_seqlens_q: is null; packed sequences need both",
+       [](AttentionParams& p) { p.packed.cu_seqlens_q = nullptr; }},
+      {"packed: count is -1; 0 to", [](AttentionParams& p) { p.packed.count = -1; }},
+      {"packed: max_seqlen_q is 1001; 0 to 1000 are", [](AttentionParams& p) { p.packed.max_seqlen_q = 1001; }},
+      {"packed: max_seqlen_k is 1501; 0 to 1500 are", [](AttentionParams& p) { p.packed.max_seqlen_k = 1501; }},
+      {"kv_lengths: is given beside packed", [](AttentionParams& p) { p.kv_lengths = somewhere(1); }},
+      {"a mask: is given beside packed", [](AttentionParams& p) { p.seen.data = somewhere(5, 1); }},
+      {"a mask: is given beside packed", [](AttentionParams& p) { p.window.left = 3; }},
+      {"needs an address aligned to 4 bytes", [](AttentionParams& p) { p.packed.cu_seqlens_k = somewhere(8, 2); }},
+  };
+  for (const auto& mistake : kMistakes) {
+    PlanRequest bad = r;
+    mistake.change(bad.attention);
+    expect(plan_attention(bad, &plan, &f) == Status::kInvalidArgument && says(mistake.sentence), mistake.sentence);
+  }
+  PlanRequest two = request({2, 8, 8, 1000, 1500, 128}, AttentionFunction::kExactAttn);
+  two.attention.packed = r.attention.packed;
+  expect(plan_attention(two, &plan, &f) == Status::kInvalidArgument && says("q: batch is 2; packed"), "of one entry");
+  for (const auto function :
+       {AttentionFunction::kSageattn, AttentionFunction::kSageattnInt8Fp8Sm90, AttentionFunction::kSpasMeansim}) {
+    r.function = function;
+    expect(plan_attention(r, &plan, &f) == Status::kUnsupported && says("packed: 20 sequences are given"), "no other");
+    expect(f.refusal == RefusalReason::kPacked && f.refusal_found == 20, "in facts");
+  }
+}
+
 // On other GPUs the choice is another one: where the tensor cores are the limit, quantising pays earlier.
 void test_machines() {
   const auto choice = [](int64_t length, int32_t sms) {
@@ -338,6 +382,7 @@ int main() {
   test_refused_runs();
   test_facts();
   test_masks();
+  test_packed();
   test_machines();
   std::printf("plans against a stand-in for CUDA: %d checks, %d failed\n", checks, failures);
   return failures == 0 ? 0 : 1;

@@ -32,6 +32,7 @@ KernelEntry exact_mma(const char* name) {
   e.divides_items = ATTN4J_SM != 90;
   e.preparation = &kAlignedInputs;
   e.serves_sageattn = D <= 128;
+  e.takes_packed = true;
   e.cost = exact_mma_cost<D>();
   e.streams = 2;
   return e;
@@ -48,6 +49,7 @@ KernelEntry masked_exact_mma(const char* name) {
 template <int D>
 KernelEntry exact_wgmma(const char* name) {
   KernelEntry e = exact_mma<D>(name);
+  e.takes_packed = false;
   e.writes_vectors = e.serves_sageattn = true;
   e.cost = exact_wgmma_cost<D>();
   e.streams = 1;

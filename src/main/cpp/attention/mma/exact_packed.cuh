@@ -11,6 +11,7 @@ template <class Tile>
 class PackedTiles : public AllTiles {
  public:
   static constexpr bool kPacked = true;
+  static constexpr bool kDivides = false;  // no item's keys are divided between CTAs
   using AllTiles::AllTiles;
 
   // Tiles of a head, enough for any lengths: each sequence may end in one of its own.
