@@ -12,6 +12,7 @@ import org.attn4j.AttentionRequest;
 import org.attn4j.DType;
 import org.attn4j.DeviceMemory;
 import org.attn4j.DeviceTensor;
+import org.attn4j.PackedSequences;
 import org.attn4j.PvAccumulator;
 import org.attn4j.TensorLayout;
 import org.attn4j.TensorShape;
@@ -45,19 +46,21 @@ public class NativeAttentionTest {
     int shift; // bytes by which q, k and v are off alignment
     boolean lse;
     AttentionMask mask;
+    PackedSequences packed;
+    long batch = 2;
     AttentionOptions options = AttentionOptions.DEFAULTS;
 
     private DeviceTensor tensor(int index, long heads, long rows, int bytesOff) {
       boolean hnd = options.layout() == TensorLayout.HND;
       TensorShape shape =
-          TensorShape.contiguous(2, hnd ? heads : rows, hnd ? rows : heads, headDim);
+          TensorShape.contiguous(batch, hnd ? heads : rows, hnd ? rows : heads, headDim);
       DeviceMemory memory = DeviceMemory.wrap(0, STEP * (index + 1), STEP);
       return DeviceTensor.view(memory, bytesOff, dtype, shape);
     }
 
     AttentionRequest request() {
       DeviceMemory lseMemory = DeviceMemory.wrap(0, STEP * 9, STEP);
-      TensorShape lseShape = TensorShape.contiguous(2, 8, lq);
+      TensorShape lseShape = TensorShape.contiguous(batch, 8, lq);
       return AttentionRequest.builder()
           .q(tensor(0, 8, lq, shift))
           .k(tensor(1, 2, lk, shift))
@@ -65,6 +68,7 @@ public class NativeAttentionTest {
           .o(tensor(3, 8, lq, 0))
           .lse(lse ? DeviceTensor.view(lseMemory, 0, DType.FLOAT32, lseShape) : null)
           .mask(mask)
+          .packed(packed)
           .options(options)
           .build();
     }
@@ -196,6 +200,22 @@ public class NativeAttentionTest {
     sizes.mask = null;
     exact = NativeAttention.supports(NativeKernel.EXACT, sizes.request());
     assertFalse(exact.reason().contains("masked"), exact.reason());
+  }
+
+  @Test
+  public void packedSequencesReachTheLibrary() {
+    Sizes sizes = new Sizes();
+    sizes.batch = 1;
+    DeviceMemory memory = DeviceMemory.wrap(0, STEP * 8, STEP);
+    DeviceTensor offsets = DeviceTensor.view(memory, 0, DType.INT32, TensorShape.contiguous(6));
+    sizes.packed = new PackedSequences(offsets, offsets, 300, 700);
+    Support exact = NativeAttention.supports(NativeKernel.EXACT, sizes.request());
+    assertTrue(exact.reason().startsWith("kernel exact_mma/d128/f16"), exact.reason());
+    Support sage = NativeAttention.supports(NativeKernel.SAGE, sizes.request());
+    assertEquals(
+        sage.reason(), "packed: 5 sequences are given; sageattn has no kernel that takes them");
+    sizes.packed = null;
+    assertTrue(NativeAttention.supports(NativeKernel.SAGE, sizes.request()).supported());
   }
 
   private static long bytes(NativeKernel kernel, Sizes sizes) {
