@@ -7,11 +7,12 @@
 #include "device/ptx/shared_access.cuh"
 #include "quant/fp8_rows.cuh"
 #include "quant/fp8_team.cuh"
+#include "quant/quantize.h"
+#include "quant/samples.cuh"
 
 namespace attn4j {
 
-constexpr int kMeanSamples = 512;  // keys that the K mean is taken over; any shift leaves the softmax unchanged
-constexpr int kFirstKeys = 16;     // that have a say in V's mean
+constexpr int kFirstKeys = 16;  // that have a say in V's mean
 
 // Floats as integers in the same order, and back.
 __device__ __forceinline__ int32_t ordered(float x) {
@@ -54,13 +55,6 @@ struct StatisticsScratch {
     uint4 transforms[kTeamThreads];  // ValueTransform of each thread's channels of V
   };
 };
-
-// Key of sample i of K: one of each `step` keys, at places that no period of the data follows.
-// bench/cpp/sparse_problem.cuh has the same formula.
-__device__ __forceinline__ int sampled_key(int i, int step, int keys) {
-  const uint32_t place = (i * 40503u & 0xffffu) * static_cast<uint32_t>(step) >> 16;
-  return min(i * step + static_cast<int>(place), keys - 1);
-}
 
 // Return when a head's statistics are there: the mean of K, those of V. Each warp waits by itself.
 __device__ __forceinline__ void await_count(const int32_t* done, int32_t wanted) {
@@ -111,16 +105,13 @@ struct Samples {
   const Number* rows;  // this thread's piece of the first one
   int64_t pitch;
   const int32_t* places;  // if kListed
-  int keys, step, count, piece, row;
+  SampledKeys keys;
+  int piece, row;
   bool exists;  // this thread has channels
 
   __device__ __forceinline__ Samples(const Fp8Team& team, const PrepassParams& p, const Fp8Step& unit, const void* x,
                                      const Strides& stride, int most)
-      : pitch(stride.row),
-        places(kListed ? key_places(p.a, unit.batch(p)) : nullptr),
-        keys(unit.end),
-        step(max(1, (keys + most - 1) / most)),
-        count((keys + step - 1) / step) {
+      : pitch(stride.row), places(kListed ? key_places(p.a, unit.batch(p)) : nullptr), keys(unit.end, most) {
     piece = team.thread() % kLanes, row = team.thread() / kLanes;
     exists = 8 * piece < p.a.head_dim;
     rows = rows_of<T>(x, stride, unit.batch(p), unit.head) + 8 * piece;
@@ -135,9 +126,9 @@ struct Samples {
     [[maybe_unused]] constexpr int kAtOnce = kListed ? 4 : 8;  // addresses of listed rows take registers
     if (exists) {
 #pragma unroll kAtOnce
-      for (int i = row; i < count; i += kRows) {
+      for (int i = row; i < keys.count; i += kRows) {
         float x[8];
-        load(x, sampled_key(i, step, keys));
+        load(x, keys.key(i));
 #pragma unroll
         for (int e = 0; e < 8; e++) sum[e] += x[e];
       }
@@ -155,9 +146,9 @@ struct Samples {
 #pragma unroll
     for (int e = 0; e < 8; e++) sum[e] = 0.f;
 #pragma unroll 1
-    for (int i = row; i < count; i += kRows) {
+    for (int i = row; i < keys.count; i += kRows) {
       float x[8];
-      load(x, sampled_key(i, step, keys));
+      load(x, keys.key(i));
 #pragma unroll
       for (int e = 0; e < 8; e++) sum[e] += fabsf(x[e]) < kInfinity ? x[e] : 0.f;
     }
@@ -171,11 +162,12 @@ __device__ __forceinline__ void mean_of_keys(const Fp8Team& team, const PrepassP
   using Number = typename Element<T>::type;
   const AttentionArgs& a = p.a;
   if (a.k_mean == nullptr) return;
-  const Samples<D, T, kListed> samples(team, p, unit, a.k, a.k_stride, kMeanSamples);
+  const Samples<D, T, kListed> samples(team, p, unit, a.k, a.k_stride, kMeanKeys);
   float x = samples.sum(team, scratch);
   const int channel = team.thread();
   if (channel >= D) return;
-  const auto half = static_cast<Number>(samples.count > 0 ? -0.5f * x / static_cast<float>(samples.count) : 0.f);
+  const auto half =
+      static_cast<Number>(samples.keys.count > 0 ? -0.5f * x / static_cast<float>(samples.keys.count) : 0.f);
   const HeadStatistics<D> head = statistics_of<D>(p, unit.kv_head);
   reinterpret_cast<Number*>(head.minus_half_shift())[channel] = half;
   x = -2.f * static_cast<float>(half);  // exactly what K loses
@@ -186,7 +178,7 @@ __device__ __forceinline__ void mean_of_keys(const Fp8Team& team, const PrepassP
 // The rows that V's mean is made of, in shared memory: the first keys, then as many samples as fill the block.
 template <int D, DType T, bool kListed>
 __device__ __forceinline__ void fetch_sampled_values(const Fp8Team& team, const PrepassParams& p, const Fp8Step& unit,
-                                                     int step, int count, const RowsBuffer<D>& to) {
+                                                     const SampledKeys& samples, const RowsBuffer<D>& to) {
   using Shape = PrepassShape<D>;
   const AttentionArgs& a = p.a;
   const int thread = team.thread(), piece = thread % Shape::kPieces, row = thread / Shape::kPieces;
@@ -197,8 +189,8 @@ __device__ __forceinline__ void fetch_sampled_values(const Fp8Team& team, const 
 #pragma unroll 2
   for (int i = 0; i < 8; i++) {
     const int r = row + i * Shape::kRowsAtOnce, sample = r - kFirstKeys;
-    const bool copies = 8 * piece < a.head_dim && (sample < 0 ? r < unit.end : sample < count);
-    const int key = !copies ? 0 : sample < 0 ? r : sampled_key(sample, step, unit.end);
+    const bool copies = 8 * piece < a.head_dim && (sample < 0 ? r < unit.end : sample < samples.count);
+    const int key = !copies ? 0 : sample < 0 ? r : samples.key(sample);
     const int64_t place = kListed && copies ? key_places(a, unit.batch(p))[key] : key;
     ptx::cp_async_16(target + i * (Shape::kRowsAtOnce * D * 2), from + 2 * place * a.v_stride.row, copies);
   }
@@ -213,8 +205,8 @@ __device__ __forceinline__ void mean_of_values(const Fp8Team& team, const Prepas
   using Shape = PrepassShape<D>;
   constexpr int kLanes = Shape::kLanes, kRows = kTeamThreads / kLanes, kMost = Shape::kBlock - kFirstKeys;
   static_assert(8 * kRows == Shape::kBlock);
-  const int step = max(1, (unit.end + kMost - 1) / kMost), count = (unit.end + step - 1) / step;
-  fetch_sampled_values<D, T, kListed>(team, p, unit, step, count, rows);
+  const SampledKeys samples(unit.end, kMost);
+  fetch_sampled_values<D, T, kListed>(team, p, unit, samples, rows);
   ptx::cp_async_commit();
   ptx::cp_async_wait<0>();
   team.sync();
@@ -231,7 +223,7 @@ __device__ __forceinline__ void mean_of_values(const Fp8Team& team, const Prepas
   sum_over_rows<D>(team, sum, scratch);
   const int channel = team.thread();
   auto* means = reinterpret_cast<float*>(scratch.threads);
-  const float mean = count > 0 ? summed<D>(channel, scratch) / static_cast<float>(count) : 0.f;
+  const float mean = samples.count > 0 ? summed<D>(channel, scratch) / static_cast<float>(samples.count) : 0.f;
   if (channel < D) means[channel] = mean;
   team.sync();
   bool contradicts = false;
@@ -247,7 +239,7 @@ __device__ __forceinline__ void mean_of_values(const Fp8Team& team, const Prepas
     }
 #pragma unroll
     for (int o = 1; o < kLanes; o <<= 1) closer += __shfl_xor_sync(kFullWarp, closer, o);
-    contradicts |= closer < 0.f && (row < kFirstKeys ? row < unit.end : row - kFirstKeys < count);
+    contradicts |= closer < 0.f && (row < kFirstKeys ? row < unit.end : row - kFirstKeys < samples.count);
   }
   const bool none = team.any(contradicts);
   if (channel < D) statistics_of<D>(p, unit.kv_head).v_mean()[channel] = none ? 0.f : mean;

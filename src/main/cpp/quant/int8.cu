@@ -38,7 +38,7 @@ struct ImageWriter {
 
   __device__ __forceinline__ float mean(const RowsView& k, int64_t head, int first_row, int d) const {
     if (out.sums == nullptr) return 0.f;
-    const float m = mean_channel(k, out.sums, MeanChunks(k.rows).count, head, d);
+    const float m = mean_channel(k, out.sums, MeanChunks(k).count, head, d);
     if (out.mean != nullptr && first_row == 0) out.mean[head * k.head_dim + d] = m;
     return m;
   }
@@ -68,7 +68,7 @@ struct PairKeyWriter {
   Int8Pair options;
 
   __device__ __forceinline__ float mean(const RowsView& k, int64_t head, int, int d) const {
-    return options.sums == nullptr ? 0.f : mean_channel(k, options.sums, MeanChunks(k.rows).count, head, d);
+    return options.sums == nullptr ? 0.f : mean_channel(k, options.sums, MeanChunks(k).count, head, d);
   }
   __device__ __forceinline__ bool wants(int row) const { return row < args.lk_padded; }
   __device__ __forceinline__ int group(int r) const { return scale_group(r, true, options.granularity); }
@@ -95,7 +95,7 @@ struct PairQueryWriter {
   __device__ __forceinline__ float mean(const RowsView&, int64_t head, int, int d) const {
     if (!corrects()) return 0.f;
     const int64_t kv_head = head / args.heads_q * args.heads_kv + head % args.heads_q / args.group;
-    return mean_channel(k, options.sums, MeanChunks(k.rows).count, kv_head, d);
+    return mean_channel(k, options.sums, MeanChunks(k).count, kv_head, d);
   }
   __device__ __forceinline__ bool wants(int row) const { return row < args.lq_padded; }
   __device__ __forceinline__ int group(int r) const { return scale_group(r, false, options.granularity); }

@@ -7,6 +7,7 @@
 #include "arch/arch.h"
 #include "device/numeric.cuh"
 #include "quant/quantize.h"
+#include "quant/samples.cuh"
 
 namespace attn4j {
 
@@ -72,7 +73,7 @@ __device__ __forceinline__ float mean_channel(const RowsView& k, const float* su
   const int rows = k.lengths != nullptr ? min(max(k.lengths[batch], 0), k.rows) : k.rows;
   float sum = 0.f;
   for (int i = 0; i < chunks; i++) sum += sums[(head_index * chunks + i) * k.head_dim + d];
-  return rows > 0 ? sum / static_cast<float>(rows) : 0.f;
+  return rows > 0 ? sum / static_cast<float>(SampledKeys(rows, k.mean_keys).count) : 0.f;
 }
 
 // Where quantised queries go.

@@ -3,6 +3,7 @@
 #include "device/launch.cuh"
 #include "quant/int8.cuh"
 #include "quant/quantize.h"
+#include "quant/samples.cuh"
 
 namespace attn4j {
 namespace {
@@ -18,14 +19,15 @@ __global__ void __launch_bounds__(kThreads) mean_sums_kernel(const RowsView k, f
   const int head = blockIdx.x % k.heads, batch = blockIdx.x / k.heads;
   const int valid = valid_channels(k.head_dim, c);
   const int rows = k.lengths != nullptr ? min(max(k.lengths[batch], 0), k.rows) : k.rows;
-  const int first = blockIdx.y * chunk_rows, last = min(first + chunk_rows, rows);
+  const SampledKeys samples(rows, k.mean_keys);
+  const int first = blockIdx.y * chunk_rows, last = min(first + chunk_rows, samples.count);
   const auto* base =
       static_cast<const typename Element<T>::type*>(k.data) + batch * k.stride.batch + head * k.stride.head + 8 * c;
   float total[8] = {};
-#pragma unroll 4
+#pragma unroll 8
   for (int r = first + r0; r < last; r += kPass) {
     float x[8];
-    load8<T>(x, base + place_of_row(k, batch, r) * k.stride.row, valid, k.vector_io);
+    load8<T>(x, base + place_of_row(k, batch, samples.key(r)) * k.stride.row, valid, k.vector_io);
 #pragma unroll
     for (int i = 0; i < 8; i++) total[i] += fabsf(x[i]) < kInfinity ? x[i] : 0.f;
   }
@@ -48,7 +50,7 @@ __global__ void __launch_bounds__(128)
 
 template <int kLanes>
 cudaError_t launch_sums(const RowsView& k, float* sums, cudaStream_t stream) {
-  const MeanChunks chunks(k.rows);
+  const MeanChunks chunks(k);
   const dim3 grid(k.batch * k.heads, chunks.count);
   if (k.dtype == DType::kFloat16) {
     return enqueue_kernel(mean_sums_kernel<kLanes, DType::kFloat16>, grid, kThreads, 0, stream, k, sums, chunks.rows);
@@ -63,8 +65,7 @@ cudaError_t enqueue_mean_sums(const RowsView& k, float* sums, cudaStream_t strea
 }
 
 cudaError_t enqueue_mean_of_sums(const RowsView& k, const float* sums, float* mean, cudaStream_t stream) {
-  return enqueue_kernel(mean_of_sums_kernel, k.batch * k.heads, 128, 0, stream, k, sums, mean,
-                        MeanChunks(k.rows).count);
+  return enqueue_kernel(mean_of_sums_kernel, k.batch * k.heads, 128, 0, stream, k, sums, mean, MeanChunks(k).count);
 }
 
 }  // namespace attn4j

@@ -21,6 +21,7 @@ struct RowsView {
   const int32_t* places = nullptr;   // [b][rows] or null: row r stands in place places[b][r] of the tensor
   DType dtype = DType::kFloat16;
   bool vector_io = true;  // 16-byte aligned in base and strides, head_dim a multiple of 8
+  int32_t mean_keys = 0;  // that the mean is taken over, at most; 0: all
 };
 
 // Where row r, which exists, stands in the tensor.
@@ -45,13 +46,21 @@ struct MeanChunks {
   static constexpr int kMax = 16;
   int32_t count;  // chunks per head
   int32_t rows;   // keys per chunk
-  __host__ __device__ explicit MeanChunks(int32_t total_rows) {
-    rows = total_rows / kMax + 1 > 256 ? (total_rows + kMax - 1) / kMax : 256;
+  ATTN4J_HOST_DEVICE explicit MeanChunks(int32_t total_rows, int32_t least_rows = 256) {
+    rows = total_rows / kMax + 1 > least_rows ? (total_rows + kMax - 1) / kMax : least_rows;
     count = (total_rows + rows - 1) / rows;
   }
+  // Of the keys that k's mean is taken over: few are divided into more chunks, or one CTA would wait for their loads.
+  ATTN4J_HOST_DEVICE static MeanChunks of(int32_t rows, int32_t mean_keys) {
+    return mean_keys == 0 ? MeanChunks(rows) : MeanChunks(mean_keys < rows ? mean_keys : rows, 128);
+  }
+  ATTN4J_HOST_DEVICE explicit MeanChunks(const RowsView& k) : MeanChunks(of(k.rows, k.mean_keys)) {}
 };
 
-// sums[b][h][chunk][d] (fp32) of each chunk of k. head_dim <= 128.
+// Keys that stand for all where a mean is wanted: any shift leaves the softmax unchanged.
+constexpr int32_t kMeanKeys = 512;
+
+// sums[b][h][chunk][d] (fp32) of each chunk of the keys that k's mean is taken over. head_dim <= 128.
 cudaError_t enqueue_mean_sums(const RowsView& k, float* sums, cudaStream_t stream);
 
 // mean[b][h][d] from the sums.

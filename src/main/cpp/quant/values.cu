@@ -8,6 +8,7 @@
 #include "device/tile.cuh"
 #include "host/head_dim.h"
 #include "quant/int8.cuh"
+#include "quant/samples.cuh"
 #include "quant/values.h"
 
 namespace attn4j {
@@ -87,20 +88,16 @@ __device__ __forceinline__ void mean_of_values(const RowsView& v, const ValueSta
   __shared__ float part[kPass][8 * kLanes + 1];
   __shared__ float means[8 * kLanes];
   const int c = threadIdx.x % kLanes, r0 = threadIdx.x / kLanes, valid = valid_channels(v.head_dim, c);
-  const int keys = value_rows(v, head / v.heads), step = max(1, (keys + kMeanSamples - 1) / kMeanSamples);
-  const int count = (keys + step - 1) / step, first_keys = min(kFirstKeys, keys);
+  const int keys = value_rows(v, head / v.heads), first_keys = min(kFirstKeys, keys);
+  const SampledKeys samples(keys, kMeanSamples);
+  const int count = samples.count;
   const auto* base = head_of<T>(v, head) + 8 * c;
-  // One key of each `step`, at places that no period of the data follows.
-  const auto sampled = [&](int i) {
-    const uint32_t place = (i * 40503u & 0xffffu) * static_cast<uint32_t>(step) >> 16;
-    return min(i * step + static_cast<int>(place), keys - 1);
-  };
   const auto row_of = [&](int key) { return base + place_of_row(v, head / v.heads, key) * v.stride.row; };
   float sum[8] = {};
 #pragma unroll 4
   for (int i = r0; i < count; i += kPass) {
     float x[8];
-    load8<T>(x, row_of(sampled(i)), valid, v.vector_io);
+    load8<T>(x, row_of(samples.key(i)), valid, v.vector_io);
 #pragma unroll
     for (int e = 0; e < 8; e++) sum[e] += fabsf(x[e]) < kInfinity ? x[e] : 0.f;
   }
@@ -121,7 +118,7 @@ __device__ __forceinline__ void mean_of_values(const RowsView& v, const ValueSta
     float closer = 0.f;  // |v|^2 - |v - mean|^2
     if (i < count + first_keys) {
       float x[8];
-      load8<T>(x, row_of(i < count ? sampled(i) : i - count), valid, v.vector_io);
+      load8<T>(x, row_of(i < count ? samples.key(i) : i - count), valid, v.vector_io);
 #pragma unroll
       for (int e = 0; e < 8; e++) {
         const float m = means[8 * c + e];

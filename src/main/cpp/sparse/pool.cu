@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kThreads) pool_kernel(const PoolTask first, co
   if (const int d = threadIdx.x; d < kChannels) {
     float s = 0.f;
     if (d < t.x.head_dim && t.sums != nullptr) {
-      s = mean_channel(t.x, t.sums, MeanChunks(t.x.rows).count, head_index, d);
+      s = mean_channel(t.x, t.sums, MeanChunks(t.x).count, head_index, d);
     } else if (d < t.x.head_dim && t.shift != nullptr) {
       s = t.shift[head_index * t.x.head_dim + d];
     }

@@ -194,7 +194,9 @@ struct AttentionParams {
   /// Read by the quantised kernels alone.
   QuantGranularity qk_quant_gran = QuantGranularity::kPerThread;
   PvAccumDType pv_accum_dtype = PvAccumDType::kDefault;
-  bool smooth_k = true;  ///< subtract the per-head mean of K over the sequence before INT8 (SageAttention, section 3.1)
+  /// Subtract a per-head mean of K before INT8 (SageAttention, section 3.1): of at most 512 keys spread over the sequence
+  /// in dense kernels, of all in SpargeAttn's on mma.sync.
+  bool smooth_k = true;
 
   /// If there are any, kv_lengths and masks must not be given. lse is fp32 [hq][total_q]. Served by exact_attn alone;
   /// others refuse with kPacked.
