@@ -4,7 +4,7 @@
 
 attn_gpu is bench/cpp/attn_gpu.cu, built as its head says. The environment variable COMMIT names the commit of the library.
 Both sides are timed alike: CUDA graphs of calls over rotating inputs that together exceed the L2 cache, median of five
-replays with pauses between; "sustained" is a second without pauses after two others, for the first KERNEL. TOPS = 4 * b * hq * lq * lk * d / time, half of that with a causal mask; quantisation is included.
+replays with pauses between; "sustained" is a second without pauses after two others, for the first KERNEL (not with SUSTAINED=0). TOPS = 4 * b * hq * lq * lk * d / time, half of that with a causal mask; quantisation is included.
 """
 import datetime
 import json
@@ -131,9 +131,10 @@ def main():
   for row in shapes.values():
     rows += sdpa_rows(row, paused_us)
   result["rows"] = rows
-  result["sustained"] = rows_of([program, "sustain", kernels[0]])
-  for row in list(result["sustained"]):
-    result["sustained"] += sdpa_rows(row, sustained_us)
+  if os.environ.get("SUSTAINED") != "0":
+    result["sustained"] = rows_of([program, "sustain", kernels[0]])
+    for row in list(result["sustained"]):
+      result["sustained"] += sdpa_rows(row, sustained_us)
   result["accuracy"] = [r for kernel in kernels for r in rows_of([program, "accuracy", kernel])]
   with open(target, "w") as f:
     json.dump(result, f, indent=1)
