@@ -38,6 +38,7 @@ struct Policy {
   int32_t asked;           // the backends that may serve
   int32_t open;            // whether backend and mode are left open, so that the rules count
   int32_t sparge_by_name;  // whether sparsity is wanted at any length
+  int32_t exact_by_name;   // whether the exact kernels are wanted, which read any mask
   int32_t min_keys;        // below, sparsity isn't tried otherwise: SpargeRule
   int32_t sage_function;   // AttentionFunction
   int32_t sparge_function;

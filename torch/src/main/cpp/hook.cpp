@@ -84,7 +84,7 @@ bool run_chosen(const Kernels& kernels, const Choice& choice, const Geometry& g,
 Outcome serve(const Call& call, const Policy& policy, Owned* result) {
   Geometry g;
   Outcome why;
-  if (!read_call(torch, call, &g, &why)) return why;
+  if (!read_call(torch, call, policy.exact_by_name != 0, &g, &why)) return why;
   last_call.sizes = g.sizes;
   const Kernels* kernels = kernels_for(g);
   if (kernels == nullptr) return Outcome::kDevice;

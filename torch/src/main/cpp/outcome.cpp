@@ -15,7 +15,7 @@ constexpr Text kTexts[] = {
     {"SWITCHED_OFF", "the hook is switched off"},
     {"PASSED", "the call is PyTorch's part of org.attn4j.pytorch.Attn4j"},
     {"OPTIONS", "the options of the scope or the process leave the call to PyTorch"},
-    {"MASK", "there is an attn_mask; our kernels have no dense masks"},
+    {"MASK", "attn_mask is no boolean mask of keys, the same for all heads and queries"},
     {"DROPOUT", "dropout_p is not 0; our kernels have no dropout"},
     {"RANK", "the tensors are not all of rank 4, or all of rank 3 without enable_gqa"},
     {"GRADIENT", "a gradient is required; our kernels have no backward pass"},

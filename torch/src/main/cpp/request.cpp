@@ -40,7 +40,8 @@ bool needs_gradient(const TorchAbi& torch, const Call& call) {
     return impl;
   }();
   bool recording = torch.grad_enabled();
-  for (const Owned* tensor : {&call.q, &call.k, &call.v}) {
+  for (const Owned* tensor : {&call.q, &call.k, &call.v, &call.mask}) {
+    if (tensor->get() == nullptr) continue;  // no mask
     const TensorSlot& slot = tensor->slot();
     if (recording && torch.requires_grad(slot.impl)) return true;
     if (torch.forward_grad(slot.impl, 0, slot).impl != undefined) return true;
@@ -126,6 +127,41 @@ void order_as_in_memory(const Operand& x, int order[3]) {
   }
 }
 
+bool broadcasts(int64_t size, int64_t wanted) { return size == 1 || size == wanted; }
+
+// The mask as (batch, head, query, key), with stride 0 where it is the same for all. False if its sizes don't fit.
+bool view_of_mask(const Meta& mask, const Geometry& g, attn4j::MaskView* view) {
+  const int third = g.rank == 3 ? 0 : 1;  // what the third dimension from the end is
+  const int place[4] = {3, 2, third, 0};
+  const int64_t wanted[4] = {g.q.size[0], g.q.size[1], g.sizes.queries, g.sizes.keys};
+  if (mask.rank < 2 || mask.rank > g.rank) return false;
+  for (int64_t from_end = 0; from_end < mask.rank; from_end++) {
+    const int64_t i = mask.rank - 1 - from_end;
+    const int to = place[from_end];
+    if (!broadcasts(mask.size[i], wanted[to])) return false;
+    view->stride[to] = mask.size[i] == 1 ? 0 : mask.stride[i];
+  }
+  return true;
+}
+
+bool read_mask(const TorchAbi& torch, const Call& call, bool any_mask, Geometry* g) {
+  if (call.causal || !is_plain(torch, call.mask.slot())) return false;
+  const Meta mask = read(torch, call.mask.get());
+  attn4j::MaskView view;
+  if (mask.device_type != g->device_type || mask.device != g->device || !view_of_mask(mask, *g, &view)) return false;
+  torch.data_ptr(call.mask.get(), const_cast<void**>(&view.data));
+  if (mask.dtype == torch.boolean()) {
+    g->seen = view;
+    return any_mask || (view.stride[1] == 0 && view.stride[2] == 0);
+  }
+  if (mask.dtype != g->dtype && mask.dtype != torch.float32()) return false;
+  view.type = mask.dtype == torch.float32()    ? attn4j::MaskType::kFloat32
+              : mask.dtype == torch.bfloat16() ? attn4j::MaskType::kBFloat16
+                                               : attn4j::MaskType::kFloat16;
+  g->bias = view;
+  return any_mask;
+}
+
 bool refuse(Outcome why, Outcome* outcome) {
   *outcome = why;
   return false;
@@ -133,8 +169,7 @@ bool refuse(Outcome why, Outcome* outcome) {
 
 }  // namespace
 
-bool read_call(const TorchAbi& torch, const Call& call, Geometry* g, Outcome* outcome) {
-  if (call.mask.get() != nullptr) return refuse(Outcome::kMask, outcome);
+bool read_call(const TorchAbi& torch, const Call& call, bool any_mask, Geometry* g, Outcome* outcome) {
   if (call.dropout != 0) return refuse(Outcome::kDropout, outcome);
   if (!is_plain(torch, call.q.slot()) || !is_plain(torch, call.k.slot()) || !is_plain(torch, call.v.slot())) {
     return refuse(Outcome::kTensor, outcome);
@@ -155,7 +190,8 @@ bool read_call(const TorchAbi& torch, const Call& call, Geometry* g, Outcome* ou
   g->q = operand(q), g->k = operand(k), g->v = operand(v);
   g->rank = q.rank, g->dtype = q.dtype, g->device_type = q.device_type, g->device = q.device;
   if (!is_rows(g->q) || !is_rows(g->k) || !is_rows(g->v)) return refuse(Outcome::kStrides, outcome);
-  return set_sizes(g, call.gqa) || refuse(Outcome::kShape, outcome);
+  if (!set_sizes(g, call.gqa)) return refuse(Outcome::kShape, outcome);
+  return call.mask.get() == nullptr || read_mask(torch, call, any_mask, g) || refuse(Outcome::kMask, outcome);
 }
 
 bool allocate_output(const TorchAbi& torch, const Geometry& g, Operand* o, Handle* result) {
@@ -184,6 +220,8 @@ void fill_request(const TorchAbi& torch, const Call& call, const Geometry& g, co
   fill(torch, expanded(g.k, sizes.batch, sizes.heads_kv), call.k.get(), dtype, &params->k);
   fill(torch, expanded(g.v, sizes.batch, sizes.heads_kv), call.v.get(), dtype, &params->v);
   fill(torch, o, output, dtype, &params->o);
+  params->seen = g.seen;
+  params->bias = g.bias;
   params->is_causal = call.causal;
   params->has_sm_scale = call.scale.has_value();
   params->sm_scale = call.scale ? static_cast<float>(*call.scale) : 0.f;

@@ -22,14 +22,16 @@ struct Sizes {
 
 struct Geometry {
   Operand q, k, v;
+  attn4j::MaskView seen, bias;  // of attn_mask; at most one is there
   Sizes sizes;
   int64_t rank;
   int32_t dtype, device_type, device;
 };
 
 // Reads the tensors of a call. False with the outcome if it can't be put as a request. The checks are those of
-// org.attn4j.pytorch.Obstacles: SameRulesTest holds both to one table of cases.
-bool read_call(const TorchAbi& torch, const Call& call, Geometry* geometry, Outcome* outcome);
+// org.attn4j.pytorch.Obstacles and Masks: SameRulesTest holds both to one table of cases. No element of a mask is read:
+// boolean masks of keys are served, the same for all heads and queries, and all masks where `any_mask`.
+bool read_call(const TorchAbi& torch, const Call& call, bool any_mask, Geometry* geometry, Outcome* outcome);
 
 // The output of a call: its dimensions lie in memory in the order of query's. False if there is no memory.
 bool allocate_output(const TorchAbi& torch, const Geometry& geometry, Operand* o, Handle* result);

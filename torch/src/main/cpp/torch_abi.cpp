@@ -49,6 +49,8 @@ void want_c_abi(TorchAbi& torch, Search& search, void* cpu) {
   search.want(torch.grad_enabled, cpu, "aoti_torch_grad_mode_is_enabled");
   search.want(torch.float16, cpu, "aoti_torch_dtype_float16");
   search.want(torch.bfloat16, cpu, "aoti_torch_dtype_bfloat16");
+  search.want(torch.float32, cpu, "aoti_torch_dtype_float32");
+  search.want(torch.boolean, cpu, "aoti_torch_dtype_bool");
   search.want(torch.uint8, cpu, "aoti_torch_dtype_uint8");
   search.want(torch.cpu, cpu, "aoti_torch_device_type_cpu");
   search.want(torch.cuda, cpu, "aoti_torch_device_type_cuda");

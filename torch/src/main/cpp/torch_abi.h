@@ -48,6 +48,8 @@ struct TorchAbi {
   bool (*grad_enabled)();
   int32_t (*float16)();
   int32_t (*bfloat16)();
+  int32_t (*float32)();
+  int32_t (*boolean)();
   int32_t (*uint8)();
   int32_t (*cpu)();
   int32_t (*cuda)();

@@ -12,10 +12,10 @@ namespace {
 thread_local const char* error = "";
 float reported;
 
-float load(const TensorView& t, int64_t i) {
-  uint16_t bits = static_cast<const uint16_t*>(t.data)[i];
+float load(const void* data, bool bfloat16, int64_t i) {
+  uint16_t bits = static_cast<const uint16_t*>(data)[i];
   uint32_t wide;
-  if (t.dtype == DType::kBFloat16) {
+  if (bfloat16) {
     wide = static_cast<uint32_t>(bits) << 16;
   } else {
     uint32_t sign = (bits & 0x8000u) << 16, exponent = (bits >> 10) & 31, mantissa = bits & 0x3ffu;
@@ -25,6 +25,19 @@ float load(const TensorView& t, int64_t i) {
   float value;
   std::memcpy(&value, &wide, 4);
   return value;
+}
+
+float load(const TensorView& t, int64_t i) { return load(t.data, t.dtype == DType::kBFloat16, i); }
+
+// What masks make of a score.
+float masked(const AttentionParams& p, int64_t b, int64_t h, int64_t i, int64_t j, float score) {
+  const auto place = [=](const MaskView& m) {
+    return b * m.stride[0] + h * m.stride[1] + i * m.stride[2] + j * m.stride[3];
+  };
+  if (p.seen.data != nullptr && static_cast<const char*>(p.seen.data)[place(p.seen)] == 0) return -INFINITY;
+  if (p.bias.data == nullptr) return score;
+  if (p.bias.type == MaskType::kFloat32) return score + static_cast<const float*>(p.bias.data)[place(p.bias)];
+  return score + load(p.bias.data, p.bias.type == MaskType::kBFloat16, place(p.bias));
 }
 
 uint16_t to_bfloat16(float value) {
@@ -65,15 +78,25 @@ void row(const AttentionParams& p, float* score, int64_t b, int64_t h, int64_t i
   float scale = p.has_sm_scale ? p.sm_scale : 1.f / std::sqrt(static_cast<float>(d));
   float top = -INFINITY, total = 0;
   for (int64_t j = 0; j < keys; j++) {
-    score[j] = scale * dot(p, at(p.q, b, h, i), at(p.k, b, kv, j));
+    score[j] = masked(p, b, h, i, j, scale * dot(p, at(p.q, b, h, i), at(p.k, b, kv, j)));
     if (score[j] > top) top = score[j];
   }
-  for (int64_t j = 0; j < keys; j++) total += score[j] = std::exp(score[j] - top);
+  for (int64_t j = 0; j < keys; j++) total += score[j] = score[j] == -INFINITY ? 0 : std::exp(score[j] - top);
   for (int64_t c = 0; c < d; c++) {
     float sum = 0;
-    for (int64_t j = 0; j < keys; j++) sum += score[j] * load(p.v, at(p.v, b, kv, j) + c * p.v.stride[3]);
-    store(p.o, at(p.o, b, h, i) + c * p.o.stride[3], sum / total);
+    for (int64_t j = 0; j < keys; j++) {
+      if (score[j] != 0) sum += score[j] * load(p.v, at(p.v, b, kv, j) + c * p.v.stride[3]);
+    }
+    store(p.o, at(p.o, b, h, i) + c * p.o.stride[3], total == 0 ? 0 : sum / total);
   }
+}
+
+// Exact attention reads all masks, SageAttention those of keys, SpargeAttn none.
+bool reads_masks(const PlanRequest& r) {
+  const MaskView &seen = r.attention.seen, &bias = r.attention.bias;
+  if (r.function == AttentionFunction::kExactAttn || (seen.data == nullptr && bias.data == nullptr)) return true;
+  const bool of_keys = bias.data == nullptr && seen.stride[1] == 0 && seen.stride[2] == 0;
+  return of_keys && r.function == AttentionFunction::kSageattn;
 }
 
 // What the functions serve, and their names on Hopper, so that the rule for sparsity can be seen at work: sageattn
@@ -87,6 +110,10 @@ Status plan(const PlanRequest& r, PlanFacts* facts) {
   }
   if (p.q.size[3] > (exact ? 256 : 128)) {
     error = "q has more channels than this kernel serves";
+    return Status::kUnsupported;
+  }
+  if (!reads_masks(r)) {
+    error = "this kernel reads no such mask";
     return Status::kUnsupported;
   }
   exact = exact || (r.function == AttentionFunction::kSageattn && p.k.size[2] <= 1024);

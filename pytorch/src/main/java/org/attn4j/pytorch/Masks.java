@@ -28,10 +28,17 @@ final class Masks {
     if (!call.hasMask()) {
       return MaskFinding.NOTHING_MASKED;
     }
+    boolean onDevice = call.mask().get().is_cuda();
+    return onDevice == call.query().is_cuda()
+        ? find(call, inspectDevice, exact, onDevice)
+        : MaskFinding.refused("attn_mask is on another device or of an unusual rank");
+  }
+
+  /** As {@link #find(SdpaCall, boolean, boolean)}, as if the tensors were on a GPU, or not. */
+  static MaskFinding find(SdpaCall call, boolean inspectDevice, boolean exact, boolean onDevice) {
     Tensor mask = call.mask().get();
     long rank = mask.dim();
-    boolean onDevice = mask.is_cuda();
-    if (onDevice != call.query().is_cuda() || rank < 2 || rank > 4) {
+    if (rank < 2 || rank > 4) {
       return MaskFinding.refused("attn_mask is on another device or of an unusual rank");
     }
     boolean ofKeys = onDevice && isOfKeys(call, mask);

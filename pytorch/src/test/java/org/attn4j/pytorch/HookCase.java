@@ -9,6 +9,7 @@ import org.attn4j.AttentionOptions;
 import org.attn4j.CausalMask;
 import org.attn4j.TensorLayout;
 import org.bytedeco.pytorch.DoubleOptional;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
 import org.bytedeco.pytorch.global.torch;
@@ -61,13 +62,30 @@ record HookCase(
         q,
         k,
         v,
-        new TensorOptional(),
+        mask(),
         has("dropout") ? 0.5 : 0,
         scale(),
         has("gqa"),
         AttentionOptions.builder().causalMask(causal).build(),
         q.dim() == 3 ? Packing.SINGLE_HEAD : packing,
         0);
+  }
+
+  /** A mask that hides a third of the keys, or adds numbers. */
+  private TensorOptional mask() {
+    for (String argument : arguments) {
+      if (argument.startsWith("mask")) {
+        String[] parts = argument.substring(argument.indexOf('=') + 1).split(":");
+        Tensor values = torch.randn(sizes(parts[0]));
+        Tensor mask = argument.startsWith("maskf") ? values.to(type) : values.gt(new Scalar(-0.4));
+        return new TensorOptional(parts.length > 1 ? mask.expand(sizes(parts[1])) : mask);
+      }
+    }
+    return new TensorOptional();
+  }
+
+  private static long[] sizes(String text) {
+    return Arrays.stream(text.split(",")).mapToLong(Long::parseLong).toArray();
   }
 
   private DoubleOptional scale() {
@@ -93,7 +111,7 @@ record HookCase(
 
   private static Tensor tensor(String text, ScalarType type) {
     String[] parts = text.split(" ");
-    long[] sizes = Arrays.stream(parts[0].split(",")).mapToLong(Long::parseLong).toArray();
+    long[] sizes = sizes(parts[0]);
     String how = parts.length > 1 ? parts[1] : "";
     return switch (how.isEmpty() ? ' ' : how.charAt(0)) {
       case 't' -> random(type, sizes).transpose(digit(how, 1), digit(how, 2));

@@ -63,7 +63,8 @@ public class SameRulesTest {
   @Test(dataProvider = "cases")
   @SuppressWarnings("try") // the guard is there to be closed
   public void theHookFollowsTheTable(HookCase c) {
-    try (AutoGradMode guard = new AutoGradMode(c.has("grad"))) {
+    try (AutoGradMode guard = new AutoGradMode(c.has("grad"));
+        AttentionScope scope = c.has("exact") ? Attn4j.use(SdpaBackend.EXACT) : null) {
       SdpaCall call = c.call();
       HookCounts counts = counting(() -> tolerant(call));
       Assert.assertEquals(counts.byOutcome(), Map.of(HookOutcome.valueOf(c.hook()), 1L));
@@ -96,19 +97,24 @@ public class SameRulesTest {
   @SuppressWarnings("try") // the guard is there to be closed
   public void theDropInFollowsTheTable(HookCase c) {
     try (AutoGradMode guard = new AutoGradMode(c.has("grad"))) {
-      String found = dropIn(c.call());
+      String found = dropIn(c.call(), c.has("exact"));
       Assert.assertTrue(found.contains(c.dropIn()), found);
     }
   }
 
-  private static String dropIn(SdpaCall call) {
+  private static String dropIn(SdpaCall call, boolean exact) {
     try {
       CallCheck.check(call);
     } catch (InvalidAttentionArgumentException e) {
       return "throws " + e.getMessage();
     }
     String obstacle = Obstacles.find(call, SdpaBackend.AUTO, true);
-    return obstacle == null ? "served" : obstacle;
+    if (obstacle != null || !call.hasMask()) {
+      return obstacle == null ? "served" : obstacle;
+    }
+    try (MaskFinding mask = Masks.find(call, false, exact, true)) {
+      return mask.obstacle() == null ? "served" : mask.obstacle();
+    }
   }
 
   private static HookCounts counting(Supplier<Tensor> call) {

@@ -12,7 +12,10 @@ import org.attn4j.server.diffusion.Model;
 import org.attn4j.server.diffusion.Painter;
 import org.attn4j.server.diffusion.Sampler;
 
-/** Generates pictures from words, unless the server runs without a model. Any number of threads may use it. */
+/**
+ * Generates pictures from words, unless the server runs without a model. Any number of threads may
+ * use it.
+ */
 final class Generator {
   private static final Logger LOG = Logger.getLogger(Generator.class.getName());
 

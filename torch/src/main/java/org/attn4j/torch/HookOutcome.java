@@ -18,7 +18,7 @@ public enum HookOutcome {
   PASSED,
   /** The options of the scope, of the process or a system property name no kernel of ours. */
   OPTIONS,
-  /** There is an attn_mask. */
+  /** attn_mask is no boolean mask of keys, the same for all heads and queries. */
   MASK,
   /** dropout_p is not 0. */
   DROPOUT,

@@ -48,10 +48,11 @@ public final class HookPolicy {
           "there are " + rules.size() + " rules; at most " + MAX_RULES + " are accepted");
     }
     long site = SpargeRule.callSite(options.callSite());
-    Writer out = new Writer(18 + 5 * rules.size());
+    Writer out = new Writer(19 + 5 * rules.size());
     out.put(askedBits(chain.asked(options), sparsity.selection()))
         .put(open ? 1 : 0)
         .put(chosen == SdpaBackend.SPARGE ? 1 : 0)
+        .put(chosen == SdpaBackend.EXACT ? 1 : 0)
         .put(clamp(SpargeRule.MIN_KEYS))
         .put(sageFunction(options.sageKernel()))
         .put(sparsity.selection() == Selection.TOPK ? SPARGE_BY_RANK : SPARGE_BY_MASS)

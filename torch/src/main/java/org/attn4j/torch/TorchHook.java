@@ -17,9 +17,10 @@ import org.attn4j.AttentionOptions;
  *
  * <p><b>What is served:</b> what {@code org.attn4j.pytorch.Attn4j} serves, by the same chain:
  * tensors on a GPU in fp16 or bf16 of rank 3 or 4 with contiguous channels, any other strides,
- * batch and heads broadcast as PyTorch does it, enable_gqa, causal or not, any scale. {@link
- * HookOutcome} lists what is left to PyTorch. Models run as they were saved: one in fp32 is served
- * under autocast or after it was converted.
+ * batch and heads broadcast as PyTorch does it, enable_gqa, causal or not, any scale, boolean masks
+ * of keys; with the exact backend chosen, any mask. {@link HookOutcome} lists what is left to
+ * PyTorch. Models run as they were saved: one in fp32 is served under autocast or after it was
+ * converted.
  *
  * <p><b>Choosing:</b> the system property {@code org.attn4j.backend} and {@code
  * LD_DISABLE_SAGE_ATTENTION=1} in the environment, as everywhere in attn4j; with attn4j-pytorch

@@ -16,7 +16,9 @@ import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityRule;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.InferenceMode;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptional;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.DeviceType;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -108,6 +110,44 @@ public class HookServesTest {
       Tensor expected = byPyTorch(call);
       assertAll(counting(() -> assertClose(call.get(), expected, q)), HookOutcome.SAGE, 1);
     }
+  }
+
+  /** What lies behind hidden keys has no part in the result. */
+  @Test
+  public void masksOfKeysAreServed() {
+    Tensor q = random(BF16, 2, 4, 33, 64);
+    Tensor k = random(BF16, 2, 4, 47, 64);
+    Tensor shown = torch.rand(2, 1, 1, 47).gt(new Scalar(0.4));
+    Tensor hidden = shown.logical_not().reshape(2, 1, 47, 1);
+    Tensor spoilt = k.masked_fill(hidden, new Scalar(Double.NaN));
+    for (Tensor mask : List.of(shown, shown.expand(2, 4, 33, 47))) {
+      Tensor expected = byPyTorch(() -> masked(q, k, mask));
+      assertAll(
+          counting(() -> assertClose(masked(q, spoilt, mask), expected, k)), HookOutcome.SAGE, 1);
+    }
+  }
+
+  @Test
+  public void whereTheExactKernelIsChosenAllMasksAreServed() {
+    Tensor q = random(BF16, 2, 4, 33, 64);
+    Tensor k = random(BF16, 2, 4, 47, 64);
+    Tensor dense = torch.rand(2, 4, 33, 47).gt(new Scalar(0.4));
+    AttentionOptions exact = AttentionOptions.builder().backend(SdpaBackend.EXACT).build();
+    for (Tensor mask : List.of(dense, random(BF16, 33, 47), random(BF16, 2, 1, 33, 47))) {
+      Tensor expected = byPyTorch(() -> masked(q, k, mask));
+      TorchHook.setDefaults(exact, List.of());
+      try {
+        assertAll(
+            counting(() -> assertClose(masked(q, k, mask), expected, k)), HookOutcome.EXACT, 1);
+      } finally {
+        TorchHook.setDefaults(AttentionOptions.DEFAULTS, List.of());
+      }
+    }
+  }
+
+  private static Tensor masked(Tensor q, Tensor k, Tensor mask) {
+    TensorOptional optional = new TensorOptional(mask);
+    return torch.scaled_dot_product_attention(q, k, k, optional, 0, false, NO_SCALE, false);
   }
 
   @Test
