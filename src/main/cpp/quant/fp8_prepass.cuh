@@ -48,15 +48,15 @@ constexpr int kPrepassTeamBytes =
     ((kPool ? sizeof(PrepassShared<D>) : offsetof(PrepassShared<D>, pool)) + 127) / 128 * 128;
 
 // Hands out the units (quant/fp8_schedule.h): one thread of a team draws its next unit while the team works. Whatever a
-// team draws comes after what it has drawn before.
+// team draws comes after what it has drawn before. No unit belongs to a CTA that may not have started: units wait for
+// the statistics of those before them, and another stream's kernels (NCCL's, which wait for other GPUs) may hold an SM.
 struct Fp8Tickets {
   int32_t* drawn;  // [2]: of the early units, of the late ones
-  int32_t teams;   // of the grid: each has begun with the unit of its own number
   bool late = false;
 
   __device__ __forceinline__ int32_t draw(const Fp8Schedule& s) {
     if (!late) {
-      const int32_t unit = teams + atomicAdd(drawn, 1);
+      const int32_t unit = atomicAdd(drawn, 1);
       if (unit < s.early_units()) return unit;
       late = true;
     }
@@ -71,25 +71,17 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
   ATTN4J_DYNAMIC_SHARED(128, unsigned char, shared);
   const Fp8Team team;
   auto& mine = *reinterpret_cast<PrepassShared<D>*>(shared + team.number() * kPrepassTeamBytes<D, kPool>);
-  const int own = team.number() * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
-  Fp8Tickets tickets{p.units_drawn, kTeams<kPool> * static_cast<int>(gridDim.x)};
-  Fp8Step next{};
-  bool more = own < p.schedule.early_units();
-  if (more) {
-    next = first_step<D>(p, own);
-    fetch_rows<D, T, kListed>(team, p, next, mine.sources, mine.rows[0]);
-  }
+  Fp8Tickets tickets{p.units_drawn};
   ptx::griddepcontrol_wait();  // the counters are clear: attention, which reads them too, may start
   ptx::griddepcontrol_launch_dependents();
-  if (!more) {
-    if (team.thread() == 0) mine.tickets[1] = tickets.draw(p.schedule);
-    team.sync();
-    const int32_t unit = mine.tickets[1];
-    more = unit < p.schedule.units();
-    if (more) {
-      next = first_step<D>(p, unit);
-      fetch_rows<D, T, kListed>(team, p, next, mine.sources, mine.rows[0]);
-    }
+  if (team.thread() == 0) mine.tickets[1] = tickets.draw(p.schedule);
+  team.sync();
+  const int32_t first = mine.tickets[1];
+  bool more = first < p.schedule.units();
+  Fp8Step next{};
+  if (more) {
+    next = first_step<D>(p, first);
+    fetch_rows<D, T, kListed>(team, p, next, mine.sources, mine.rows[0]);
   }
   if (more && team.thread() == 0) mine.tickets[0] = tickets.draw(p.schedule);
   int turn = 0;
