@@ -10,7 +10,8 @@ A section starts one JVM a rank (org.attn4j.distributed.SequenceSpeed), most imp
 
   connect  messages arrive, streams wait for each other and the host doesn't, links, abort; with one rank also what a world costs
   speed    every mesh, keys and values by ring and by all-gather; slowest rank of each round, then median and least; error
-           against softmax in FP32 of some rows; "model_ms" is what SequenceCost expects of H200s
+           against softmax in FP32 of some rows; "model_ms" is what SequenceCost expects of H200s. A start has one shape;
+           "long" is 256K tokens, "exact" the exact kernels
   death    the last rank is killed: what the others are told, after how long, and whether they can join another world
   shards   on one GPU: the keys of 2, 4 and 8 shards in a loop, merged, against one call
   overlap  a step of attention while messages are under way; what a ring waits for them
@@ -40,7 +41,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MAIN = "org.attn4j.distributed.SequenceSpeed"
 # backend : tokens : heads : kv heads : head_dim : causal : rounds
 WAN_480, WAN_720, HUNYUAN = "32760:40:40:128:0", "75600:40:40:128:0", "118800:24:24:128:0"
-SPEED = [f"sage:{WAN_720}:10", f"sage:{WAN_480}:10", f"sage:{HUNYUAN}:5", "sage:65536:32:32:128:0:7", "sage:262144:32:32:128:0:3"]
+SPEED = [f"sage:{WAN_480}:10", f"sage:{WAN_720}:10", f"sage:{HUNYUAN}:5", "sage:65536:32:32:128:0:7"]
+LONG = ["sage:262144:32:32:128:0:3"]
 EXACT = [f"exact:{WAN_720}:4"]
 SMALL = ["auto:600:4:4:32:0:5", "auto:600:8:2:32:1:5"]
 
@@ -58,20 +60,22 @@ def sections(sizes, gloo):
     return
   if n > 1:
     yield [("connect", n, "connect", way, [], 45, None)]
-  yield [("speed", 1, "speed", way, SPEED, 60, None)]
+    for size in sizes[:0:-1]:
+      for shape in SPEED:
+        yield [("speed", size, "speed", way, [shape], 28, None)]
+    yield [("death", n, "death", way, [f"sage:{WAN_480}:1"], 30, None)]
+    yield [("overlap", n, "overlap", way, [f"sage:{WAN_720}:7", f"sage:{9450 * n}:40:40:128:0:7"], 40, None)]
+  yield [("speed", 1, "speed", way, SPEED + LONG, 40, None)]
   for size in sizes[:0:-1]:
-    yield [("speed", size, "speed", way, SPEED, 75, None)]
+    yield [("long", size, "speed", way, LONG, 40, None)]
   if n > 1:
-    yield [("death", n, "death", way, [f"sage:{WAN_480}:1"], 60, None)]
+    yield [("exact", n, "speed", way, EXACT, 28, None)]
+  yield [("exact", 1, "speed", way, EXACT, 20, None)]
   alone = [("connect", 1, "connect", way, [], 40, "0"), ("shards", 1, "shards", way, [f"sage:{WAN_720}:5"], 50, str(n - 1))]
   yield from [alone] if n > 1 else [[one] for one in alone]
-  if n > 1:
-    yield [("overlap", n, "overlap", way, [f"sage:{WAN_720}:7", f"sage:{9450 * n}:40:40:128:0:7"], 40, None)]
   yield [("staged", 2, "speed", "staged", [f"{kernel}:16384:8:8:128:0:3" for kernel in ("sage", "exact", "auto")], 45, "0")]
   if n > 1:
     yield [("graph", n, "graph", way, ["sage:8192:8:8:128:0:1", "exact:2048:8:8:128:0:1"], 40, None)]
-    yield [("exact", n, "speed", way, EXACT, 40, None)]
-  yield [("exact", 1, "speed", way, EXACT, 30, None)]
 
 
 def class_path():
@@ -93,15 +97,22 @@ def free_port():
         return port
 
 
+def log_of(section, logs, rank):
+  name, ranks, _, _, shapes, _, _ = section
+  tokens = "-" + shapes[0].split(":")[1] if shapes else ""
+  return logs / f"{name}-{ranks}{tokens}-{rank}"
+
+
 def start(section, logs):
   """The JSON objects that the ranks of one start printed, and what failed."""
   name, ranks, what, transport, shapes, seconds, gpus = section
   port, second = free_port(), free_port()
   children = []
   for rank in range(ranks):
-    log = logs / f"{name}-{ranks}-{rank}"
+    log = log_of(section, logs, rank)
     environment = os.environ | dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_WORLD_SIZE=str(ranks),
-                                    MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), SECOND_PORT=str(second), OMP_NUM_THREADS="1")
+                                    MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), SECOND_PORT=str(second), OMP_NUM_THREADS="1",
+                                    RANK_SECONDS=str(seconds))
     if what == "connect":
       environment |= dict(NCCL_DEBUG="INFO", NCCL_DEBUG_FILE=f"{log}.nccl")
     if gpus is not None:
@@ -121,7 +132,7 @@ def start(section, logs):
     child.kill()
     child.wait()
   for rank, child in enumerate(children):
-    log = logs / f"{name}-{ranks}-{rank}"
+    log = log_of(section, logs, rank)
     rows += [dict(json.loads(line), section=name) for line in Path(f"{log}.out").read_text().splitlines() if line.startswith("{")]
     if child.returncode not in (0, 9, -9):
       tail = Path(f"{log}.err").read_text(errors="replace").splitlines()[-8:] + Path(f"{log}.out").read_text(errors="replace").splitlines()[-3:]

@@ -21,12 +21,14 @@ final class Groups {
   private static final int GLOO_THREADS = 2;
 
   // PyTorch's watchdog would end the process when a message times out. Here it aborts the messages
-  // (2: clean up only), and the next call throws; nothing else ends the JVM or writes dumps.
+  // (2: clean up only), and the next call throws; nothing else ends the JVM or writes dumps, which
+  // the watchdog would else wait 60 s for before it aborts.
   private static final Map<String, String> NCCL_SETTINGS =
       Map.of(
           "TORCH_NCCL_ASYNC_ERROR_HANDLING", "2",
           "TORCH_NCCL_ENABLE_MONITORING", "0",
-          "TORCH_NCCL_DUMP_ON_TIMEOUT", "0");
+          "TORCH_NCCL_DUMP_ON_TIMEOUT", "0",
+          "TORCH_NCCL_WAIT_TIMEOUT_DUMP_MILSEC", "0");
 
   private Groups() {}
 

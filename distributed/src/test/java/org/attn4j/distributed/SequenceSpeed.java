@@ -2,6 +2,7 @@ package org.attn4j.distributed;
 
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
 import org.attn4j.AttentionOptions;
@@ -21,6 +22,7 @@ import org.bytedeco.pytorch.global.torch_cuda;
 public final class SequenceSpeed {
   private static final int WARM_UP = 2;
   private static final int DEATH_SECONDS = 8;
+  private static final int SECONDS = 12;
 
   private final World world;
   private final Trial trial;
@@ -34,6 +36,7 @@ public final class SequenceSpeed {
   public static void main(String[] args) {
     RankEnvironment environment = RankEnvironment.ofProcess();
     Trial trial = new Trial(args[1], environment);
+    Stacks.printBefore(System.getenv("RANK_SECONDS"));
     List<Shape> shapes = Arrays.stream(args).skip(2).map(Shape::of).toList();
     int exit = 0;
     try {
@@ -62,7 +65,7 @@ public final class SequenceSpeed {
   }
 
   private static void joined(String section, Trial trial, List<Shape> shapes) {
-    int seconds = section.equals("death") ? DEATH_SECONDS : 30;
+    int seconds = section.equals("death") ? DEATH_SECONDS : SECONDS;
     World world = World.join(trial.environment, options(trial, seconds));
     SequenceSpeed speed = new SequenceSpeed(world, trial);
     switch (section) {
@@ -78,9 +81,14 @@ public final class SequenceSpeed {
     }
   }
 
+  /** Ulysses first, then rings, then what gathers keys: where one hangs, those before are printed. */
   private void all(Shape shape) {
-    for (SequenceMesh mesh : CasesRank.meshes(world.size())) {
-      for (KeyExchange keys : KeyExchange.values()) {
+    List<SequenceMesh> meshes =
+        CasesRank.meshes(world.size()).stream()
+            .sorted(Comparator.comparingInt(SequenceMesh::ring))
+            .toList();
+    for (KeyExchange keys : new KeyExchange[] {KeyExchange.RING, KeyExchange.ALL_GATHER}) {
+      for (SequenceMesh mesh : meshes) {
         if (world.loss() == null && (mesh.ring() > 1 || keys == KeyExchange.RING)) {
           try {
             run(shape, mesh, keys);
