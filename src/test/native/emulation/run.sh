@@ -28,6 +28,7 @@ quantised="int8_f16/64,96,128 sparse/64,96,128 spas/64,96,128 spas_topk/64,96,12
 # shellcheck disable=SC2086
 (
   "$build/attention_sm90" random 40 2 exact/64,96,128 fp8_sm90/64,96,128 $quantised
+  ATTN4J_EMULATION_BUSY_SMS=3 "$build/attention_sm90" random 4 5 fp8_sm90/64,96,128 spas/64,96,128
   "$build/attention_sm90" nonfinite 40 3 exact/64,96,128 int8_f16/64,96,128 fp8_sm90/64,96,128 sparse/64,96,128
 ) >"$build/sm90.log" 2>&1 &
 hopper=$!

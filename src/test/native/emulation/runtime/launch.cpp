@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdarg>
@@ -120,6 +121,7 @@ std::map<const void*, size_t>& shared_limits() {
 Settings& settings() {
   static Settings s{static_cast<uint64_t>(number_from("ATTN4J_EMULATION_SEED", 0)),
                     number_from("ATTN4J_EMULATION_SMS", Settings().multiprocessors),
+                    number_from("ATTN4J_EMULATION_BUSY_SMS", Settings().busy_multiprocessors),
                     number_from("ATTN4J_EMULATION_FP8_BITS", Settings().fp8_bits), Settings().patience_s};
   return s;
 }
@@ -159,7 +161,7 @@ int run(const Launch& launch) {
                  kernel_name(launch.kernel).c_str(), launch.ctas.x, threads, launch.shared_bytes, most);
     return cudaErrorInvalidValue;
   }
-  static Gpu gpu(settings().multiprocessors);
+  static Gpu gpu(std::max(1, settings().multiprocessors - settings().busy_multiprocessors));
   gpu.run(launch);
   return cudaSuccess;
 }
