@@ -11,8 +11,9 @@
 #   bench/gpu.sh mma-change OLD NEW                         is a change of the mma.sync kernels right, and what did it do
 #   bench/gpu.sh speed OLD NEW                              two built libraries in turn (compare_gpu), and the mma kernels
 #   bench/gpu.sh java PACK                                  the Java suites, from a folder that shared/gpu/pack.sh has packed
-#   bench/gpu.sh hook PACK [MODEL.pt]                       the hook in PyTorch: its suite, its cost, a model's steps; PACK is
-#                     of module pytorch with PYTORCH=1, with the test classes of torch beside its own
+#   bench/gpu.sh hook PACK [MODEL.pt]                       the hook in PyTorch: hook-suite, then hook-times, which may be asked for by
+#                     themselves: its cost, and the steps of a model; PACK is of module pytorch with PYTORCH=1, with the test classes
+#                     of torch beside its own
 #
 # DIR: target/gpu by default. OUT: where logs go, DIR/out by default; $OUT/summary.txt has a line for each step, with its
 # status and seconds. The exit status is that of the worst step. JOBS steps run at once (2): more starve each other's checks.
@@ -222,17 +223,25 @@ open(sys.argv[1] + ".crc32", "w").write(f"{zlib.crc32(content):08x} {len(content
 END
 }
 
-hook() {
-  local pack="$1" model="${2:-}"
+# Right on the GPUs that there are; with two, several devices too, else those tests are skipped and the status is 2.
+hook_suite() {
+  local pack="$1"
   stage_library "$pack" || return
-  if [[ -z $model ]]; then
+  step hook-suite "$pack/run" testng org.attn4j.pytorch.HookCudaTest,org.attn4j.pytorch.HookCudaCallsTest
+  finish
+}
+
+# On an idle GPU, one after the other.
+hook_times() {
+  local pack="$1" model="${2:-server/src/main/resources/org/attn4j/server/model/model.pt}"
+  stage_library "$pack" || return
+  if [[ ! -s $model ]]; then
     model="$DIR/untrained/model.pt"
     step hook-model python3 samples/model/train.py --untrained --out "$DIR/untrained"
   fi
   step hook-program g++ -std=c++17 -O2 -Isrc/main/cpp/include bench/cpp/call_cost.cpp -o "$DIR/call_cost" -L"$DIR/hopper" -lattn4j
   finish
-  JOBS=1 # the suite on several GPUs, if there are any; the times on an idle machine
-  step hook-suite "$pack/run" testng org.attn4j.pytorch.HookCudaTest,org.attn4j.pytorch.HookCudaCallsTest
+  JOBS=1
   step hook-call-cost env "$(on hopper)" "$DIR/call_cost"
   step hook-cost "$pack/run" org.attn4j.torch.HookCost
   step hook-model-times "$pack/run" org.attn4j.pytorch.HookModelBench "$model" 2 1024 4096 16384
@@ -251,6 +260,8 @@ case "${1:-}" in
   speed) speed "$2" "$3" ;;
   mma-change) mma_change "$2" "$3" ;;
   java) java_suites "$2" ;;
-  hook) hook "$2" "${3:-}" ;;
+  hook-suite) hook_suite "$2" ;;
+  hook-times) hook_times "$2" "${@:3:1}" ;;
+  hook) hook_suite "$2"; hook_times "$2" "${@:3:1}" ;;
   *) sed -n '2,/^set -uo/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//' >&2; exit 2 ;;
 esac
