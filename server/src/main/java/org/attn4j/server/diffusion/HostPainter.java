@@ -50,10 +50,10 @@ final class HostPainter implements Painter {
   private final int dim;
   private final int heads;
 
-  private HostPainter(ModelFacts facts, Weights weights, SparsityOptions sparsity) {
+  private HostPainter(ModelFacts facts, Weights weights, SelfAttention attention) {
     this.facts = facts;
     this.weights = weights;
-    attention = new SelfAttention(sparsity);
+    this.attention = attention;
     dim = facts.dim();
     heads = dim / Layers.HEAD_DIM;
   }
@@ -78,7 +78,7 @@ final class HostPainter implements Painter {
             blocks,
             linear(tensors, "last_mod", dim, 2 * dim, true),
             linear(tensors, "patch_out", dim, PIXELS, true));
-    return new HostPainter(facts, weights, null);
+    return new HostPainter(facts, weights, new SelfAttention(null));
   }
 
   private static Block block(Safetensors tensors, String name, int dim, int hidden) {
@@ -110,7 +110,12 @@ final class HostPainter implements Painter {
 
   /** The same model with other sparsity; null is dense. */
   HostPainter with(SparsityOptions sparsity) {
-    return new HostPainter(facts, weights, sparsity);
+    return with(new SelfAttention(sparsity));
+  }
+
+  /** The same model with another attention. */
+  HostPainter with(SelfAttention other) {
+    return new HostPainter(facts, weights, other);
   }
 
   @Override

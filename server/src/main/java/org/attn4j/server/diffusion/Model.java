@@ -105,6 +105,11 @@ public final class Model {
     return torch;
   }
 
+  /** The model on the CPU, for tests of other attention. */
+  HostPainter painter() {
+    return painter;
+  }
+
   private Painter loadTorch() throws IOException {
     byte[] script = source.read(TORCH_SCRIPT);
     if (script == null) {

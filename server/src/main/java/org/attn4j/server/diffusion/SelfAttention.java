@@ -20,7 +20,7 @@ import org.attn4j.samples.BlockSelection;
  * Attention of tokens {@code [token][head][64]} on the CPU backend. Sparse, the tokens go along the
  * Hilbert curve, and the blocks are those that SpargeAttn's rule chooses.
  */
-final class SelfAttention {
+class SelfAttention {
   private static final float SCALE = (float) (1 / Math.sqrt(Layers.HEAD_DIM));
 
   private final SparsityOptions sparsity; // null: dense
