@@ -14,6 +14,8 @@
 #   bench/gpu.sh hook PACK [MODEL.pt]                       the hook in PyTorch: hook-suite, then hook-times, which may be asked for by
 #                     themselves: its cost, and the steps of a model; PACK is of module pytorch with PYTORCH=1, with the test classes
 #                     of torch beside its own
+#   bench/gpu.sh server PACK [SIDE ...]                     the server's diffusion model, every way of attention over 20 seeds; PACK
+#                     has the classes of server's tests besides
 #
 # DIR: target/gpu by default. OUT: where logs go, DIR/out by default; $OUT/summary.txt has a line for each step, with its
 # status and seconds. The exit status is that of the worst step. JOBS steps run at once (2): more starve each other's checks.
@@ -252,6 +254,20 @@ hook_times() {
   finish
 }
 
+# A library that was built here goes before the pack's own.
+server() {
+  local pack="$1" side gpu
+  gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
+  if [[ -e $DIR/hopper/libattn4j.so ]]; then stage_library "$pack" || return; fi
+  JOBS=1 # times, on an idle machine
+  if (($# == 1)); then set -- "$1" 128 256; fi
+  for side in "${@:2}"; do
+    step "server-$side" "$pack/run" org.attn4j.server.diffusion.SeedStudy server/src/main/resources/org/attn4j/server/model \
+      pytorch "$side" 20 20 "$OUT" "$gpu"
+  done
+  finish
+}
+
 case "${1:-}" in
   build) build "${@:2}" ;;
   build-library) build_library "$2" ;;
@@ -263,5 +279,6 @@ case "${1:-}" in
   hook-suite) hook_suite "$2" ;;
   hook-times) hook_times "$2" "${@:3:1}" ;;
   hook) hook_suite "$2"; hook_times "$2" "${@:3:1}" ;;
+  server) server "$2" "${@:3}" ;;
   *) sed -n '2,/^set -uo/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//' >&2; exit 2 ;;
 esac

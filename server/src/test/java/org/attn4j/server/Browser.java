@@ -86,9 +86,9 @@ final class Browser implements AutoCloseable {
     return find(css).getText();
   }
 
-  /** Waits until the script returns true; three minutes at most, as a machine may be busy. */
+  /** Waits until the script returns true; ten minutes at most, as a machine may be busy. */
   void await(String condition) {
-    new WebDriverWait(driver, Duration.ofSeconds(180))
+    new WebDriverWait(driver, Duration.ofMinutes(10))
         .withMessage(condition)
         .until(d -> Boolean.TRUE.equals(script("return " + condition)));
   }

@@ -35,7 +35,7 @@ public class PageTest {
   @BeforeClass
   public void start() throws Exception {
     browser = Browser.start(1200, 1500, false);
-    client = new Client("--port", "0");
+    client = new Client("--port", "0", "--timeout", "600");
   }
 
   @AfterClass(alwaysRun = true)
