@@ -11,6 +11,7 @@
 #   bench/gpu.sh mma-change OLD NEW                         is a change of the mma.sync kernels right, and what did it do
 #   bench/gpu.sh speed OLD NEW                              two built libraries in turn (compare_gpu), and the mma kernels
 #   bench/gpu.sh java PACK                                  the Java suites, from a folder that shared/gpu/pack.sh has packed
+#   bench/gpu.sh auto PACK                                  auto mode against sage and sparge by name, and token grids
 #   bench/gpu.sh hook PACK [MODEL.pt]                       the hook in PyTorch: hook-suite, then hook-times, which may be asked for by
 #                     themselves: its cost, and the steps of a model; PACK is of module pytorch with PYTORCH=1, with the test classes
 #                     of torch beside its own
@@ -268,6 +269,17 @@ server() {
   finish
 }
 
+# Auto mode against both fixed choices, and the token grid, in one run; its JSON lines are the log. A library that was
+# built here goes before the pack's own.
+auto() {
+  local pack="$1"
+  if [[ -e $DIR/hopper/libattn4j.so ]]; then stage_library "$pack" || return; fi
+  JOBS=1
+  step auto-tests "$pack/run" testng org.attn4j.gpu.GpuCallSiteTest
+  step auto-times "$pack/run" org.attn4j.bench.AutoBench
+  finish
+}
+
 case "${1:-}" in
   build) build "${@:2}" ;;
   build-library) build_library "$2" ;;
@@ -280,5 +292,6 @@ case "${1:-}" in
   hook-times) hook_times "$2" "${@:3:1}" ;;
   hook) hook_suite "$2"; hook_times "$2" "${@:3:1}" ;;
   server) server "$2" "${@:3}" ;;
+  auto) auto "$2" ;;
   *) sed -n '2,/^set -uo/p' "${BASH_SOURCE[0]}" | sed '$d; s/^# \{0,1\}//' >&2; exit 2 ;;
 esac

@@ -4,7 +4,7 @@
 
 namespace attn4j {
 
-static_assert(sizeof(SparsityParams) == 96);
+static_assert(sizeof(SparsityParams) == 104);
 static_assert(offsetof(SparsityParams, simthreshd1) == 0);
 static_assert(offsetof(SparsityParams, simthreshd1_per_head) == 8);
 static_assert(offsetof(SparsityParams, cdfthreshd) == 16);
@@ -15,8 +15,8 @@ static_assert(offsetof(SparsityParams, pvthreshd) == 48);
 static_assert(offsetof(SparsityParams, pvthreshd_per_head) == 56);
 static_assert(offsetof(SparsityParams, attention_sink) == 64);
 static_assert(offsetof(SparsityParams, block_mask) == 72);
-static_assert(offsetof(SparsityParams, block_map) == 80);
-static_assert(offsetof(SparsityParams, sparsity) == 88);
+static_assert(offsetof(SparsityParams, token_order) == 80);
+static_assert(offsetof(SparsityParams, sparsity) == 96);
 static_assert(sizeof(BlockGrid) == 32);
 static_assert(sizeof(BlockPoolParams) == 120);
 static_assert(offsetof(BlockPoolParams, block) == 88);

@@ -61,14 +61,14 @@ static_assert(offsetof(QuantInt8Params, mean) == 96);
 static_assert(offsetof(QuantInt8Params, values) == 104);
 static_assert(offsetof(QuantInt8Params, scales) == 112);
 
-static_assert(sizeof(SparsityParams) == 96);
+static_assert(sizeof(SparsityParams) == 104);
 static_assert(sizeof(BlockGrid) == 32);
-static_assert(sizeof(PlanRequest) == 648);
+static_assert(sizeof(PlanRequest) == 656);
 static_assert(offsetof(PlanRequest, sparsity) == 528);
-static_assert(offsetof(PlanRequest, function) == 624);
-static_assert(offsetof(PlanRequest, device) == 628);
-static_assert(offsetof(PlanRequest, multiprocessors) == 632);
-static_assert(offsetof(PlanRequest, site_key) == 640);
+static_assert(offsetof(PlanRequest, function) == 632);
+static_assert(offsetof(PlanRequest, device) == 636);
+static_assert(offsetof(PlanRequest, multiprocessors) == 640);
+static_assert(offsetof(PlanRequest, site_key) == 648);
 
 static_assert(sizeof(PlanFacts) == 104);
 static_assert(offsetof(PlanFacts, refusal) == 4);
@@ -85,18 +85,18 @@ static_assert(offsetof(PlanFacts, sparse_from) == 64);
 static_assert(offsetof(PlanFacts, grid) == 72);
 
 static_assert(sizeof(PlanHandle) == 2048 && alignof(PlanHandle) == 8);
-static_assert(sizeof(PlanAddresses) == 200);
+static_assert(sizeof(PlanAddresses) == 208);
 static_assert(offsetof(PlanAddresses, lse) == 32);
 static_assert(offsetof(PlanAddresses, seen) == 48);
 static_assert(offsetof(PlanAddresses, bias) == 56);
 static_assert(offsetof(PlanAddresses, simthreshd1_per_head) == 64);
-static_assert(offsetof(PlanAddresses, sparsity) == 112);
-static_assert(offsetof(PlanAddresses, workspace) == 120);
-static_assert(offsetof(PlanAddresses, trusted) == 136);
-static_assert(offsetof(PlanAddresses, report) == 144);
-static_assert(offsetof(PlanAddresses, dense_heads) == 152);
-static_assert(offsetof(PlanAddresses, cu_seqlens_q) == 184);
-static_assert(offsetof(PlanAddresses, cu_seqlens_k) == 192);
+static_assert(offsetof(PlanAddresses, sparsity) == 120);
+static_assert(offsetof(PlanAddresses, workspace) == 128);
+static_assert(offsetof(PlanAddresses, trusted) == 144);
+static_assert(offsetof(PlanAddresses, report) == 152);
+static_assert(offsetof(PlanAddresses, dense_heads) == 160);
+static_assert(offsetof(PlanAddresses, cu_seqlens_q) == 192);
+static_assert(offsetof(PlanAddresses, cu_seqlens_k) == 200);
 
 static_assert(sizeof(SiteKey) == 80 && offsetof(SiteKey, caller) == 72);
 static_assert(sizeof(SiteFacts) == 144 && offsetof(SiteFacts, dense_heads) == 112);
@@ -117,7 +117,7 @@ static_assert(static_cast<int>(QuantGranularity::kPerBlock) == 0 &&
 static_assert(static_cast<int>(AttentionFunction::kSageattn) == 0 &&
               static_cast<int>(AttentionFunction::kBlockSparse) == 6 &&
               static_cast<int>(AttentionFunction::kSageattnInt8Fp8) == 7);
-static_assert(static_cast<int>(RefusalReason::kNone) == 0 && static_cast<int>(RefusalReason::kMask) == 9);
+static_assert(static_cast<int>(RefusalReason::kNone) == 0 && static_cast<int>(RefusalReason::kTokenOrder) == 11);
 static_assert(static_cast<int>(MaskType::kSeen) == 0 && static_cast<int>(MaskType::kFloat32) == 3);
 static_assert(static_cast<int>(Precision::k16Bit) == 0 && static_cast<int>(Precision::kFp8) == 2);
 static_assert(static_cast<int>(PvAccumDType::kDefault) == 0 && static_cast<int>(PvAccumDType::kFp32Fp16) == 5);

@@ -39,6 +39,10 @@ struct AttentionArgs : PreparedCall {
   ItemParts parts;
 
   PackedArgs packed;
+
+  // [b][lq] or null. Self-attention in another order of the tokens: row i of q, o and lse is the one that stands in
+  // token_places[i] there. key_places and value_places are the same then.
+  const int32_t* token_places = nullptr;
 };
 
 }  // namespace attn4j

@@ -21,6 +21,7 @@ namespace attn4j {
 struct VisitedBlocks {
   const int32_t* list = nullptr;
   int32_t count = 0, keys = 0;
+  const int32_t* tokens = nullptr;  // row i of q, o and lse stands in place tokens[i] there; null: in its own
 };
 
 // The masks of a request that has none; attention/mask_row.cuh has those of one that has.
@@ -175,7 +176,8 @@ __device__ __forceinline__ void repair_rows(const AttentionArgs& args, const Row
   const int end = min(rows.first + rows.count, args.lq);
 #pragma unroll 1
   for (int row = rows.first; row < end; row++) {
-    CarefulRow<T, kD> careful(args, rows.flat_head, row, lane);
+    const int place = blocks.tokens != nullptr ? blocks.tokens[row] : row;
+    CarefulRow<T, kD> careful(args, rows.flat_head, place, lane);
     if (!careful.is_finite()) careful.compute(blocks);
   }
 }

@@ -66,6 +66,7 @@ PlanAddresses addresses_of(const AttentionParams& p, const SparsityParams& s, co
   a.cu_seqlens_q = p.packed.cu_seqlens_q, a.cu_seqlens_k = p.packed.cu_seqlens_k;
   a.simthreshd1_per_head = s.simthreshd1_per_head, a.cdfthreshd_per_head = s.cdfthreshd_per_head;
   a.topk_per_head = s.topk_per_head, a.pvthreshd_per_head = s.pvthreshd_per_head;
+  a.token_order = s.token_order;
   a.block_mask = s.block_mask, a.block_map = s.block_map, a.sparsity = s.sparsity;
   a.workspace = workspace;
   return a;

@@ -80,6 +80,14 @@ Status report(const Refusal& r, const char* function) {
                   "%s: a mask is given; %s serves masks of keys alone, which are the same for all heads and queries, "
                   "without a causal mask that hides more",
                   mask_name(r.found), function);
+    case RefusalReason::kTokenOrder: {
+      constexpr const char* kFound[] = {"",           "a kernel without FP8 P V",     "a causal mask",
+                                        "kv_lengths", "q and k of different lengths", "a block mask"};
+      return fail(Status::kUnsupported,
+                  "token_order: is given with %s; SpargeAttn's predicting functions read it for self-attention without "
+                  "a mask, in FP8 on 9.0",
+                  kFound[found]);
+    }
     case RefusalReason::kLimits:
       break;  // the validation has its own sentence
   }

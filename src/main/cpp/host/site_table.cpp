@@ -158,8 +158,12 @@ SiteKey key_of(const PlanRequest& request, const Shape& q, const Shape& k) {
                         s.topk_per_head != nullptr,
                         s.pvthreshd_per_head != nullptr,
                         s.attention_sink,
-                        p.smooth_k};
-  for (int i = 0; i < 7; i++) key.flags |= flags[i] ? 1 << i : 0;
+                        p.smooth_k,
+                        s.token_order != nullptr,
+                        p.seen.data != nullptr || p.bias.data != nullptr,
+                        p.window.left >= 0 || p.window.right >= 0,
+                        p.packed.cu_seqlens_q != nullptr};
+  for (int i = 0; i < 11; i++) key.flags |= flags[i] ? 1 << i : 0;
   key.sm_scale = p.has_sm_scale ? p.sm_scale : 0.f;
   key.simthreshd1 = s.simthreshd1, key.cdfthreshd = s.cdfthreshd, key.topk = s.topk, key.pvthreshd = s.pvthreshd;
   key.caller = request.site_key;

@@ -37,6 +37,17 @@ Status validate_sparsity(BlockSource source, const SparsityParams& s) {
   return Status::kOk;
 }
 
+// What a token order can't go with, as RefusalReason::kTokenOrder finds it; 0: nothing.
+int64_t order_conflict(BlockSource source, const AttentionPlan& attention) {
+  const AttentionArgs& a = attention.args();
+  return source == BlockSource::kGiven   ? 5
+         : a.causal_offset != kNotCausal ? 2
+         : a.kv_lengths != nullptr       ? 3
+         : a.lq != a.lk                  ? 4
+         : !attention.takes_extras()     ? 1
+                                         : 0;
+}
+
 Status require_presence(const char* name, bool planned, const void* found) {
   if (planned == (found != nullptr)) return Status::kOk;
   return fail(Status::kInvalidArgument, "%s: is %s null; the plan was made with an address that %s", name,
@@ -65,6 +76,11 @@ Status SparsePlan::make(BlockSource source, const SparsityParams& sparsity, cons
   mask_given_ = source == BlockSource::kGiven;
   map_wanted_ = sparsity.block_map != nullptr;
   sparsity_wanted_ = sparsity.sparsity != nullptr;
+  ordered_ = sparsity.token_order != nullptr;
+  if (const int64_t conflict = ordered_ ? order_conflict(source, attention) : 0) {
+    *refusal = {RefusalReason::kTokenOrder, conflict};
+    return report(*refusal, "SpargeAttn");
+  }
   const void* const arrays[4] = {sparsity.simthreshd1_per_head, sparsity.cdfthreshd_per_head, sparsity.topk_per_head,
                                  sparsity.pvthreshd_per_head};
   for (int i = 0; i < 4; i++) per_head_[i] = arrays[i] != nullptr;
@@ -118,6 +134,7 @@ Status SparsePlan::check_addresses(const PlanAddresses& to, const void* q, int* 
       {"cdfthreshd_per_head", to.cdfthreshd_per_head},
       {"topk_per_head", to.topk_per_head},
       {"pvthreshd_per_head", to.pvthreshd_per_head},
+      {"token_order", to.token_order},
       {"block_mask", blocks ? to.block_mask : nullptr},
       {"block_map", blocks ? to.block_map : nullptr},
       {"sparsity", to.sparsity},
@@ -131,6 +148,7 @@ Status SparsePlan::placed(const AttentionPlan& attention, const PlanAddresses& t
   ATTN4J_RETURN_IF_ERROR(require_presence("topk_per_head", per_head_[2], to.topk_per_head));
   ATTN4J_RETURN_IF_ERROR(require_presence("pvthreshd_per_head", per_head_[3], to.pvthreshd_per_head));
   ATTN4J_RETURN_IF_ERROR(require_presence("block_mask", mask_given_, to.block_mask));
+  ATTN4J_RETURN_IF_ERROR(require_presence("token_order", ordered_, to.token_order));
   ATTN4J_RETURN_IF_ERROR(require_presence("block_map", map_wanted_, to.block_map));
   ATTN4J_RETURN_IF_ERROR(require_presence("sparsity", sparsity_wanted_, to.sparsity));
   void* own = slice<void>(to.workspace.data, attention.workspace_size());
@@ -198,6 +216,7 @@ Status SparsePlan::run(const AttentionPlan& attention, AttentionArgs* args, cons
   }
   const KernelEntry& kernel = attention.kernel();
   ATTN4J_RETURN_IF_ERROR(attention.place(workspace, stream, args));
+  args->token_places = args->key_places = args->value_places = static_cast<const int32_t*>(addresses.token_order);
   ATTN4J_RETURN_IF_ERROR(kernel.preparation->enqueue(attention, args, workspace, extras(select), stream));
   ATTN4J_RETURN_IF_ERROR(pool(attention, *args, workspace, select, stream));
   ATTN4J_RETURN_IF_ERROR(check_cuda(enqueue_select(select, stream), "selection of blocks"));

@@ -42,7 +42,7 @@ class SparsePlan {
 
   BlockSource source_ = BlockSource::kGiven;
   float pv_threshold_ = 0.f;
-  bool mask_given_ = false, map_wanted_ = false, sparsity_wanted_ = false;
+  bool mask_given_ = false, map_wanted_ = false, sparsity_wanted_ = false, ordered_ = false;
   bool per_head_[4] = {};  // simthreshd1, cdfthreshd, topk, pvthreshd
   SelectArgs select_;
   WorkspacePlan workspace_;

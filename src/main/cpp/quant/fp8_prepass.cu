@@ -75,11 +75,14 @@ cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* st
   return cudaLaunchKernelEx(&config, fp8_prepass<D, T, kPool, kListed>, p);
 }
 
-// SpargeAttn, which pools, takes no masks.
+// SpargeAttn, which pools, takes no masks; its lists are of all tokens.
 template <int D, DType T>
 cudaError_t enqueue(const KernelEntry& kernel, const AttentionArgs& a, float* statistics, const Fp8Extras& extras,
                     cudaStream_t stream) {
-  if (extras.k.means != nullptr) return enqueue<D, T, true, false>(kernel, a, statistics, extras, stream);
+  if (extras.k.means != nullptr) {
+    return a.key_places != nullptr ? enqueue<D, T, true, true>(kernel, a, statistics, extras, stream)
+                                   : enqueue<D, T, true, false>(kernel, a, statistics, extras, stream);
+  }
   return a.key_places != nullptr ? enqueue<D, T, false, true>(kernel, a, statistics, extras, stream)
                                  : enqueue<D, T, false, false>(kernel, a, statistics, extras, stream);
 }

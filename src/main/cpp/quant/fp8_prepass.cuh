@@ -65,9 +65,10 @@ struct Fp8Tickets {
   }
 };
 
-// kListed: keys stand in the places of a list.
+// kListed: keys stand in the places of a list; with kPool all tokens do, as SpargeAttn takes no masks of keys.
 template <int D, DType T, bool kPool, bool kListed>
 __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(const __grid_constant__ PrepassParams p) {
+  constexpr bool kTokens = kListed && kPool;
   ATTN4J_DYNAMIC_SHARED(128, unsigned char, shared);
   const Fp8Team team;
   auto& mine = *reinterpret_cast<PrepassShared<D>*>(shared + team.number() * kPrepassTeamBytes<D, kPool>);
@@ -81,7 +82,7 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
   Fp8Step next{};
   if (more) {
     next = first_step<D>(p, first);
-    fetch_rows<D, T, kListed>(team, p, next, mine.sources, mine.rows[0]);
+    fetch_rows<D, T, kListed, kTokens>(team, p, next, mine.sources, mine.rows[0]);
   }
   if (more && team.thread() == 0) mine.tickets[0] = tickets.draw(p.schedule);
   int turn = 0;
@@ -102,7 +103,7 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
     }
     if (complete != nullptr && team.thread() == 0) ptx::add_release(complete, completed);
     complete = nullptr;
-    if (more) fetch_rows<D, T, kListed>(team, p, next, mine.sources, mine.rows[i ^ 1]);
+    if (more) fetch_rows<D, T, kListed, kTokens>(team, p, next, mine.sources, mine.rows[i ^ 1]);
     const bool draws = now.ends_unit() && more && team.thread() == 0;
     const int32_t drawn = draws ? tickets.draw(p.schedule) : 0;  // its latency hides behind the block
     if (now.task == Fp8Task::kMean) {

@@ -78,18 +78,19 @@ struct RowSources {
   const unsigned char* of_thread[kTeamThreads];
 };
 
-// The same where keys stand in the places of a list.
-template <int D, DType T>
+// The same where keys, or all tokens, stand in the places of a list.
+template <int D, DType T, bool kTokens>
 __device__ __forceinline__ void fetch_listed_rows(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
                                                   const RowsBuffer<D>& to) {
   using Shape = PrepassShape<D>;
   const AttentionArgs& a = p.a;
-  const bool is_k = step.task == Fp8Task::kK, repeats = is_k || step.task == Fp8Task::kExtremes;
+  const bool is_q = kTokens && step.task == Fp8Task::kQ, is_k = step.task == Fp8Task::kK;
+  const bool repeats = is_k || step.task == Fp8Task::kExtremes;
   const int thread = team.thread(), piece = thread % Shape::kPieces, row = thread / Shape::kPieces;
   const int32_t* const places = key_places(a, step.batch(p)) + step.first;
-  const Strides& s = is_k ? a.k_stride : a.v_stride;
-  const auto* from =
-      reinterpret_cast<const unsigned char*>(rows_of<T>(is_k ? a.k : a.v, s, step.batch(p), step.head)) + 16 * piece;
+  const Strides& s = is_q ? a.q_stride : is_k ? a.k_stride : a.v_stride;
+  const void* const x = is_q ? a.q : is_k ? a.k : a.v;
+  const auto* from = reinterpret_cast<const unsigned char*>(rows_of<T>(x, s, step.batch(p), step.head)) + 16 * piece;
   const uint32_t target = to.address(row, piece);
   const int most = step.end - 1 - step.first;  // the last row that exists; before the block if none does
   const bool exists = 8 * piece < a.head_dim && step.end > 0;
@@ -102,9 +103,10 @@ __device__ __forceinline__ void fetch_listed_rows(const Fp8Team& team, const Pre
   }
 }
 
-// Starts the copy of a block of rows; kListed: keys stand in the places of a list. Rows beyond the end are zeros; those
-// of K are copies of the last key, which never raise a row maximum, and so are those that V's extremes are taken of.
-template <int D, DType T, bool kListed>
+// Starts the copy of a block of rows; kListed: keys stand in the places of a list; kTokens: queries do, too. Rows
+// beyond the end are zeros; those of K are copies of the last key, which never raise a row maximum, and so are those
+// that V's extremes are taken of.
+template <int D, DType T, bool kListed, bool kTokens>
 __device__ __forceinline__ void fetch_rows(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
                                            RowSources& sources, const RowsBuffer<D>& to) {
   using Shape = PrepassShape<D>;
@@ -113,8 +115,8 @@ __device__ __forceinline__ void fetch_rows(const Fp8Team& team, const PrepassPar
   const bool is_q = step.task == Fp8Task::kQ, is_k = step.task == Fp8Task::kK;
   const int thread = team.thread(), piece = thread % Shape::kPieces, row = thread / Shape::kPieces;
   const bool copies = Shape::kCopiers == kTeamThreads || thread < Shape::kCopiers;
-  if (kListed && copies && !is_q) {
-    fetch_listed_rows<D, T>(team, p, step, to);
+  if (kListed && copies && (kTokens || !is_q)) {
+    fetch_listed_rows<D, T, kTokens>(team, p, step, to);
   } else if (copies) {
     const int64_t pitch = 2 * (is_q ? a.q_stride.row : is_k ? a.k_stride.row : a.v_stride.row);
     const unsigned char* from;

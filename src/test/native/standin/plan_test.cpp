@@ -299,6 +299,41 @@ void test_packed() {
   }
 }
 
+// An order of the tokens: what it can't go with, and that a run needs it where the plan had it.
+void test_token_order() {
+  const auto ordered = [](const Sizes& s) {
+    PlanRequest r = request(s, AttentionFunction::kSpasMeansim);
+    r.sparsity.token_order = somewhere(4);
+    return r;
+  };
+  PlanHandle plan;
+  PlanFacts f;
+  PlanRequest r = ordered({1, 8, 8, 9000, 9000, 128});
+  expect(plan_attention(r, &plan, &f) == Status::kOk, "self-attention in another order");
+  PlanAddresses a = addresses(r, f);
+  expect(run_plan(plan, a, nullptr) == Status::kInvalidArgument && says("token_order"), "a run without it");
+  a.token_order = somewhere(5);
+  expect(run_plan(plan, a, nullptr) == Status::kOk, "a run with another one");
+  const auto refuses = [&](const PlanRequest& bad, int64_t found) {
+    expect(plan_attention(bad, &plan, &f) == Status::kUnsupported && f.refusal == RefusalReason::kTokenOrder &&
+               f.refusal_found == found && says("token_order: is given with "),
+           "token_order: " + std::to_string(found));
+  };
+  refuses(ordered({1, 8, 8, 9000, 9001, 128}), 4);
+  PlanRequest bad = r;
+  bad.attention.pv_accum_dtype = PvAccumDType::kFp32;  // not in FP8
+  refuses(bad, 1);
+  bad = r;
+  bad.attention.is_causal = true;
+  refuses(bad, 2);
+  bad = r;
+  bad.attention.kv_lengths = somewhere(6);
+  refuses(bad, 3);
+  bad = r;
+  bad.function = AttentionFunction::kBlockSparse, bad.sparsity.block_mask = somewhere(7);
+  refuses(bad, 5);
+}
+
 // On other GPUs the choice is another one: where the tensor cores are the limit, quantising pays earlier.
 void test_machines() {
   const auto choice = [](int64_t length, int32_t sms) {
@@ -383,6 +418,7 @@ int main() {
   test_facts();
   test_masks();
   test_packed();
+  test_token_order();
   test_machines();
   std::printf("plans against a stand-in for CUDA: %d checks, %d failed\n", checks, failures);
   return failures == 0 ? 0 : 1;

@@ -27,6 +27,15 @@ __device__ __forceinline__ bool wgmma_store(const WgmmaParams& p, const WgmmaIte
     sum[r] = __shfl_sync(kFullWarp, sums[P::kVRows / 2 - 4 + 2 * r], lane & 28);
     inverse[r] = sum[r] == 0.f ? 0.f : ptx::rcp_approx(sum[r]);  // a NaN stays one
   }
+  // Where row + 8 r stands in o and lse.
+  const auto place = [&](int r) {
+    const int own = row + 8 * r;
+    if constexpr (P::kListed) {
+      const bool moves = a.token_places != nullptr && own < a.lq;
+      return moves ? __ldg(a.token_places + static_cast<int64_t>(item.batch) * a.lq + own) : own;
+    }
+    return own;
+  };
   if (a.lse != nullptr && channel == 0) {
 #pragma unroll
     for (int r = 0; r < 2; r++) {
@@ -35,7 +44,7 @@ __device__ __forceinline__ bool wgmma_store(const WgmmaParams& p, const WgmmaIte
       const int64_t padded = head * a.lq_padded + row + 8 * r;
       const float shift =
           a.k_mean ? __ldcg(a.q_scale + padded + static_cast<int64_t>(a.batch) * a.heads_q * a.lq_padded) : 0.f;
-      a.lse[head * a.lq + row + 8 * r] = sum[r] == 0.f ? -kInfinity : kLn2 * (c.reference[r] + log2f(sum[r]) + shift);
+      a.lse[head * a.lq + place(r)] = sum[r] == 0.f ? -kInfinity : kLn2 * (c.reference[r] + log2f(sum[r]) + shift);
     }
   }
   // What was subtracted from a channel of V, and what rounding took from it, averaged over the keys, go into the output
@@ -67,10 +76,11 @@ __device__ __forceinline__ bool wgmma_store(const WgmmaParams& p, const WgmmaIte
     return make_uint4(two[0], two[1], two[2], two[3]);
   };
   auto* const target = static_cast<typename E::type*>(a.o) + item.batch * a.o_stride.batch +
-                       item.head * a.o_stride.head + row * a.o_stride.row + channel;
+                       item.head * a.o_stride.head + (P::kListed ? 0 : row * a.o_stride.row) + channel;
   const auto store = [&](int part, int r, const uint4& x) {
     if (row + 8 * r < a.lq && 32 * part + channel < a.head_dim) {
-      ptx::store_global_words4(target + 8 * r * a.o_stride.row + 32 * part, x);
+      const int64_t rows = P::kListed ? place(r) : 8 * r;  // from the target
+      ptx::store_global_words4(target + rows * a.o_stride.row + 32 * part, x);
     }
   };
   float nothing = 0.f;
@@ -135,6 +145,9 @@ class WgmmaSuspects {
       if constexpr (P::kListed) {
         blocks.list = p.a.blocks.list + static_cast<int64_t>(number) * (p.a.lk_padded / P::kBlockKeys);
         blocks.count = p.a.blocks.count[number], blocks.keys = P::kBlockKeys;
+        if (p.a.token_places != nullptr) {
+          blocks.tokens = p.a.token_places + static_cast<int64_t>(head / p.a.heads_q) * p.a.lq;
+        }
       }
       repair_rows<T, P::kHeadDim>(p.a, {head, (number - head * p.query_blocks) * P::kRows + warp_row, 16}, blocks);
     }

@@ -108,7 +108,9 @@ enum class RefusalReason : int32_t {
   kLimits = 8,       ///< sequence length, heads or head_dim beyond what any kernel serves
   kMask =
       9,  ///< found: 1 for seen, plus 2 for bias, plus 4 for window; accepted: 1 for masks of keys alone, 0 for none
-  kPacked = 10,  ///< found: packed sequences; no kernel of the function takes them
+  kPacked = 10,      ///< found: packed sequences; no kernel of the function takes them
+  kTokenOrder = 11,  ///< token_order is given; found: 1 another kernel than FP8 on 9.0, 2 a causal mask, 3 kv_lengths,
+                     ///< 4 lq and lk differ, 5 a block mask
 };
 
 /// What a product of matrices reads.

@@ -63,6 +63,7 @@ struct PlanAddresses {
   const void* topk_per_head = nullptr;
   const void* pvthreshd_per_head = nullptr;
   const void* block_mask = nullptr;
+  const void* token_order = nullptr;
   void* block_map = nullptr;
   void* sparsity = nullptr;
   Workspace workspace;

@@ -48,7 +48,7 @@ struct SiteKey {
   int32_t function = 0;  ///< AttentionFunction
   int32_t causal = 0;    ///< 0, or 1 + CausalAlignment
   /// Bits: 1 kv_lengths; 2, 4, 8, 16 thresholds per head in the order of SparsityParams; 32 attention_sink; 64
-  /// smooth_k.
+  /// smooth_k; 128 token_order; 256 a mask, 512 a window, 1024 packed sequences, none of which a sparse kernel serves.
   int32_t flags = 0;
   float sm_scale = 0;  ///< 0: 1/sqrt(head_dim)
   float simthreshd1 = 0, cdfthreshd = 0, topk = 0, pvthreshd = 0;

@@ -51,6 +51,12 @@ struct SparsityParams {
   /// uint8 [b][hq][query_blocks][key_blocks]: not 0 = compute. Read by block_sparse_sage2_attn_cuda alone.
   const void* block_mask = nullptr;
 
+  /// int32 [b][lq], or null: the order in which blocks take the tokens of self-attention (lq = lk), by batch entry. Row
+  /// i of the order is row token_order[i] of q, k, v, o and lse, which stay in the caller's; block maps are in this
+  /// one. A permutation, which is not checked. Read by the two functions that predict, in FP8 on 9.0; not with a causal
+  /// mask or kv_lengths.
+  const void* token_order = nullptr;
+
   /// Written if not null, on the stream, without a host synchronisation.
   void* block_map = nullptr;  ///< uint8 [b][hq][query_blocks][key_blocks]: 1 = computed
   void* sparsity =

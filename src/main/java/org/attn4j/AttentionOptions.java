@@ -21,6 +21,7 @@ public final class AttentionOptions {
   private final SparsityOptions sparsity;
   private final SparsityRule sparsityRule;
   private final String callSite;
+  private final TokenGrid tokenGrid;
   private final SdpaBackend backend;
   private final BackendMode mode;
 
@@ -35,6 +36,7 @@ public final class AttentionOptions {
     sparsity = builder.sparsity;
     sparsityRule = builder.sparsityRule;
     callSite = builder.callSite;
+    tokenGrid = builder.tokenGrid;
     backend = builder.backend;
     mode = builder.mode;
   }
@@ -115,6 +117,11 @@ public final class AttentionOptions {
     return callSite;
   }
 
+  /** {@return the picture or video that the tokens of self-attention are; or null: none is named} */
+  public TokenGrid tokenGrid() {
+    return tokenGrid;
+  }
+
   /**
    * {@return the backend to start with; AUTO leaves it to the system property {@code
    * org.attn4j.backend}, else to the chain}
@@ -141,6 +148,7 @@ public final class AttentionOptions {
         && sparsity().equals(that.sparsity())
         && sparsityRule() == that.sparsityRule()
         && callSite.equals(that.callSite)
+        && Objects.equals(tokenGrid, that.tokenGrid)
         && backend == that.backend
         && mode == that.mode;
   }
@@ -158,6 +166,7 @@ public final class AttentionOptions {
         sparsity(),
         sparsityRule(),
         callSite,
+        tokenGrid,
         backend,
         mode);
   }
@@ -183,6 +192,7 @@ public final class AttentionOptions {
         + ", sparsityRule="
         + sparsityRule()
         + (callSite.isEmpty() ? "" : ", callSite=" + callSite)
+        + (tokenGrid == null ? "" : ", tokenGrid=" + tokenGrid)
         + ", backend="
         + backend
         + ", mode="
@@ -202,6 +212,7 @@ public final class AttentionOptions {
     private SparsityOptions sparsity; // null: not set
     private SparsityRule sparsityRule; // null: not set
     private String callSite = "";
+    private TokenGrid tokenGrid; // null: none
     private SdpaBackend backend = SdpaBackend.AUTO;
     private BackendMode mode = BackendMode.PREFER;
 
@@ -218,6 +229,7 @@ public final class AttentionOptions {
       sparsity = start.sparsity;
       sparsityRule = start.sparsityRule;
       callSite = start.callSite;
+      tokenGrid = start.tokenGrid;
       backend = start.backend;
       mode = start.mode;
     }
@@ -343,6 +355,34 @@ public final class AttentionOptions {
     public Builder callSite(String value) {
       callSite = require(value, "callSite", "a name");
       return this;
+    }
+
+    /**
+     * The picture or video that the tokens of self-attention are, in raster order. SpargeAttn then
+     * takes them along a Hilbert curve, in which it can leave out more; q, k, v, o and the LSE stay
+     * in their order. Dense attention doesn't mind, and serves as without. SpargeAttn refuses
+     * causal masks, key lengths and other lengths of q and k with it, and serves it in FP8 on
+     * Hopper alone. The first call of a grid makes a table on the GPU, which waits for a copy: not
+     * during a graph's capture.
+     *
+     * @param value the grid, or null: none
+     * @return this builder
+     */
+    public Builder tokenGrid(TokenGrid value) {
+      tokenGrid = value;
+      return this;
+    }
+
+    /**
+     * As {@link #tokenGrid(TokenGrid)}, for a grid that the sequence begins with.
+     *
+     * @param frames of the video; 1 for a picture
+     * @param height in tokens
+     * @param width in tokens
+     * @return this builder
+     */
+    public Builder tokenGrid(int frames, int height, int width) {
+      return tokenGrid(TokenGrid.of(frames, height, width));
     }
 
     /**

@@ -135,6 +135,32 @@ public final class TokenOrder {
     return position;
   }
 
+  /**
+   * {@return this order for a part of a sequence; the tokens before and behind it keep their places}
+   *
+   * @param before how many tokens stand before the part
+   * @param length of the sequence
+   * @throws InvalidAttentionArgumentException if the part doesn't fit into it
+   */
+  public TokenOrder within(int before, int length) {
+    if (before < 0 || length - order.length < before) {
+      throw new InvalidAttentionArgumentException(
+          "length is "
+              + length
+              + "; "
+              + order.length
+              + " tokens behind "
+              + before
+              + " others are to fit into it");
+    }
+    int[] all = new int[length];
+    for (int i = 0; i < length; i++) {
+      boolean inside = i >= before && i < before + order.length;
+      all[i] = inside ? before + order[i - before] : i;
+    }
+    return new TokenOrder(all);
+  }
+
   private static int checkSizes(int... sizes) {
     long tokens = 1;
     for (int size : sizes) {

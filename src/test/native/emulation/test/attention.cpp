@@ -188,6 +188,9 @@ Case random_case(const std::string& kernel, const std::vector<int64_t>& head_dim
   if (kernel.compare(0, 4, "spas") == 0 && dice.one_in(3)) {
     c.dense_head = static_cast<int>(dice.upto(c.hq - 1));
   }
+  if (kernel.compare(0, 4, "spas") == 0 && dice.one_in(2)) {  // where no kernel reads one it is refused
+    c.tokens = 1, c.causal = 0, c.length = -1, c.lk = c.lq, c.granularity = 2;
+  }
   if (kernel == "spas_topk") c.sparse_share = std::max(c.sparse_share, 1);
   return c;
 }

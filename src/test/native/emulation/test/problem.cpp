@@ -30,7 +30,7 @@ void each_number(C& c, const F& f) {
   f("b", c.b), f("hq", c.hq), f("hkv", c.hkv), f("lq", c.lq), f("lk", c.lk), f("d", c.d), f("bf16", c.bf16);
   f("nhd", c.nhd), f("lse", c.lse), f("smooth_k", c.smooth_k), f("causal", c.causal), f("length", c.length);
   f("granularity", c.granularity), f("shift", c.shift), f("scale", c.scale), f("sparse_share", c.sparse_share);
-  f("dense_head", c.dense_head);
+  f("dense_head", c.dense_head), f("tokens", c.tokens);
   f("seen", c.seen), f("bias", c.bias), f("repeats", c.repeats), f("turned", c.turned), f("shown", c.shown);
   f("least", c.least);
   f("left", c.left), f("right", c.right), f("prefix", c.prefix), f("garbage", c.garbage), f("data", c.data),
@@ -167,12 +167,26 @@ void Problem::choose_blocks() {
     sparsity.simthreshd1 = -1.f;
     sparsity.cdfthreshd = sparsity.topk = static_cast<float>(c_.sparse_share) / 100.f;
     if (c_.kernel == "spas") sparsity.topk = 0.f;
+    if (c_.tokens != 0) order_tokens();
     return;
   }
   std::mt19937 random(static_cast<uint32_t>(c_.data + 1));
   for (int64_t i = 0; i < blocks(); i++) mask_.push_back(static_cast<int>(random() % 100) < c_.sparse_share);
   std::copy(mask_.begin(), mask_.end(), device);
   sparsity.block_mask = device;
+}
+
+void Problem::order_tokens() {
+  auto* orders = static_cast<int32_t*>(allocate(static_cast<int64_t>(sizeof(int32_t)) * c_.b * c_.lq));
+  token_place_.resize(static_cast<size_t>(c_.b * c_.lq));
+  std::mt19937 random(static_cast<uint32_t>(c_.data + 2));
+  for (int64_t b = 0; b < c_.b; b++) {
+    int32_t* const order = orders + b * c_.lq;
+    for (int64_t i = 0; i < c_.lq; i++) order[i] = static_cast<int32_t>(i);
+    std::shuffle(order, order + c_.lq, random);
+    for (int64_t i = 0; i < c_.lq; i++) token_place_[b * c_.lq + order[i]] = static_cast<int32_t>(i);
+  }
+  sparsity.token_order = orders;
 }
 
 std::vector<double> Problem::read(const TensorView& t) const {
@@ -242,6 +256,7 @@ std::string Problem::run(Output* out) {
   a.q = params.q.data, a.k = params.k.data, a.v = params.v.data, a.o = params.o.data, a.lse = params.lse;
   a.seen = params.seen.data, a.bias = params.bias.data;
   a.kv_lengths = params.kv_lengths, a.block_mask = sparsity.block_mask, a.block_map = sparsity.block_map;
+  a.token_order = sparsity.token_order;
   a.workspace = {allocate(facts.workspace_size), facts.workspace_size};
   if (sparsity.block_map != nullptr) a.report = allocate(static_cast<int64_t>(sizeof(float)) * c_.hq);
   if (c_.dense_head >= 0) a.dense_heads[c_.dense_head / 64] = uint64_t{1} << c_.dense_head % 64;
@@ -267,6 +282,10 @@ int64_t Problem::keys_of_row(int64_t batch, int64_t row) const {
 
 bool Problem::computes(int64_t head, int64_t row, int64_t key) const {
   if (mask_.empty()) return true;
+  if (!token_place_.empty()) {
+    const int32_t* const place = token_place_.data() + head / c_.hq * c_.lq;
+    row = place[row], key = place[key];
+  }
   return mask_[(head * grid_.query_blocks + row / grid_.query_block) * grid_.key_blocks + key / grid_.key_block] != 0;
 }
 

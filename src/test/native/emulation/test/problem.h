@@ -23,6 +23,7 @@ struct Case {
   int shift = 0;           // elements that rows begin behind an aligned address, and are apart beyond their channels
   float scale = 0;         // sm_scale; 0: the default
   int sparse_share = 100;  // percent of blocks that a given map keeps; cdfthreshd or topk
+  int tokens = 0;          // 1: blocks take the tokens in a random order (token_order)
   int dense_head = -1;     // of the library's choice: this head keeps all blocks; -1: none
   int seen = 0;            // 1: a mask of keys; 2: of pairs
   int bias = 0;            // MaskType of a bias; 0: none
@@ -77,6 +78,7 @@ class Problem {
   void spoil_hidden_keys();
   int64_t blocks() const;
   std::string report_fault(const float* report) const;
+  void order_tokens();
   bool computes(int64_t head, int64_t row, int64_t key) const;
   int64_t keys_of_row(int64_t batch, int64_t row) const;
   double score_noise(const std::vector<double>& q, const std::vector<double>& k, double scale) const;
@@ -89,6 +91,7 @@ class Problem {
   std::vector<int32_t> lengths_;
   TestMasks masks_;
   std::vector<uint8_t> mask_;
+  std::vector<int32_t> token_place_;  // [b][lq]: of row i of q, k, v and o in the order of blocks; empty: i
   attn4j::BlockGrid grid_;
 };
 

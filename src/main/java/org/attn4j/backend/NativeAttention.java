@@ -329,6 +329,7 @@ final class NativeAttention {
     memory.putInt(NativeLayout.ACCUMULATOR, NativeCodes.of(options.pvAccumulator()));
     memory.put(NativeLayout.SMOOTH_K, bit(options.smoothK()));
     fill(options.sparsity(), request.sparsityTensors());
+    memory.putLong(NativeLayout.TOKEN_ORDER, memory.getLong(NativeLayout.RUN_ORDER));
     filled = request;
   }
 
@@ -411,6 +412,7 @@ final class NativeAttention {
     memory.putLong(NativeLayout.RUN_TOPK, address(tensors.topk()));
     memory.putLong(NativeLayout.RUN_PV, address(tensors.pvthreshd()));
     memory.putLong(NativeLayout.RUN_MASK, address(tensors.blockMask()));
+    memory.putLong(NativeLayout.RUN_ORDER, TokenTables.address(request));
     memory.putLong(NativeLayout.RUN_MAP, address(tensors.blockMap()));
     memory.putLong(NativeLayout.RUN_LEFT_OUT, address(tensors.sparsity()));
   }

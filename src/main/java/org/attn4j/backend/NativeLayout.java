@@ -84,6 +84,7 @@ final class NativeLayout {
   static final int PV = SPARSITY + offset(SparsityParams.class, "pvthreshd");
   static final int PV_PER_HEAD = SPARSITY + offset(SparsityParams.class, "pvthreshd_per_head");
   static final int SINK = SPARSITY + offset(SparsityParams.class, "attention_sink");
+  static final int TOKEN_ORDER = SPARSITY + offset(SparsityParams.class, "token_order");
   static final int BLOCK_MASK = SPARSITY + offset(SparsityParams.class, "block_mask");
   static final int BLOCK_MAP = SPARSITY + offset(SparsityParams.class, "block_map");
   static final int LEFT_OUT = SPARSITY + offset(SparsityParams.class, "sparsity");
@@ -105,6 +106,7 @@ final class NativeLayout {
   static final int RUN_TOPK = ADDRESSES_AT + offset(PlanAddresses.class, "topk_per_head");
   static final int RUN_PV = ADDRESSES_AT + offset(PlanAddresses.class, "pvthreshd_per_head");
   static final int RUN_MASK = ADDRESSES_AT + offset(PlanAddresses.class, "block_mask");
+  static final int RUN_ORDER = ADDRESSES_AT + offset(PlanAddresses.class, "token_order");
   static final int RUN_MAP = ADDRESSES_AT + offset(PlanAddresses.class, "block_map");
   static final int RUN_LEFT_OUT = ADDRESSES_AT + offset(PlanAddresses.class, "sparsity");
   static final int WORKSPACE =

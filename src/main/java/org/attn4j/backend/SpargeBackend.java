@@ -34,6 +34,10 @@ final class SpargeBackend extends GpuBackend {
     if (request.options().sparsity().selection() == Selection.OFF) {
       return "the options switch sparsity off";
     }
+    String order = TokenTables.refusal(request);
+    if (order != null) {
+      return order;
+    }
     // First, as it costs nothing where a call is short.
     return askedFor(request) ? null : SpargeRule.refusal(request);
   }

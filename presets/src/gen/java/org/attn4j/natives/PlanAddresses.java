@@ -44,6 +44,7 @@ public class PlanAddresses extends Pointer {
   public native @Const Pointer topk_per_head(); public native PlanAddresses topk_per_head(Pointer setter);
   public native @Const Pointer pvthreshd_per_head(); public native PlanAddresses pvthreshd_per_head(Pointer setter);
   public native @Const Pointer block_mask(); public native PlanAddresses block_mask(Pointer setter);
+  public native @Const Pointer token_order(); public native PlanAddresses token_order(Pointer setter);
   public native Pointer block_map(); public native PlanAddresses block_map(Pointer setter);
   public native Pointer sparsity(); public native PlanAddresses sparsity(Pointer setter);
   public native @ByRef Workspace workspace(); public native PlanAddresses workspace(Workspace setter);

@@ -43,7 +43,7 @@ public class SiteKey extends Pointer {
   /** 0, or 1 + CausalAlignment */
   public native int causal(); public native SiteKey causal(int setter);
   /** Bits: 1 kv_lengths; 2, 4, 8, 16 thresholds per head in the order of SparsityParams; 32 attention_sink; 64
-   *  smooth_k. */
+   *  smooth_k; 128 token_order; 256 a mask, 512 a window, 1024 packed sequences, none of which a sparse kernel serves. */
   public native int flags(); public native SiteKey flags(int setter);
   /** 0: 1/sqrt(head_dim) */
   public native float sm_scale(); public native SiteKey sm_scale(float setter);

@@ -61,6 +61,12 @@ public class SparsityParams extends Pointer {
   /** uint8 [b][hq][query_blocks][key_blocks]: not 0 = compute. Read by block_sparse_sage2_attn_cuda alone. */
   public native @Const Pointer block_mask(); public native SparsityParams block_mask(Pointer setter);
 
+  /** int32 [b][lq], or null: the order in which blocks take the tokens of self-attention (lq = lk), by batch entry. Row
+   *  i of the order is row token_order[i] of q, k, v, o and lse, which stay in the caller's; block maps are in this
+   *  one. A permutation, which is not checked. Read by the two functions that predict, in FP8 on 9.0; not with a causal
+   *  mask or kv_lengths. */
+  public native @Const Pointer token_order(); public native SparsityParams token_order(Pointer setter);
+
   /** Written if not null, on the stream, without a host synchronisation. */
   /** uint8 [b][hq][query_blocks][key_blocks]: 1 = computed */
   public native Pointer block_map(); public native SparsityParams block_map(Pointer setter);

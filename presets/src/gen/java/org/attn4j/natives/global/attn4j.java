@@ -204,7 +204,10 @@ public static final int
   /** found: 1 for seen, plus 2 for bias, plus 4 for window; accepted: 1 for masks of keys alone, 0 for none */
   kMask(9),
   /** found: packed sequences; no kernel of the function takes them */
-  kPacked(10);
+  kPacked(10),
+  /** token_order is given; found: 1 another kernel than FP8 on 9.0, 2 a causal mask, 3 kv_lengths,
+ *  4 lq and lk differ, 5 a block mask */
+  kTokenOrder(11);
 
     public final int value;
     private RefusalReason(int v) { this.value = v; }
