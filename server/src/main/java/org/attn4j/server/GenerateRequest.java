@@ -23,7 +23,7 @@ import org.attn4j.server.diffusion.Sampler;
  * @param seed of the noise
  * @param sampler how steps are made
  * @param guidance how much the words are exaggerated; 1 is not
- * @param backend {@code auto}, {@code cpu} or {@code pytorch}
+ * @param backend {@code auto}, {@code cpu}, {@code gpu} or {@code pytorch}
  * @param sparsity what may be left out, or null for dense attention
  */
 record GenerateRequest(
@@ -66,7 +66,7 @@ record GenerateRequest(
       throw Problem.badRequest(
           "width and height are " + width + " and " + height + "; one multiple of 16 is accepted");
     }
-    String backend = parameters.word("backend", "auto", List.of("auto", "cpu", "pytorch"));
+    String backend = parameters.word("backend", "auto", List.of("auto", "cpu", "gpu", "pytorch"));
     if (backend.equals("pytorch") && sparsity != null) {
       throw Problem.badRequest("sparsity is on; with backend pytorch it can only be false");
     }

@@ -73,22 +73,34 @@ final class Generator {
     return GenerateRequest.of(body, model, maxSide);
   }
 
-  /** PyTorch if it was asked for, or if it has a GPU and attention is dense; else the CPU. */
+  /** Who was asked for; else PyTorch on a GPU for dense attention, our tensors on one, the CPU. */
   private Painter painter(GenerateRequest request) {
-    boolean asked = request.backend().equals("pytorch");
-    if (asked || request.backend().equals("auto") && request.sparsity() == null) {
+    String asked = request.backend();
+    if (asked.equals("pytorch") || asked.equals("auto") && request.sparsity() == null) {
       try {
         Painter torch = model.onTorch();
-        if (asked || torch.onGpu()) {
+        if (asked.equals("pytorch") || torch.onGpu()) {
           return torch;
         }
       } catch (UnsupportedOperationException e) {
-        if (asked) {
-          throw Problem.notHere("backend is pytorch, which can't run here: " + e.getMessage());
-        }
+        refuse(asked, "pytorch", e);
+      }
+    }
+    if (asked.equals("gpu") || asked.equals("auto")) {
+      try {
+        return model.onGpu(request.sparsity());
+      } catch (UnsupportedOperationException e) {
+        refuse(asked, "gpu", e);
       }
     }
     return model.onCpu(request.sparsity());
+  }
+
+  private static void refuse(String asked, String backend, UnsupportedOperationException reason) {
+    if (asked.equals(backend)) {
+      throw Problem.notHere(
+          "backend is " + backend + ", which can't run here: " + reason.getMessage());
+    }
   }
 
   /** Paints, a step after the other. */

@@ -16,6 +16,7 @@ import java.nio.file.Path;
 import java.util.Base64;
 import org.attn4j.samples.Picture;
 import org.attn4j.server.diffusion.Formula;
+import org.testng.SkipException;
 import org.testng.annotations.AfterClass;
 import org.testng.annotations.BeforeClass;
 import org.testng.annotations.DataProvider;
@@ -111,6 +112,17 @@ public class GenerateTest {
         assertEquals(torch.value(pixel, c), java.value(pixel, c), 1.01 / 255);
       }
     }
+  }
+
+  @Test
+  public void aGpuThatIsNotThereIsRefused() throws Exception {
+    if (ServerOptions.hasGpu()) {
+      throw new SkipException("there is a GPU");
+    }
+    HttpResponse<byte[]> response = post("{\"prompt\": \"cat\", \"backend\": \"gpu\"}");
+    assertEquals(response.statusCode(), 422);
+    String detail = Client.json(response).get("detail").getAsString();
+    assertTrue(detail.startsWith("backend is gpu, which can't run here: "), detail);
   }
 
   @DataProvider

@@ -7,8 +7,8 @@ import org.attn4j.SparsityOptions;
 import org.attn4j.server.diffusion.Layers.Linear;
 
 /**
- * The model of samples/model/model.py in Java, without PyTorch: attention by attn4j's CPU backend,
- * the rest in plain loops. The weights are read once; {@link #with} shares them.
+ * The model of samples/model/model.py in Java, without PyTorch: attention by one of attn4j's
+ * backends, the rest in plain loops. The weights are read once; {@link #with} shares them.
  */
 final class HostPainter implements Painter {
   private static final int PATCH = 2;
@@ -120,14 +120,12 @@ final class HostPainter implements Painter {
 
   @Override
   public String backend() {
-    return "cpu";
+    return attention.backend();
   }
 
   @Override
   public String kernel() {
-    return attention.isSparse()
-        ? "fp32 reference, over the blocks that SpargeAttn's rule chose, in Java"
-        : "fp32 reference";
+    return attention.kernel();
   }
 
   @Override

@@ -7,6 +7,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Locale;
+import org.attn4j.SdpaBackend;
 import org.attn4j.SparsityOptions;
 
 /** A trained model: its weights in host memory, and what is known of them. */
@@ -81,6 +82,20 @@ public final class Model {
   /** A painter on the CPU, without PyTorch; {@code sparsity} null is dense. Any number may run. */
   public Painter onCpu(SparsityOptions sparsity) {
     return painter.with(sparsity);
+  }
+
+  /**
+   * A painter whose attention a GPU computes, without PyTorch; {@code sparsity} null is dense.
+   *
+   * @throws UnsupportedOperationException with a sentence if no GPU serves here
+   */
+  public Painter onGpu(SparsityOptions sparsity) {
+    DeviceAttention.obstacle()
+        .ifPresent(
+            sentence -> {
+              throw new UnsupportedOperationException(sentence);
+            });
+    return painter.with(new DeviceAttention(SdpaBackend.AUTO, sparsity));
   }
 
   /**

@@ -41,6 +41,24 @@ class SelfAttention {
     return sparsity != null;
   }
 
+  /** Who computes it, such as {@code cpu}. */
+  String backend() {
+    return SdpaBackend.CPU.id();
+  }
+
+  /** How, in a few words. */
+  String kernel() {
+    return isSparse()
+        ? "fp32 reference, over the blocks that SpargeAttn's rule chose, in Java"
+        : "fp32 reference";
+  }
+
+  /** Of so many blocks this share was left out. */
+  final void count(double share, double of) {
+    leftOut.add(share * of);
+    blocks.add(of);
+  }
+
   double leftOut() {
     return blocks.sum() == 0 ? 0 : leftOut.sum() / blocks.sum();
   }
@@ -77,8 +95,7 @@ class SelfAttention {
       BlockGrid grid = BlockSelection.grid(order.size(), order.size());
       BlockMap map =
           new BlockSelection(Layers.HEAD_DIM, SCALE, sparsity).select(queries, keys, grid);
-      leftOut.add(map.sparsity() * map.rows() * map.columns());
-      blocks.add((double) map.rows() * map.columns());
+      count(map.sparsity(), (double) map.rows() * map.columns());
       try (BlockRows rows =
           new BlockRows(queries, keys, arranged(v, heads, head, order), SCALE, map)) {
         rows.run();

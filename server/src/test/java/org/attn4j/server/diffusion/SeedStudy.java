@@ -15,7 +15,7 @@ import org.attn4j.SparsityOptions;
  * Times for each step and picture, and how far the pictures of several ways of attention are from
  * exact attention's and from each other's, over several seeds. Not a test:
  *
- * <pre>SeedStudy MODEL cpu|pytorch SIDE[,SIDE...] STEPS SEEDS OUT [DEVICE]</pre>
+ * <pre>SeedStudy MODEL cpu|gpu|pytorch SIDE[,SIDE...] STEPS SEEDS OUT [DEVICE]</pre>
  *
  * <p>Writes {@code OUT/server-WHO-SIDE.json}, which bench/server_results.py reads, and a sheet of
  * the first pictures, {@code .ppm}: a row for each way. Thresholds are tuned on seeds that aren't
@@ -48,7 +48,7 @@ public final class SeedStudy {
       throw new IllegalArgumentException(
           "there are "
               + args.length
-              + " arguments; MODEL cpu|pytorch SIDES STEPS SEEDS OUT [DEVICE] are accepted");
+              + " arguments; MODEL cpu|gpu|pytorch SIDES STEPS SEEDS OUT [DEVICE] are accepted");
     }
     for (String side : args[2].split(",")) {
       Model model = Model.of(Path.of(args[0])); // TorchScript's graphs are bound to their shapes
@@ -56,7 +56,14 @@ public final class SeedStudy {
       study.json.addProperty("device", args.length > 6 ? args[6] : "unknown");
       study.json.addProperty("model", args[1]);
       StudyWay.Family family =
-          args[1].equals("cpu") ? StudyWay.onCpu(model) : StudyWay.onTorch(model);
+          switch (args[1]) {
+            case "cpu" -> StudyWay.onCpu(model);
+            case "gpu" -> StudyWay.onGpu(model);
+            case "pytorch" -> StudyWay.onTorch(model);
+            default ->
+                throw new IllegalArgumentException(
+                    "the model is " + args[1] + "; cpu, gpu and pytorch are accepted");
+          };
       study.run(family, Integer.parseInt(args[4]));
       study.write(Path.of(args[5]), "server-" + args[1] + "-" + side);
     }
@@ -95,7 +102,7 @@ public final class SeedStudy {
   private void warm(StudyWay way) {
     way.choose().run();
     float[] noise = Sampler.noise(side, 0);
-    for (int i = 0; i < (way.painter().backend().equals("cpu") ? 1 : WARM_UPS); i++) {
+    for (int i = 0; i < (way.painter().onGpu() ? WARM_UPS : 1); i++) {
       way.painter().velocity(noise, side, side, 1, new int[] {1, 0, 0, 0});
     }
   }

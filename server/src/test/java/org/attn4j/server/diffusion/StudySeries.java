@@ -85,7 +85,7 @@ final class StudySeries {
     json.addProperty("attention_calls_of_a_picture", calls);
     json.addProperty("ms_per_step", rounded(perStep()));
     json.addProperty("ms_per_image", rounded(perImage()));
-    if (way.painter().backend().equals("cpu")) { // PyTorch isn't told
+    if (way.painter() instanceof HostPainter) { // PyTorch isn't told
       json.addProperty("left_out", rounded(way.painter().leftOut()));
     }
     JsonObject psnr = new JsonObject();

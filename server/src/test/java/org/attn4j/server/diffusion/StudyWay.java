@@ -44,6 +44,20 @@ record StudyWay(String name, Painter painter, Runnable choose, Supplier<String> 
             new StudyWay(name, model.onCpu(thresholds), () -> {}, () -> ""));
   }
 
+  /** The model in Java, its attention on a GPU over our own tensors. */
+  static Family onGpu(Model model) {
+    Painter exact = model.painter().with(new DeviceAttention(SdpaBackend.EXACT, null));
+    Painter sage = model.painter().with(new DeviceAttention(SdpaBackend.SAGE, null));
+    return new Family(
+        List.of(
+            new StudyWay("exact", exact, () -> {}, exact::kernel),
+            new StudyWay("sage", sage, () -> {}, sage::kernel)),
+        (name, thresholds) -> {
+          Painter sparse = model.onGpu(thresholds);
+          return new StudyWay(name, sparse, () -> {}, sparse::kernel);
+        });
+  }
+
   /**
    * The model as TorchScript in PyTorch: its own attention alone, if the hook can't be installed.
    */
