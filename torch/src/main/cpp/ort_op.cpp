@@ -85,8 +85,7 @@ bool read(const void* value, Tensor* tensor) {
   return read;
 }
 
-// --------------------------------------------------------------------------------------------- ONNX Runtime's own
-// kernel
+// ------------------------------------------------------------------------------------- ONNX Runtime's own kernel
 
 // The node's attributes, as the kernel wants them.
 class Attributes {
@@ -130,16 +129,20 @@ void find_own(const void* info, Node* node) {
   if (node->own == nullptr) std::memcpy(node->why_none, last_call.reason, kReasonSize);
 }
 
-// The sizes of an output that isn't the first: the keys, or their scores.
+int64_t channels_of(const Tensor& tensor, int64_t heads) {
+  return tensor.rank == 3 ? tensor.size[2] / heads : tensor.size[tensor.rank - 1];
+}
+
+// The sizes of an output that isn't the first: keys, values, or scores.
 void size_of_present(const Node& node, const Tensor in[kInputs], size_t index, int64_t size[4]) {
-  const Tensor &q = in[0], &k = in[1], &past = in[kPastKey];
-  int64_t keys = k.value == nullptr ? q.size[1] : k.size[k.rank == 4 ? 2 : 1];
+  const Tensor &q = in[0], &k = in[1].value == nullptr ? q : in[1], &v = in[2].value == nullptr ? k : in[2];
+  const Tensor& past = in[kPastKey];
+  int64_t keys = k.size[k.rank == 4 ? 2 : 1];
   if (past.value != nullptr) keys = in[kPastLength].value != nullptr ? past.size[2] : keys + past.size[2];
-  const int64_t channels = q.rank == 3 ? q.size[2] / node.heads : q.size[4];
   size[0] = q.size[0];
   size[1] = node.heads;
   size[2] = index == 3 ? q.size[1] : keys;
-  size[3] = index == 3 ? keys : channels;
+  size[3] = index == 3 ? keys : channels_of(index == 2 ? v : k, node.heads);
 }
 
 Status* run_own(const Node& node, void* context, const Tensor in[kInputs], void* first_output) {

@@ -25,11 +25,9 @@ public class CpuPackedTest {
   public void eachSequenceIsACallOfItsOwn() {
     Random random = new Random(17);
     for (int n = 0; n < CASES; n++) {
-      PackedCase test =
-          new PackedCase(random, AttentionOptions.DEFAULTS, DType.FLOAT32, 6, 40);
+      PackedCase test = new PackedCase(random, AttentionOptions.DEFAULTS, DType.FLOAT32, 6, 40);
       HostTensor o = HostTensor.allocate(DType.FLOAT32, test.q.shape().sizes());
-      HostTensor lse =
-          HostTensor.allocate(DType.FLOAT32, 1, test.headsQ, sum(test.queries));
+      HostTensor lse = HostTensor.allocate(DType.FLOAT32, 1, test.headsQ, sum(test.queries));
       Attention.sdpa(
           AttentionRequest.builder()
               .q(test.q)
@@ -119,9 +117,7 @@ public class CpuPackedTest {
       },
       {
         "mask is set beside packed sequences, which take neither lengths nor masks but a causal one",
-        (Runnable)
-            () ->
-                request(1).packed(good).mask(AttentionMask.slidingWindow(1, 1)).build()
+        (Runnable) () -> request(1).packed(good).mask(AttentionMask.slidingWindow(1, 1)).build()
       },
       {
         "kvLengths is set beside packed sequences, which take neither lengths nor masks but a"

@@ -33,8 +33,7 @@ public class GpuPackedTest extends GpuTestBase {
       for (int n = 0; n < CASES; n++) {
         DType dtype = n % 2 == 0 ? DType.FLOAT16 : DType.BFLOAT16;
         boolean many = n % 5 == 0;
-        check(
-            new PackedCase(random, EXACT, dtype, many ? 90 : 5, many ? 12 : 300), stream);
+        check(new PackedCase(random, EXACT, dtype, many ? 90 : 5, many ? 12 : 300), stream);
       }
     }
   }

@@ -62,8 +62,11 @@ final class OverlapCheck {
       long block = 2 * mine[1].numel() * mine[1].element_size();
       double alone = median(step, 0, MESSAGE);
       double ring = median(step, 1, block);
-      double slowest = world.texts("times", Double.toString(alone)).stream()
-          .mapToDouble(Double::parseDouble).max().orElseThrow();
+      double slowest =
+          world.texts("times", Double.toString(alone)).stream()
+              .mapToDouble(Double::parseDouble)
+              .max()
+              .orElseThrow();
       int many = (int) Math.max(1, Math.ceil(1.5 * slowest * 400e6 / MESSAGE)); // on every rank
       double always = median(step, many, MESSAGE);
       Trial.print(

@@ -81,7 +81,9 @@ public final class SequenceSpeed {
     }
   }
 
-  /** Ulysses first, then rings, then what gathers keys: where one hangs, those before are printed. */
+  /**
+   * Ulysses first, then rings, then what gathers keys: where one hangs, those before are printed.
+   */
   private void all(Shape shape) {
     List<SequenceMesh> meshes =
         CasesRank.meshes(world.size()).stream()

@@ -349,6 +349,23 @@ public class OrtAttentionTest {
     assertEquals(since(before), Map.of(HookOutcome.SHAPE, 1L));
   }
 
+  /** The first keys come without a past; values are wider than keys. */
+  @Test
+  public void thePresentAloneIsLeft() throws OrtException {
+    long[] wide = {2, 5, 2 * WIDTH};
+    Map<String, OnnxTensor> inputs = inputs(Q, Q);
+    inputs.put("v", random(8, wide));
+    OnnxModel model =
+        OnnxModel.in(OnnxModel.FLOAT, HEADS)
+            .input("q", OnnxModel.FLOAT, Q)
+            .input("k", OnnxModel.FLOAT, Q)
+            .input("v", OnnxModel.FLOAT, wide)
+            .output("o", wide)
+            .output("present_k", 2, HEADS, Q[1], 16)
+            .output("present_v", 2, HEADS, Q[1], 32);
+    assertLeft(HookOutcome.RANK, model, inputs);
+  }
+
   @Test
   public void valueOfOtherWidthIsLeft() throws OrtException {
     long[] wide = {2, 7, 2 * WIDTH};
