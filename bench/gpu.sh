@@ -98,7 +98,7 @@ programs() {
     done
   fi
   if [[ $which != own ]]; then
-    for name in attn_gpu edge_gpu sparse_gpu mask_times; do program "$name" "$name.cu" -L"$DIR/hopper" -lattn4j; done
+    for name in attn_gpu edge_gpu sparse_gpu mask_times merge_times; do program "$name" "$name.cu" -L"$DIR/hopper" -lattn4j; done
     step program-host_cost g++ -std=c++17 -O2 -Isrc/main/cpp/include bench/cpp/host_cost.cpp -o "$DIR/host_cost" \
       -L"$DIR/hopper" -lattn4j
   fi
@@ -189,6 +189,7 @@ speed() {
   LIMIT=400 step turn-times "$DIR/turn_times" "${shapes[@]}" -- "$DIR/mma/libattn4j.so"
   LIMIT=400 step sdpa-times python3 bench/sdpa_times.py "${shapes[@]#*:}"
   step sparse-times env "$(on mma)" "$DIR/sparse_gpu" time
+  step merge-times env "$(on hopper)" "$DIR/merge_times"
   step mask-times env "$(on hopper)" "$DIR/mask_times"
   step host-cost env "$(on hopper)" "$DIR/host_cost"
   finish

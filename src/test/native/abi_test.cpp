@@ -216,6 +216,38 @@ void test_quantisation_pieces() {
   expect_mentions("values", "quant_int8 without outputs");
 }
 
+void test_merge() {
+  attn4j::MergeAttnStateParams p;
+  p.part = good().q;
+  const auto refused = [&](const char* word) {
+    expect(attn4j::merge_attn_state(p, nullptr) == Status::kInvalidArgument, std::string("merge without ") + word);
+    expect_mentions(word, "merge");
+  };
+  refused("part_lse");
+  p.part_lse = reinterpret_cast<void*>(0x50000000);
+  refused("acc:");
+  p.acc = reinterpret_cast<void*>(0x60000000);
+  refused("acc_lse:");
+  p.acc_lse = reinterpret_cast<void*>(0x70000000);
+  refused("acc: stride[0]");
+  for (int i = 0; i < 4; i++) p.acc_stride[i] = p.part.stride[i];
+  refused("acc_lse: stride[0]");
+  p.acc_lse_stride[0] = 8 * 1000, p.acc_lse_stride[1] = 999;
+  refused("acc_lse: stride[1] is 999; at least the 1000 rows");
+  p.acc_lse_stride[1] = 1000;
+  p.o = view(0x80000000, {2, 8, 1000, 64}, TensorLayout::kHND);
+  refused("o: size[3] is 64 but part has 128");
+  p.o = p.part;
+  refused("o: shares its address");
+  p.o = view(0x80000000, {}, TensorLayout::kHND);
+  p.o.dtype = DType::kBFloat16;
+  refused("o: dtype is 1");
+  p.part.size[3] = 257;
+  expect(attn4j::merge_attn_state(p, nullptr) == Status::kUnsupported, "merge of head_dim 257");
+  p.part.size[2] = 0;
+  expect(attn4j::merge_attn_state(p, nullptr) == Status::kOk, "no rows, nothing to merge");
+}
+
 void test_errors_are_per_thread() {
   AttentionParams p = good();
   p.q.data = nullptr;
@@ -255,6 +287,7 @@ int main() {
   test_mistakes();
   test_calls_without_memory();
   test_quantisation_pieces();
+  test_merge();
   test_sparse(expect);
   test_schedule(expect);
   test_errors_are_per_thread();

@@ -61,6 +61,17 @@ static_assert(offsetof(QuantInt8Params, mean) == 96);
 static_assert(offsetof(QuantInt8Params, values) == 104);
 static_assert(offsetof(QuantInt8Params, scales) == 112);
 
+static_assert(sizeof(MergeAttnStateParams) == 248);
+static_assert(offsetof(MergeAttnStateParams, part_lse) == 80);
+static_assert(offsetof(MergeAttnStateParams, tensor_layout) == 88);
+static_assert(offsetof(MergeAttnStateParams, is_first) == 92);
+static_assert(offsetof(MergeAttnStateParams, acc) == 96);
+static_assert(offsetof(MergeAttnStateParams, acc_stride) == 104);
+static_assert(offsetof(MergeAttnStateParams, acc_lse) == 136);
+static_assert(offsetof(MergeAttnStateParams, acc_lse_stride) == 144);
+static_assert(offsetof(MergeAttnStateParams, o) == 160);
+static_assert(offsetof(MergeAttnStateParams, lse) == 240);
+
 static_assert(sizeof(SparsityParams) == 104);
 static_assert(sizeof(BlockGrid) == 32);
 static_assert(sizeof(PlanRequest) == 656);
@@ -106,6 +117,7 @@ static_assert(std::is_trivially_copyable_v<PlanRequest> && std::is_trivially_cop
 static_assert(std::is_trivially_copyable_v<PlanHandle> && std::is_trivially_copyable_v<PlanAddresses>);
 static_assert(std::is_standard_layout_v<AttentionParams> && std::is_trivially_copyable_v<AttentionParams>);
 static_assert(std::is_standard_layout_v<KMeanParams> && std::is_trivially_copyable_v<KMeanParams>);
+static_assert(std::is_standard_layout_v<MergeAttnStateParams> && std::is_trivially_copyable_v<MergeAttnStateParams>);
 static_assert(std::is_standard_layout_v<QuantInt8Params> && std::is_trivially_copyable_v<QuantInt8Params>);
 
 static_assert(static_cast<int>(Status::kInvalidArgument) == 1 && static_cast<int>(Status::kUnsupported) == 2);

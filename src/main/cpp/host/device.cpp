@@ -94,6 +94,10 @@ Status event_record(CUevent_st* event, CUstream_st* stream) noexcept {
   return check_cuda(cudaEventRecord(event, stream), "cudaEventRecord");
 }
 
+Status stream_wait_event(CUstream_st* stream, CUevent_st* event) noexcept {
+  return check_cuda(cudaStreamWaitEvent(stream, event, 0), "cudaStreamWaitEvent");
+}
+
 float event_elapsed_ms(CUevent_st* start, CUevent_st* end) noexcept {
   float ms = 0.f;
   Status status = check_cuda(cudaEventSynchronize(end), "cudaEventSynchronize");

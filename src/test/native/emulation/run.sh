@@ -23,6 +23,8 @@ echo "kernels on a CPU: built in $SECONDS s"
 "$build/faults" >"$build/faults.log" 2>&1 || { cat "$build/faults.log"; exit 1; }
 echo "faults that it must find: $(grep -c '^found' "$build/faults.log") found"
 
+"$build/merge" 300 1 || exit 1
+
 quantised="int8_f16/64,96,128 sparse/64,96,128 spas/64,96,128 spas_topk/64,96,128"
 # One program on each core; what the second says comes after the first.
 # shellcheck disable=SC2086

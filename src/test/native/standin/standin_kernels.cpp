@@ -8,6 +8,7 @@
 #include "host/preparation.h"
 #include "host/recipe.h"
 #include "quant/fp8_prepass.h"
+#include "quant/merge.h"
 #include "quant/quantize.h"
 #include "quant/values.h"
 #include "sparse/predict.h"
@@ -171,6 +172,7 @@ cudaError_t enqueue_value_statistics(const RowsView&, const ValueImage&, cudaStr
 cudaError_t enqueue_value_image(const RowsView&, const ValueImage&, cudaStream_t) { return count(); }
 cudaError_t enqueue_key_list(const KeyList&, cudaStream_t) { return count(); }
 cudaError_t enqueue_copy_rows(const RowsView&, const RowsView&, cudaStream_t) { return count(); }
+cudaError_t enqueue_merge(const MergeTask&, cudaStream_t) { return count(); }
 cudaError_t enqueue_pool(const PoolTask&, const PoolTask&, cudaStream_t) { return count(); }
 cudaError_t enqueue_select(const SelectArgs& args, cudaStream_t) {
   standin::select(args.report, args.dense_heads);

@@ -270,6 +270,34 @@ struct QuantInt8Params {
 };
 ATTN4J_API Status quant_int8(const QuantInt8Params& params, CUstream_st* stream) noexcept;
 
+// --------------------------------------------------------------------------------------------------- partial results
+
+/// One step of putting together attention over keys that come in parts: ring attention (arXiv:2310.01889), where each
+/// step is FlashAttention-2's rescaling (arXiv:2307.08691, section 3.1) between two calls. With the accumulated output
+/// a of log-sum-exp m, and a part p of log-sum-exp n (natural log, as AttentionParams::lse has it):
+///   a = (e^m a + e^n p) / (e^m + e^n),   m = ln(e^m + e^n)
+/// in fp32, in a form that can't overflow. A part whose n is -inf saw no key: it adds nothing, whatever its values are.
+/// A row of NaN log-sum-exp becomes NaN. The first part is written (is_first), later ones are added in place, and the
+/// last (o is given) is added on the way to the 16-bit output, while the accumulator stays as it is.
+struct MergeAttnStateParams {
+  TensorView part;                                  ///< (b, h, l, d), d <= 256: the o of a call
+  const void* part_lse = nullptr;                   ///< fp32 [b][h][l], contiguous: its lse
+  TensorLayout tensor_layout = TensorLayout::kHND;  ///< of part, acc and o
+  bool is_first = false;                            ///< acc and acc_lse aren't read
+
+  void* acc = nullptr;                   ///< fp32 (b, h, l, d) of part's sizes; null if part is the first and the last
+  int64_t acc_stride[4] = {0, 0, 0, 0};  ///< in elements, in the order of tensor_layout; the last must be 1
+  void* acc_lse = nullptr;               ///< fp32 (b, h, l); rows are contiguous
+  int64_t acc_lse_stride[2] = {0, 0};    ///< of (b, h), in elements
+
+  TensorView o;         ///< (b, h, l, d) of part's type; data null: this isn't the last part. Must not overlap the rest
+  void* lse = nullptr;  ///< fp32 [b][h][l], contiguous, written with o if not null
+};
+
+/// Enqueues one kernel, on every architecture, and needs no workspace. It moves each element once: 10 bytes of an
+/// element that is added, 6 of the first, 8 of the last.
+ATTN4J_API Status merge_attn_state(const MergeAttnStateParams& params, CUstream_st* stream) noexcept;
+
 // -------------------------------------------------------------------------------------------------------- about itself
 
 /// The reason for the last status other than kOk on this host thread: one sentence that names the argument, what was

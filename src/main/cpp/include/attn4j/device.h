@@ -36,11 +36,13 @@ ATTN4J_API CUstream_st* stream_create(int32_t device) noexcept;
 ATTN4J_API Status stream_destroy(CUstream_st* stream) noexcept;
 ATTN4J_API Status stream_synchronize(CUstream_st* stream) noexcept;
 
-/// Events for timing. event_elapsed_ms waits for `end` and returns the milliseconds between the two, or a negative
-/// status.
+/// Events, for timing and order. stream_wait_event has whatever is enqueued on `stream` from now on wait for what the
+/// event's last record marked, without the host: the stream may be of another device. event_elapsed_ms waits for `end`
+/// and returns the milliseconds between the two, or a negative status.
 ATTN4J_API CUevent_st* event_create(int32_t device) noexcept;
 ATTN4J_API Status event_destroy(CUevent_st* event) noexcept;
 ATTN4J_API Status event_record(CUevent_st* event, CUstream_st* stream) noexcept;
+ATTN4J_API Status stream_wait_event(CUstream_st* stream, CUevent_st* event) noexcept;
 ATTN4J_API float event_elapsed_ms(CUevent_st* start, CUevent_st* end) noexcept;
 
 /// Everything enqueued on `stream` between begin and end becomes one graph that can be launched again and again.

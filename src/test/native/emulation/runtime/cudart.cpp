@@ -128,6 +128,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t) { return cudaErrorNotSupported
 cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t) { return cudaErrorNotSupported; }
 cudaError_t cudaEventCreate(cudaEvent_t*) { return cudaErrorNotSupported; }
 cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaErrorNotSupported; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaErrorNotSupported; }
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaErrorNotSupported; }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaErrorNotSupported; }
 cudaError_t cudaEventElapsedTime(float*, cudaEvent_t, cudaEvent_t) { return cudaErrorNotSupported; }

@@ -296,6 +296,13 @@ public static final int
 
 
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int quant_int8(@Const @ByRef QuantInt8Params params, org.bytedeco.cuda.cudart.CUstream_st stream);
+// Targeting ../MergeAttnStateParams.java
+
+
+
+/** Enqueues one kernel, on every architecture, and needs no workspace. It moves each element once: 10 bytes of an
+ *  element that is added, 6 of the first, 8 of the last. */
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int merge_attn_state(@Const @ByRef MergeAttnStateParams params, org.bytedeco.cuda.cudart.CUstream_st stream);
 
 // -------------------------------------------------------------------------------------------------------- about itself
 
@@ -541,11 +548,13 @@ public static final int
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int stream_destroy(org.bytedeco.cuda.cudart.CUstream_st stream);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int stream_synchronize(org.bytedeco.cuda.cudart.CUstream_st stream);
 
-/** Events for timing. event_elapsed_ms waits for {@code end} and returns the milliseconds between the two, or a negative
- *  status. */
+/** Events, for timing and order. stream_wait_event has whatever is enqueued on {@code stream} from now on wait for what the
+ *  event's last record marked, without the host: the stream may be of another device. event_elapsed_ms waits for {@code end}
+ *  and returns the milliseconds between the two, or a negative status. */
 @Namespace("attn4j") public static native @NoException org.bytedeco.cuda.cudart.CUevent_st event_create(int device);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int event_destroy(org.bytedeco.cuda.cudart.CUevent_st event);
 @Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int event_record(org.bytedeco.cuda.cudart.CUevent_st event, org.bytedeco.cuda.cudart.CUstream_st stream);
+@Namespace("attn4j") public static native @Cast("attn4j::Status") @NoException int stream_wait_event(org.bytedeco.cuda.cudart.CUstream_st stream, org.bytedeco.cuda.cudart.CUevent_st event);
 @Namespace("attn4j") public static native @NoException float event_elapsed_ms(org.bytedeco.cuda.cudart.CUevent_st start, org.bytedeco.cuda.cudart.CUevent_st end);
 
 /** Everything enqueued on {@code stream} between begin and end becomes one graph that can be launched again and again. */
