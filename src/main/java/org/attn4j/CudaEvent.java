@@ -2,7 +2,7 @@ package org.attn4j;
 
 import org.bytedeco.cuda.cudart.CUevent_st;
 
-/** A mark in a stream, for timing on the GPU's own clock. */
+/** A mark in a stream: for timing on the GPU's own clock, and for {@link CudaStream#waitFor}. */
 public final class CudaEvent implements AutoCloseable {
   private final CUevent_st handle;
   private volatile boolean closed;
@@ -21,7 +21,7 @@ public final class CudaEvent implements AutoCloseable {
     return new CudaEvent(NativeDevice.createEvent(device));
   }
 
-  private CUevent_st handle() {
+  CUevent_st handle() {
     if (closed) {
       throw new ClosedTensorException("the event is closed; use it before close()");
     }

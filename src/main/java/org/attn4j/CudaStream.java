@@ -117,6 +117,36 @@ public final class CudaStream implements AutoCloseable {
   }
 
   /**
+   * Has everything that is enqueued on this stream from now on wait until the stream that {@code
+   * event} was recorded in last has passed it. The host doesn't wait. Nothing happens if the event
+   * was never recorded.
+   *
+   * @param event of this or another device
+   */
+  public void waitFor(CudaEvent event) {
+    if (event == null) {
+      throw new InvalidAttentionArgumentException(
+          "event is null; a CudaEvent that was recorded in another stream is needed");
+    }
+    NativeDevice.waitFor(handle(), event.handle());
+  }
+
+  /**
+   * Has everything that is enqueued on this stream from now on wait for what is enqueued on {@code
+   * other} so far. The host doesn't wait.
+   *
+   * @param other a stream of this or another device
+   */
+  public void waitFor(CudaStream other) {
+    requireStream(other);
+    requireOpen();
+    try (CudaEvent event = CudaEvent.create(other.device)) {
+      event.record(other);
+      waitFor(event); // the wait stays when the event is gone
+    }
+  }
+
+  /**
    * {@return this stream's scratch memory, at least {@code bytes} of it, for the next call on this
    * stream} Growing waits for the stream. Hold this object's monitor from here until the call is
    * enqueued if other threads use the stream too.

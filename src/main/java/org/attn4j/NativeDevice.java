@@ -124,6 +124,11 @@ final class NativeDevice {
     check(attn4j.event_record(event, stream));
   }
 
+  static void waitFor(CUstream_st stream, CUevent_st event) {
+    NativeLibrary.useFirst();
+    check(attn4j.stream_wait_event(stream, event));
+  }
+
   static float elapsedMillis(CUevent_st start, CUevent_st end) {
     NativeLibrary.useFirst();
     float millis = attn4j.event_elapsed_ms(start, end);

@@ -11,7 +11,8 @@ import org.bytedeco.pytorch.Tensor;
  *
  * <p>With the accumulated output a and its log-sum-exp m, and a new part p with n: w = sigmoid(n -
  * m), a += w (p - a), m = ln(e^m + e^n). No exponential can overflow in this form. A row that saw
- * no key yet has m = -infinity.
+ * no key yet has m = -infinity. On a GPU one kernel does it, which weighs both sides (w and 1 - w)
+ * and writes the last sum as the output.
  */
 final class Partials {
   private final LocalAttention attention;
@@ -19,6 +20,7 @@ final class Partials {
   private final Tensor lse; // FP32 (batch, heads, rows)
   private final DType partType;
   private final int cudaDevice;
+  private boolean finished;
 
   /** Works in these two tensors, which it doesn't own. */
   Partials(LocalAttention attention, Tensor output, Tensor lse, DType type, int cudaDevice) {
@@ -48,8 +50,13 @@ final class Partials {
     }
   }
 
-  /** Attention of the rows from {@code from} on to more keys. */
-  void add(Tensor q, int firstHead, long from, Tensor k, Tensor v) {
+  /**
+   * Attention of the rows from {@code from} on to more keys.
+   *
+   * @param last the 16-bit or FP32 result of all rows, if no more keys come; else null. {@link
+   *     #finish} still has to be called
+   */
+  void add(Tensor q, int firstHead, long from, Tensor k, Tensor v, Tensor last) {
     long rows = q.size(0) - from;
     if (rows == 0 || q.numel() == 0 || k.numel() == 0) {
       return;
@@ -58,9 +65,25 @@ final class Partials {
     Tensor partLse = Tensors.empty(DType.FLOAT32, cudaDevice, q.size(1), q.size(2), rows);
     Tensor queries = q.narrow(0, from, rows);
     attention.run(queries, firstHead, k, v, part, partLse, CausalMask.NONE);
-    merge(output.narrow(0, from, rows), lse.narrow(2, from, rows), part, partLse);
+    Tensor sum = output.narrow(0, from, rows);
+    Tensor sumLse = lse.narrow(2, from, rows);
+    if (cudaDevice < 0) {
+      merge(sum, sumLse, part, partLse);
+    } else {
+      finished = last != null && from == 0;
+      new KernelMerge(cudaDevice).add(sum, sumLse, part, partLse, finished ? last : null);
+    }
   }
 
+  /** Writes the result, unless the last addition has done it. */
+  void finish(Tensor o) {
+    if (!finished) {
+      o.copy_(output);
+    }
+    finished = false;
+  }
+
+  /** The same as {@link KernelMerge}, of PyTorch's operations: on any device. */
   static void merge(Tensor output, Tensor lse, Tensor part, Tensor partLse) {
     Tensor weight = partLse.sub(lse).sigmoid_();
     weight.nan_to_num_(new DoubleOptional(0), new DoubleOptional(), new DoubleOptional());

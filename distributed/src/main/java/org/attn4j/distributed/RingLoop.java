@@ -52,17 +52,18 @@ final class RingLoop implements KeyLoop {
                 List.of(new Message(Math.floorMod(rank.position - 1, ring), block)));
       }
       int source = Math.floorMod(rank.position - step, ring);
-      compute(partials, queries, step == 0 ? own : current, source);
+      compute(partials, queries, step == 0 ? own : current, source, step + 1 == ring ? o : null);
       if (pending != null) {
         pending.join();
       }
       current = next;
     }
-    o.copy_(output);
+    partials.finish(o);
   }
 
   /** Which of a block's keys which queries see, as calls without a mask, or with the diagonal. */
-  private void compute(Partials partials, Tensor q, KeysValues block, int source) {
+  private void compute(
+      Partials partials, Tensor q, KeysValues block, int source, Tensor last) {
     boolean causal = rank.layout.isCausal();
     if (source == rank.position) {
       CausalMask mask = causal ? CausalMask.TOP_LEFT : CausalMask.NONE;
@@ -81,6 +82,12 @@ final class RingLoop implements KeyLoop {
       from = rank.layout.positionRanges(rank.position).get(0).length();
     }
     KeysValues seen = block.rows(keys);
-    partials.add(q, rank.firstHead(), from, partials.operand(seen.k()), partials.operand(seen.v()));
+    partials.add(
+        q,
+        rank.firstHead(),
+        from,
+        partials.operand(seen.k()),
+        partials.operand(seen.v()),
+        last);
   }
 }

@@ -80,12 +80,12 @@ final class ShardLoop {
     Tensor output = Tensors.empty(DType.FLOAT32, cuda, q.shape());
     Tensor lse = Tensors.empty(DType.FLOAT32, cuda, q.size(1), q.size(2), q.size(0));
     Partials partials = new Partials(attention, output, lse, trial.type(), cuda);
-    double merged = trial.median(shape.rounds(), () -> merged(partials, q, o, output, shards));
+    double merged = trial.median(shape.rounds(), () -> merged(partials, q, o, shards));
     double error = error(o);
     Tensor part = Tensors.empty(trial.type(), cuda, q.shape());
     Tensor partLse = Tensors.empty(DType.FLOAT32, cuda, q.size(1), q.size(2), q.size(0));
     double parts = trial.median(shape.rounds(), () -> parts(q, part, partLse, shards));
-    double merge = trial.median(shape.rounds(), () -> Partials.merge(output, lse, part, partLse));
+    double merge = trial.median(shape.rounds(), () -> merge(output, lse, part, partLse));
     double bytes = q.numel() * (4.0 + 4 + part.element_size()) + 3.0 * lse.numel() * 4;
     Trial.print(
         "what",
@@ -120,8 +120,16 @@ final class ShardLoop {
         error / errorOfOne);
   }
 
+  private void merge(Tensor output, Tensor lse, Tensor part, Tensor partLse) {
+    if (trial.cudaDevice() < 0) {
+      Partials.merge(output, lse, part, partLse);
+    } else {
+      new KernelMerge(trial.cudaDevice()).add(output, lse, part, partLse, null);
+    }
+  }
+
   @SuppressWarnings("try") // the scope is there to be closed
-  private void merged(Partials partials, Tensor q, Tensor o, Tensor output, int shards) {
+  private void merged(Partials partials, Tensor q, Tensor o, int shards) {
     try (PointerScope scope = new PointerScope()) {
       for (int shard = 0; shard < shards; shard++) {
         long from = first(shard, shards);
@@ -131,10 +139,10 @@ final class ShardLoop {
         if (shard == 0) {
           partials.first(q, 0, keys, values, CausalMask.NONE);
         } else {
-          partials.add(q, 0, 0, keys, values);
+          partials.add(q, 0, 0, keys, values, shard + 1 == shards ? o : null);
         }
       }
-      o.copy_(output);
+      partials.finish(o);
     }
   }
 
