@@ -12,6 +12,7 @@
 #   bench/gpu.sh speed OLD NEW                              two built libraries in turn (compare_gpu), and the mma kernels
 #   bench/gpu.sh java PACK                                  the Java suites, from a folder that shared/gpu/pack.sh has packed
 #   bench/gpu.sh auto PACK                                  auto mode against sage and sparge by name, and token grids
+#   bench/gpu.sh stage PACK                                 the library built here into the pack: hook and server do so themselves
 #   bench/gpu.sh hook PACK [MODEL.pt]                       the hook in PyTorch: hook-suite, then hook-times, which may be asked for by
 #                     themselves: its cost, and the steps of a model; PACK is of module pytorch with PYTORCH=1, with the test classes
 #                     of torch beside its own
@@ -218,6 +219,7 @@ java_suites() {
 stage_library() {
   local folder="$1/cp/native/org/attn4j/natives/linux-x86_64-sm90"
   mkdir -p "$folder"
+  if cmp -s "$DIR/hopper/libattn4j.so" "$folder/libattn4j.so"; then return; fi # a JVM may have it open
   cp "$DIR/hopper/libattn4j.so" "$folder/"
   printf 'arch=sm90\nsass=90a\nptx=\ncuda=13.0\n' >"$folder/arch.properties"
   python3 - "$folder/libattn4j.so" <<'END'
@@ -289,6 +291,7 @@ case "${1:-}" in
   speed) speed "$2" "$3" ;;
   mma-change) mma_change "$2" "$3" ;;
   java) java_suites "$2" ;;
+  stage) stage_library "$2" ;;
   hook-suite) hook_suite "$2" ;;
   hook-times) hook_times "$2" "${@:3:1}" ;;
   hook) hook_suite "$2"; hook_times "$2" "${@:3:1}" ;;
