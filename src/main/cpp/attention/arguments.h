@@ -34,6 +34,9 @@ struct AttentionArgs : PreparedCall {
   // that stands in key_places[j] of k. The same for v; null where v's rows were put into that order.
   const int32_t* key_places = nullptr;
   const int32_t* value_places = nullptr;
+  // [b][ceil(lk / 32)] bits, or null. Keys that are there although the mask hides them, since a causal mask counts
+  // them: their places are the complements of others' (quant/quantize.h), and their values weigh nothing.
+  const uint32_t* hidden_keys = nullptr;
 
   // Items that the kernels on mma.sync divide by keys; the sums of parts are in `partials`, too.
   ItemParts parts;

@@ -93,7 +93,13 @@ class CarefulRow {
 
   // Where a key stands in k or v.
   __device__ __forceinline__ int place(const int32_t* places, int key) const {
-    return places == nullptr ? key : places[first_place_ + key];
+    if (places == nullptr) return key;
+    const int place = places[first_place_ + key];
+    return place ^ place >> 31;
+  }
+  // Of a mask of keys.
+  __device__ __forceinline__ bool is_hidden(int key) const {
+    return args_.hidden_keys != nullptr && args_.key_places[first_place_ + key] < 0;
   }
 
   // In log2 units.
@@ -107,7 +113,7 @@ class CarefulRow {
 
   // The next `count` <= 32 keys.
   __device__ __forceinline__ void add_keys(int first, int count) {
-    float s = lane_ < count ? score(first + lane_) : -kInfinity;
+    float s = lane_ < count && !is_hidden(first + lane_) ? score(first + lane_) : -kInfinity;
     [[maybe_unused]] uint32_t shown = 0;
     if constexpr (Mask::kMasks) {
       const bool shows = lane_ < count && Mask(args_, flat_head_, row_).add(first + lane_, &s);
@@ -127,8 +133,9 @@ class CarefulRow {
     for (int i = 0; i < kChannels; i++) output_[i] *= alpha;
 #pragma unroll 1
     for (int n = 0; n < count; n++) {
-      const uint16_t* v = v_ + place(args_.value_places, first + n) * args_.v_stride.row + lane_;
       const float weight = __shfl_sync(kFullWarp, p, n);
+      if (is_hidden(first + n)) continue;
+      const uint16_t* v = v_ + place(args_.value_places, first + n) * args_.v_stride.row + lane_;
       if constexpr (Mask::kMasks) {
         if ((shown >> n & 1) == 0) continue;  // not even 0 times what lies there
       }

@@ -63,9 +63,10 @@ Status AttentionPlan::make(AttentionFunction function, const AttentionParams& pa
   *refusal = served.functions == 0 ? cheapest_sage(params, args_, machine, &kernel_)
                                    : cheapest(served.functions, params, args_, machine, &kernel_);
   if (*refusal) return report(*refusal, served.name);
-  if (is_listed && !kernel_->reads_masks) {
+  if (is_key_mask(params, args) && !kernel_->reads_masks) {
     key_list_.list = reserve(static_cast<int64_t>(args.batch) * args.lk * sizeof(int32_t));
     key_list_.counts = reserve(args.batch * sizeof(int32_t));
+    if (!is_listed) key_list_.hidden = reserve(static_cast<int64_t>(args.batch) * ((args.lk + 31) / 32) * 4);
   }
   kernel_->preparation->plan(this);
   divide_items();
@@ -174,6 +175,8 @@ Status AttentionPlan::list_keys(void* workspace, AttentionArgs* args, cudaStream
   keys.batch = args->batch, keys.rows = args->lk;
   keys.list = slice<int32_t>(workspace, key_list_.list);
   keys.counts = slice<int32_t>(workspace, key_list_.counts);
+  keys.keeps_numbers = key_list_.hidden != kNone;
+  if (keys.keeps_numbers) args->hidden_keys = keys.hidden = slice<uint32_t>(workspace, key_list_.hidden);
   args->key_places = args->value_places = keys.list;
   args->kv_lengths = keys.counts;
   args->masks = {};

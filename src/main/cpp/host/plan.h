@@ -79,7 +79,7 @@ class AttentionPlan {
   static constexpr int kMostBindings = 16;
   // Where the list of the keys that a mask shows lies, and their number.
   struct KeyListAt {
-    int64_t list = kNone, counts = kNone;
+    int64_t list = kNone, counts = kNone, hidden = kNone;
   };
 
   int alignment_of(Operand operand) const { return aligned_[operand] ? 16 : 2; }

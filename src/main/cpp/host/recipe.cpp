@@ -171,10 +171,14 @@ int64_t masks_of(const AttentionParams& p) {
 
 }  // namespace
 
-bool is_listed_mask(const AttentionParams& p, const AttentionArgs& shape) {
+bool is_key_mask(const AttentionParams& p, const AttentionArgs& shape) {
   const MaskTensor& seen = shape.masks.seen;
   const bool differs = (shape.heads_q > 1 && seen.head != 0) || (shape.lq > 1 && seen.row != 0);
-  return masks_of(p) == 1 && !differs && shape.causal_offset + 1 >= shape.lk;
+  return masks_of(p) == 1 && !differs;
+}
+
+bool is_listed_mask(const AttentionParams& p, const AttentionArgs& shape) {
+  return is_key_mask(p, shape) && shape.causal_offset + 1 >= shape.lk;
 }
 
 Refusal refusal_of(const KernelEntry& e, const AttentionParams& p, const AttentionArgs& shape) {
@@ -183,7 +187,8 @@ Refusal refusal_of(const KernelEntry& e, const AttentionParams& p, const Attenti
   if (p.packed.cu_seqlens_q != nullptr && !e.takes_packed) return {RefusalReason::kPacked, p.packed.count};
   const int64_t masks = masks_of(p);
   const bool lists_keys = e.function != Function::kSparse;
-  if (masks != 0 && !e.reads_masks && !(lists_keys && is_listed_mask(p, shape))) {
+  const bool serves_keys = e.hides_keys ? is_key_mask(p, shape) : lists_keys && is_listed_mask(p, shape);
+  if (masks != 0 && !e.reads_masks && !serves_keys) {
     return {RefusalReason::kMask, masks, lists_keys ? 1 : 0};
   }
   if (masks == 0 && e.reads_masks) return {RefusalReason::kNotBuilt};

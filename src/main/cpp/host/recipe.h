@@ -69,6 +69,7 @@ struct KernelEntry {
   bool serves_sageattn = false;  // sageattn takes it where it is the cheapest
   bool reads_masks = false;      // serves requests with a mask, and no others; others serve is_listed_mask
   bool takes_packed = false;     // serves packed sequences, too
+  bool hides_keys = false;       // serves a mask of keys beside a causal one: its preparation takes their weight away
   // Whatever else it refuses, or null.
   Refusal (*refuses)(const KernelEntry&, const AttentionParams&, const AttentionArgs&) = nullptr;
 
@@ -111,8 +112,11 @@ ItemParts parts_of(const KernelEntry& entry, const AttentionArgs& shape, const M
 // All variants of this build, generated from variants.list into the build directory.
 const KernelEntry* kernel_table(int32_t* count);
 
-// Whether a request's only mask is one of keys, (b, lk), and lists of the keys that it shows can stand in for it: each
-// query sees all of them. Any kernel serves that, but for those over blocks of keys.
+// Whether a request's only mask is one of keys, (b, lk).
+bool is_key_mask(const AttentionParams& params, const AttentionArgs& shape);
+
+// Whether lists of the keys that it shows can stand in for it: each query sees all of them. Any kernel serves that, but
+// for those over blocks of keys.
 bool is_listed_mask(const AttentionParams& params, const AttentionArgs& shape);
 
 // Whether the entry serves a valid request.

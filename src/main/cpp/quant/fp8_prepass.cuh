@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(kTeamThreads* kTeams<kPool>, 1) fp8_prepass(co
     } else if (now.task == Fp8Task::kK) {
       quantise_k<D, T, kPool>(team, p, now, mine.rows[i], mine.statistics, mine.pool);
     } else {
-      quantise_v<D, T>(team, p, now, mine.rows[i], mine.statistics);
+      quantise_v<D, T, kListed>(team, p, now, mine.rows[i], mine.statistics);
     }
     if (draws) mine.tickets[turn] = drawn;
     if (now.ends_unit()) {

@@ -197,11 +197,11 @@ struct QuantisedValues {
   }
 };
 
-// The same for values some of which don't exist or are not finite, byte by byte: the codes of the former are 0, those
-// of the latter NaN. Returns what rounding added.
+// The same for values some of which don't exist, are hidden (bits) or are not finite, byte by byte: the codes of the
+// latter are NaN, of the others 0. Returns what rounding added.
 template <int D, DType T>
 __device__ __forceinline__ float4 quantise_carefully(const RowsBuffer<D>& rows, int row, int channel, int count,
-                                                     const uint4& transforms, uint8_t* target) {
+                                                     uint32_t hidden, const uint4& transforms, uint8_t* target) {
   const uint32_t words[4] = {transforms.x, transforms.y, transforms.z, transforms.w};
   float error[4] = {};
 #pragma unroll 1
@@ -213,21 +213,22 @@ __device__ __forceinline__ float4 quantise_carefully(const RowsBuffer<D>& rows, 
 #pragma unroll
     for (int c = 0; c < 4; c++) {
       const bool finite = fabsf(v[c]) < kInfinity;
-      const float x = i < count && finite ? ValueTransform(words[c])(v[c]) : 0.f;
+      const bool exists = i < count && (hidden >> i & 1) == 0;
+      const float x = exists && finite ? ValueTransform(words[c])(v[c]) : 0.f;
       const uint32_t pair = Half::pack(x, 0.f);
       const uint32_t code = ptx::pack_e4m3x2(pair);
       error[c] += Half::unpack(pair).x - Half::unpack(ptx::unpack_e4m3x2(static_cast<uint16_t>(code))).x;
       target[(c & 1) * kVNextColumn + (c >> 1) * kVNextPair + position] =
-          i < count && !finite ? 0x7f : static_cast<uint8_t>(code);
+          exists && !finite ? 0x7f : static_cast<uint8_t>(code);
     }
   }
   return make_float4(error[0], error[1], error[2], error[3]);
 }
 
 // A thread takes 4 channels of 16 keys: the transpose happens in its registers.
-template <int D, DType T>
+template <int D, DType T, bool kListed>
 __device__ __forceinline__ float4 quantise_values(const RowsBuffer<D>& rows, int row, int channel, int count,
-                                                  const uint4& transforms, uint8_t* target) {
+                                                  uint32_t hidden, const uint4& transforms, uint8_t* target) {
   using E = Element<T>;
   const ValueTransform t[4] = {ValueTransform(transforms.x), ValueTransform(transforms.y), ValueTransform(transforms.z),
                                ValueTransform(transforms.w)};
@@ -263,8 +264,8 @@ __device__ __forceinline__ float4 quantise_values(const RowsBuffer<D>& rows, int
   float e[4];
 #pragma unroll
   for (int c = 0; c < 4; c++) e[c] = __low2float(out.error[c]) + __high2float(out.error[c]);
-  if (count < 16 || !(fabsf(e[0]) + fabsf(e[1]) + fabsf(e[2]) + fabsf(e[3]) < kInfinity)) {
-    return quantise_carefully<D, T>(rows, row, channel, count, transforms, target);
+  if (count < 16 || (kListed && hidden != 0) || !(fabsf(e[0]) + fabsf(e[1]) + fabsf(e[2]) + fabsf(e[3]) < kInfinity)) {
+    return quantise_carefully<D, T>(rows, row, channel, count, kListed ? hidden : 0, transforms, target);
   }
 #pragma unroll
   for (int c = 0; c < 4; c++) {
@@ -293,7 +294,7 @@ __device__ __forceinline__ uint4 value_transforms(const PrepassParams& p, int32_
   return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
-template <int D, DType T>
+template <int D, DType T, bool kListed>
 __device__ __forceinline__ void quantise_v(const Fp8Team& team, const PrepassParams& p, const Fp8Step& step,
                                            const RowsBuffer<D>& rows, StatisticsScratch<D>& scratch) {
   const AttentionArgs& a = p.a;
@@ -311,18 +312,22 @@ __device__ __forceinline__ void quantise_v(const Fp8Team& team, const PrepassPar
   uint8_t* image = const_cast<uint8_t*>(a.v_image) + static_cast<int64_t>(step.kv_head) * a.lk_padded * (D + 8);
   float4 errors = make_float4(0.f, 0.f, 0.f, 0.f);
   if (first < key_end) {
-    errors = quantise_values<D, T>(rows, row, channel, step.end - first, scratch.transforms[team.thread()],
-                                   image + v_unit_offset<D>(first, v_column(channel)));
+    const uint32_t hidden = kListed ? hidden_keys(a, step.batch(p), first) : 0;
+    errors =
+        quantise_values<D, T, kListed>(rows, row, channel, step.end - first, hidden, scratch.transforms[team.thread()],
+                                       image + v_unit_offset<D>(first, v_column(channel)));
   }
   // The last group of columns: ones for valid keys in column D, zeros behind it.
   const int t = step.first + 16 * (team.thread() >> 3), ones_row = team.thread() & 7;
   if (t < key_end) {
     uint32_t w[4] = {0u, 0u, 0u, 0u};
     if (ones_row == 0) {
+      const uint32_t hidden = kListed ? hidden_keys(a, step.batch(p), t) : 0;
 #pragma unroll
       for (int n = 0; n < 16; n++) {
-        const int j = n & 3, key = t + 8 * (j >> 1) + 2 * (n >> 2) + (j & 1);
-        if (key < step.end) w[n >> 2] |= static_cast<uint32_t>(kE4m3One) << (8 * j);
+        const int j = n & 3, i = 8 * (j >> 1) + 2 * (n >> 2) + (j & 1), key = t + i;
+        if (key < step.end && !(kListed && (hidden >> i & 1) != 0))
+          w[n >> 2] |= static_cast<uint32_t>(kE4m3One) << (8 * j);
       }
     }
     *reinterpret_cast<uint4*>(image + v_unit_offset<D>(t, D + ones_row)) = make_uint4(w[0], w[1], w[2], w[3]);

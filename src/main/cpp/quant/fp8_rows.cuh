@@ -98,7 +98,7 @@ __device__ __forceinline__ void fetch_listed_rows(const Fp8Team& team, const Pre
   for (int i = 0; i < 8; i++) {
     const int r = row + i * Shape::kRowsAtOnce;
     const bool copies = exists && (r <= most || repeats);
-    const int place = copies ? places[min(r, most)] : 0;
+    const int place = copies ? place_of_key(places, min(r, most)) : 0;
     ptx::cp_async_16(target + i * (Shape::kRowsAtOnce * D * 2), from + 2 * place * s.row, copies);
   }
 }

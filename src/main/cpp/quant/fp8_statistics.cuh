@@ -117,7 +117,9 @@ struct Samples {
     rows = rows_of<T>(x, stride, unit.batch(p), unit.head) + 8 * piece;
   }
 
-  __device__ __forceinline__ const Number* at(int key) const { return rows + (kListed ? places[key] : key) * pitch; }
+  __device__ __forceinline__ const Number* at(int key) const {
+    return rows + (kListed ? place_of_key(places, key) : key) * pitch;
+  }
   __device__ __forceinline__ void load(float (&x)[8], int key) const { load8<T>(x, at(key), 8, true); }
 
   // The sum of channel team.thread() over the samples, of what is finite; for threads below D.
@@ -191,7 +193,7 @@ __device__ __forceinline__ void fetch_sampled_values(const Fp8Team& team, const 
     const int r = row + i * Shape::kRowsAtOnce, sample = r - kFirstKeys;
     const bool copies = 8 * piece < a.head_dim && (sample < 0 ? r < unit.end : sample < samples.count);
     const int key = !copies ? 0 : sample < 0 ? r : samples.key(sample);
-    const int64_t place = kListed && copies ? key_places(a, unit.batch(p))[key] : key;
+    const int64_t place = kListed && copies ? place_of_key(key_places(a, unit.batch(p)), key) : key;
     ptx::cp_async_16(target + i * (Shape::kRowsAtOnce * D * 2), from + 2 * place * a.v_stride.row, copies);
   }
 }

@@ -64,6 +64,19 @@ __device__ __forceinline__ const int32_t* key_places(const AttentionArgs& a, int
   return a.key_places + static_cast<int64_t>(batch) * a.lk;
 }
 
+// Where a key's row is copied from: for a hidden one that is another's.
+__device__ __forceinline__ int place_of_key(const int32_t* places, int key) {
+  const int place = places[key];
+  return place ^ place >> 31;
+}
+
+// Of 16 keys from `first` on, a multiple of 16: those that a mask hides, as bits.
+__device__ __forceinline__ uint32_t hidden_keys(const AttentionArgs& a, int batch, int first) {
+  if (a.hidden_keys == nullptr || first >= a.lk) return 0;
+  const uint32_t word = a.hidden_keys[static_cast<int64_t>(batch) * ((a.lk + 31) / 32) + first / 32];
+  return first % 32 == 0 ? word & 0xffffu : word >> 16;
+}
+
 template <DType T>
 __device__ __forceinline__ const typename Element<T>::type* rows_of(const void* x, const Strides& s, int batch,
                                                                     int head) {

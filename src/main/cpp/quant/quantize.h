@@ -31,12 +31,19 @@ ATTN4J_HOST_DEVICE int place_of_row(const RowsView& x, int batch, int row) {
 
 // list[b][rows]: the keys below lengths[b] that a mask of keys shows, ascending; counts[b]: how many there are. With it
 // as `places`, and the counts as lengths, hidden keys are not there: nothing reads them.
+//
+// Where a causal mask counts keys each must keep its number, up to the last one that is shown. Then list[b][j] is j,
+// or, for a hidden key, the complement of the last key before it that is shown, or else of the first one; counts[b] is
+// the number behind the last.
 struct KeyList {
   MaskTensor mask;  // kSeen; of its strides those of batch and key are read
   const int32_t* lengths = nullptr;
   int32_t batch = 0, rows = 0;
+  bool keeps_numbers = false;
   int32_t* list = nullptr;    // written
   int32_t* counts = nullptr;  // written
+  uint32_t* hidden =
+      nullptr;  // if they keep their numbers: [b][ceil(rows / 32)] bits, written: whether a key is hidden
 };
 cudaError_t enqueue_key_list(const KeyList& list, cudaStream_t stream);
 

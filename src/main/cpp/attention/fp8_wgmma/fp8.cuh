@@ -118,6 +118,7 @@ struct WgmmaInt8Fp8 {
     e.accumulator = PvAccumDType::kFp32Fp32;
     e.per_thread_only = true;
     e.serves_sageattn = true;
+    e.hides_keys = true;
     e.preparation = &kFp8Images;
     e.cost = int8_fp8_wgmma_cost<kD>();
     e.sparse_from = 8192;

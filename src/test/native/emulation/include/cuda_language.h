@@ -76,6 +76,7 @@ inline float cospif(float x) { return static_cast<float>(std::cos(3.141592653589
 inline float rsqrtf(float x) { return 1.f / std::sqrt(x); }
 #define __log2f(x) std::log2(static_cast<float>(x))
 inline int __popc(uint32_t x) { return __builtin_popcount(x); }
+inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(static_cast<uint32_t>(x)); }
 
 // PTX ISA, "prmt": a byte of {y, x} for each nibble, or its sign.
 inline uint32_t __byte_perm(uint32_t x, uint32_t y, uint32_t selector) {

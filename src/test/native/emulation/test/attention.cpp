@@ -182,7 +182,7 @@ Case random_case(const std::string& kernel, const std::vector<int64_t>& head_dim
     c.turned = dice.one_in(3), c.garbage = dice.one_in(3), c.shown = static_cast<int>(dice.of({0, 2, 50, 90, 99}));
   }
   const bool lists_keys = kernel.compare(0, 2, "sp") != 0 && kernel != "masked";
-  if (lists_keys && c.causal == 0 && dice.one_in(3)) {
+  if (lists_keys && (c.causal == 0 || kernel == "fp8_sm90") && dice.one_in(3)) {
     c.seen = 1, c.garbage = dice.one_in(2), c.shown = static_cast<int>(dice.of({0, 2, 50, 90, 99, 100}));
   }
   if (kernel.compare(0, 4, "spas") == 0 && dice.one_in(3)) {
