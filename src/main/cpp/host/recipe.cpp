@@ -218,6 +218,9 @@ Refusal cheapest(uint32_t functions, const AttentionParams& params, const Attent
 Refusal cheapest_sage(const AttentionParams& params, const AttentionArgs& shape, const Machine& machine,
                       const KernelEntry** chosen) {
   // Whatever it is that serves, sageattn's limits are those of the quantised kernels.
+  if (is_key_mask(params, shape) && !is_listed_mask(params, shape) && shape.lk < kLeastHiddenKeys) {
+    return {RefusalReason::kMask, masks_of(params), 1};
+  }
   const Refusal refusal = cheapest(kSageFunctions, params, shape, machine, chosen);
   const bool pinned =
       params.qk_quant_gran != QuantGranularity::kPerThread || params.pv_accum_dtype != PvAccumDType::kDefault;

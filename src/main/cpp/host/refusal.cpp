@@ -78,8 +78,8 @@ Status report(const Refusal& r, const char* function) {
       }
       return fail(Status::kUnsupported,
                   "%s: a mask is given; %s serves masks of keys alone, which are the same for all heads and queries, "
-                  "without a causal mask that hides more",
-                  mask_name(r.found), function);
+                  "and beside a causal mask on 9.0 alone, in FP8, from %d keys on",
+                  mask_name(r.found), function, kLeastHiddenKeys);
     case RefusalReason::kTokenOrder: {
       constexpr const char* kFound[] = {"",           "a kernel without FP8 P V",     "a causal mask",
                                         "kv_lengths", "q and k of different lengths", "a block mask"};

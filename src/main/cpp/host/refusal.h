@@ -7,6 +7,9 @@
 
 namespace attn4j {
 
+// Beside a causal mask FP8 alone hides keys, and sageattn doesn't take it for less: exact_attn is the better one then.
+constexpr int32_t kLeastHiddenKeys = 1024;
+
 using RefusalKind = RefusalReason;
 
 struct Refusal {

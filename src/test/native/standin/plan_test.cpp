@@ -201,6 +201,20 @@ void test_masks() {
     const int32_t copies = f.pv == Precision::kFp8 ? 0 : f.served_by == AttentionFunction::kExactAttn ? 2 : 1;
     expect(launches() == before + 1 + copies && std::strstr(f.kernel, "masked") == nullptr, "keys as a list");
   }
+  for (const int64_t keys : {int64_t{1500}, int64_t{1000}}) {
+    PlanRequest causal = request({2, 8, 8, 1000, keys, 128});
+    causal.attention.is_causal = true;
+    causal.attention.seen = r.attention.seen;
+    const bool few = keys < 1024;
+    expect((plan_attention(causal, &plan, &f) == Status::kOk) != few, "sageattn beside a causal mask");
+    expect(few ? says("in FP8, from 1024 keys on") : f.pv == Precision::kFp8, "in FP8");
+    causal.function = AttentionFunction::kSageattnInt8Fp8Sm90;
+    expect(plan_attention(causal, &plan, &f) == Status::kOk, "FP8 by name");
+    causal.function = AttentionFunction::kSageattnInt8Fp16;
+    expect(plan_attention(causal, &plan, &f) == Status::kUnsupported && f.refusal_accepted == 1, "not INT8 alone");
+    causal.function = AttentionFunction::kExactAttn;
+    expect(plan_attention(causal, &plan, &f) == Status::kOk && std::strstr(f.kernel, "masked") == f.kernel, "exact");
+  }
   r.attention.seen.stride[2] = 1500;
   expect(plan_attention(r, &plan, &f) == Status::kOk && std::strstr(f.kernel, "masked") == f.kernel, "a mask");
   PlanAddresses a = addresses(r, f);

@@ -86,6 +86,7 @@ KernelEntry int8_fp8(const char* name) {
   e.function = Function::kInt8Fp8Sm90;
   e.accumulator = PvAccumDType::kFp32Fp32;
   e.per_thread_only = true;
+  e.hides_keys = true;
   e.cost = int8_fp8_wgmma_cost<D>();
   e.streams = 1;
   e.sparse_from = 8192;
@@ -110,7 +111,7 @@ KernelEntry sparse(const char* name, bool fp8) {
   KernelEntry e = fp8 ? int8_fp8<D>(name) : int8_f16<D>(name, kInt8Image);
   e.key_tile = 64;
   e.function = Function::kSparse;
-  e.serves_sageattn = false;
+  e.serves_sageattn = e.hides_keys = false;
   e.lists = fp8 ? fp8_wgmma_list_cost<D>() : int8_mma_list_cost<D>();
   return e;
 }
