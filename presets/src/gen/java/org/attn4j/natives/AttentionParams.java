@@ -47,8 +47,8 @@ public class AttentionParams extends Pointer {
 
   /** Which keys a query sees, of type kSeen. A causal mask, kv_lengths and bias hold besides. What is hidden has no
    *  part in the result, whatever lies there. Masks are read by kernels of exact_attn alone, but for masks of keys,
-   *  which are the same for all heads and queries, where no causal mask hides more: they cost kernels nothing, and all
-   *  functions but SpargeAttn's serve them. What isn't served is refused with kMask. */
+   *  which are the same for all heads and queries: they cost kernels nothing, and all functions but SpargeAttn's serve
+   *  them; where a causal mask hides more, FP8 on 9.0 alone does. What isn't served is refused with kMask. */
   public native @ByRef MaskView seen(); public native AttentionParams seen(MaskView setter);
   /** What is added to the scaled scores, of a floating-point type. */
   public native @ByRef MaskView bias(); public native AttentionParams bias(MaskView setter);
