@@ -26,7 +26,7 @@ struct MergeTask {
 };
 
 // Rows of a head that a thread takes.
-constexpr int32_t kMergeRows = 4;
+constexpr int32_t kMergeRows = 2;
 
 cudaError_t enqueue_merge(const MergeTask& task, cudaStream_t stream);
 

@@ -86,6 +86,7 @@ public record AttentionState(DeviceTensor o, DeviceTensor lse) {
     if (result != null) {
       requireResult(part, result, layout);
     }
+    NativeDevice.requireGpu();
     NativeMerge.merge(this, part, result, layout, isFirst, stream);
   }
 

@@ -23,7 +23,7 @@ final class NativeDevice {
   private NativeDevice() {}
 
   /** All of this class goes to one library, and so to one CUDA runtime, whatever the device. */
-  private static void requireGpu() {
+  static void requireGpu() {
     if (NativeLibrary.gpuObstacle().isPresent()) {
       throw new CudaException("no GPU can be used: " + NativeLibrary.gpuObstacle().get());
     }

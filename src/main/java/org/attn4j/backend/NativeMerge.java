@@ -1,7 +1,6 @@
 package org.attn4j.backend;
 
 import org.attn4j.AttentionState;
-import org.attn4j.CudaException;
 import org.attn4j.CudaStream;
 import org.attn4j.DType;
 import org.attn4j.DeviceTensor;
@@ -23,7 +22,7 @@ public final class NativeMerge {
     }
   }
 
-  /** Enqueues a merge; {@code result} is null unless it is the last. */
+  /** Enqueues a merge on a machine that has a GPU; {@code result} is null unless it is the last. */
   public static void merge(
       AttentionState sum,
       AttentionState part,
@@ -31,9 +30,6 @@ public final class NativeMerge {
       TensorLayout layout,
       boolean isFirst,
       CudaStream stream) {
-    if (NativeLibrary.gpuObstacle().isPresent()) {
-      throw new CudaException("no GPU can be used: " + NativeLibrary.gpuObstacle().get());
-    }
     NativeLibrary.use(part.o().device());
     try (MergeAttnStateParams params = new MergeAttnStateParams()) {
       fill(params.part(), part.o());
