@@ -99,7 +99,7 @@ programs() {
     done
   fi
   if [[ $which != own ]]; then
-    for name in attn_gpu edge_gpu sparse_gpu mask_times merge_times; do program "$name" "$name.cu" -L"$DIR/hopper" -lattn4j; done
+    for name in attn_gpu edge_gpu sparse_gpu mask_times merge_times beside_gpu; do program "$name" "$name.cu" -L"$DIR/hopper" -lattn4j; done
     step program-host_cost g++ -std=c++17 -O2 -Isrc/main/cpp/include bench/cpp/host_cost.cpp -o "$DIR/host_cost" \
       -L"$DIR/hopper" -lattn4j
   fi
@@ -125,6 +125,7 @@ checks() {
   step exact-check "$DIR/exact_check" check
   step hopper-check "$DIR/hopper_check1" check
   step hopper-lossless "$DIR/hopper_check1" lossless
+  step beside-hopper env "$(on hopper)" "$DIR/beside_gpu"
   finish
 }
 
