@@ -3,9 +3,9 @@
 //   nvcc -std=c++17 -O3 -arch=native -Isrc/main/cpp/include bench/cpp/beside_gpu.cu -o beside_gpu -LFOLDER -lattn4j
 //   ./beside_gpu [KERNEL:B:H:L:D ...]      KERNEL: exact, int8, fp8, fp8_sm90, sage
 //
-// A kernel of a stream of the highest priority keeps 1, 16, 64 and all but one of the SMs, each with a CTA that takes its
-// shared memory, until the host lets it go. The call must end before that, with the bits of an undisturbed one. One that
-// doesn't within 2 s waits for CTAs that can't begin: FAILED. The exit status is 0 only if all hold.
+// A kernel of a stream of the highest priority keeps 1, 16, 64 and all but one of the SMs, each with a CTA that takes
+// its shared memory, until the host lets it go. The call must end before that, with the bits of an undisturbed one. One
+// that doesn't within 2 s waits for CTAs that can't begin: FAILED. The exit status is 0 only if all hold.
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
