@@ -4,8 +4,9 @@
   python3 bench/sequence_cost.py plot OUT.png       its plot (needs matplotlib)
   python3 bench/sequence_cost.py cases OUT.tsv      what SequenceCostTest holds the Java model to
 
-The kernels' speed is measured: sageattn on an H200 by length, quantisation included (bench/results/dense-h200.json). The rest is
-arithmetic and assumptions: see CLUSTER. It is the model of org.attn4j.distributed.SequenceCost.
+The kernels' speed is measured: sageattn on an H200 by length, quantisation included (bench/results/dense-h200.json). So are, on
+two H200s (bench/results/distributed-h200x2.json), the share of NVLink's line rate that NCCL's messages reach and the merge. The
+rest is arithmetic and assumptions: see CLUSTER. It is the model of org.attn4j.distributed.SequenceCost.
 """
 import json
 import math
@@ -15,8 +16,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # GPUs a machine; bytes/s of NVLink and of one 400 Gb/s card a GPU, each direction; the share of those that NCCL reaches
-# (assumed); what an exchange and a step of attention cost to start (assumed); bytes/s of elementwise kernels (assumed).
-CLUSTER = dict(gpus=8, node=450e9, network=50e9, share=0.8, exchange=20e-6, step=30e-6, memory=2.6e12)
+# (measured on NVLink, both directions at once; assumed for the network); what an exchange and a step of attention cost to start
+# (assumed); bytes/s of the merge (measured, PyTorch's kernels).
+CLUSTER = dict(gpus=8, node=450e9, network=50e9, share=0.54, exchange=20e-6, step=30e-6, memory=1.3e12)
 BYTES = 2  # of an element on the wire
 MODELS = {"Wan 720p": (75_600, 40, 40), "HunyuanVideo": (118_800, 24, 24), "1M tokens": (1_000_000, 32, 32)}
 MESHES = [(2, 1), (1, 2), (4, 1), (1, 4), (8, 1), (1, 8), (16, 1), (4, 4), (2, 8), (1, 16), (64, 1), (8, 8), (4, 16)]
@@ -135,12 +137,28 @@ def length_table():
     yield f"| {tokens:,} | " + " | ".join(cells) + " |"
 
 
+def run_table():
+  """What two GPUs took beside what the model says, with the time of one GPU in the same run."""
+  yield "| tokens x heads | kernel | way | measured, ms | model, ms | times one GPU | of both GPUs, % | L1 |"
+  yield "|---|---|---|---|---|---|---|---|"
+  ways = {(1, "ring"): "Ulysses", (2, "ring"): "ring", (2, "all_gather"): "all-gather"}
+  latest = {}
+  for run in json.loads((ROOT / "bench/results/distributed-h200x2.json").read_text())["runs"]:
+    for row in run["rows"]:
+      if row["what"] == "speed" and row["transport"] == "nccl" and row["ranks"] == 2:
+        latest[row["backend"], row["tokens"], row["heads"], row["ring"], row["keys"]] = row
+  for (kernel, tokens, heads, ring, keys), row in sorted(latest.items(), key=lambda item: (item[0][0] != "sage", *item[0][1:])):
+    model = cost(ring, 2 // ring, tokens, 1, heads, row["kv_heads"], row["head_dim"])["total"] * 1e3
+    yield f"| {tokens:,} x {heads} | {kernel} | {ways[ring, keys]} | {row['ms']:.2f} | " + (f"{model:.2f}" if kernel == "sage" else "-") \
+          + f" | {row['times_one']:.2f} | {100 * row['efficiency']:.0f} | {row['error']:.4f} |"
+
+
 def tables():
   """Replaces the tables of the page whose header lines begin as ours do."""
   page = ROOT / "docs/distributed.md"
   lines = page.read_text().splitlines()
-  for rows in (list(mesh_table()), list(link_table()), list(length_table())):
-    begin = " | ".join(rows[0].split(" | ")[:2])[:20]
+  for rows in (list(mesh_table()), list(link_table()), list(length_table()), list(run_table())):
+    begin = " | ".join(rows[0].split(" | ")[:2])[:18]
     start = next(i for i, line in enumerate(lines) if line.startswith(begin))
     end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
     lines[start:end] = rows

@@ -23,10 +23,10 @@ public record Cluster(
     double memoryBytesPerSecond) {
   /**
    * Machines of 8 H200 with NVLink (450 GB/s) and a 400 Gb/s network card for each GPU. The share
-   * of the line rate (0.8), 20 and 30 microseconds, and 2.6 TB/s for elementwise kernels are
-   * assumptions.
+   * of the line rate (0.54) and 1.3 TB/s for the merge were measured on two of them; 20 and 30
+   * microseconds, and the share on the network, are assumptions.
    */
-  public static final Cluster H200 = new Cluster(8, 450e9, 50e9, 0.8, 20e-6, 30e-6, 2.6e12);
+  public static final Cluster H200 = new Cluster(8, 450e9, 50e9, 0.54, 20e-6, 30e-6, 1.3e12);
 
   // sageattn on an H200, quantisation included: bench/results/dense-h200.json. Keys, then TOPS.
   private static final double[][] TOPS_128 = {
