@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench/distributed_pack.sh OUT: packs what bench/distributed_gpu.sh needs on a machine with GPUs, a driver and a python3 that
-# has PyTorch of CUDA 13 (for NVIDIA's libraries), but no JDK, no Maven and no network. Two folders, OUT/1 and OUT/2, of about
-# 50 MiB each. Needs what a build needs, and zstd.
+# has PyTorch of CUDA 13 (for NVIDIA's libraries), but no JDK, no Maven and no network. Three folders, OUT/1 to OUT/3, of at most
+# 40 MB each. Needs what a build needs.
 #
 # It packs bytedeco's own libtorch: process groups are C++ classes whose layout changes with every release of PyTorch, so the
 # preset's JNI libraries run over no other. libtorch_cuda.so keeps the kernels of KERNELS for sm_90 alone. attn4j's library has
@@ -18,7 +18,9 @@ JDK="${JAVA_HOME:-$(dirname "$(dirname "$(readlink -f "$(command -v javac)")")")
 REPOSITORY="${MAVEN_REPO:-$HOME/.m2/repository}/org/bytedeco"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$CACHE" "$OUT/1" "$OUT/2"
+mkdir -p "$CACHE"
+rm -rf "$OUT"/[123]
+mkdir -p "$OUT/1/cp" "$OUT/2" "$OUT/3/cp/native" "$OUT/3/cp/test-classes"
 
 jar_of() { # ARTIFACT VERSION CLASSIFIER
   local file="$REPOSITORY/$1/$2/$1-$2-$3.jar"
@@ -41,8 +43,10 @@ if [[ ! -f $CACHE/libtorch_cpu.so.xz || ! -f $CACHE/libtorch_cuda.so.xz || ! -f 
   ln -sf libopenblas.so.0 "$blas/libopenblas_nolapack.so.0"
   tar c -C "$work" org | xz -6 >"$CACHE/jni.tar.xz"
 fi
-cp "$CACHE/libtorch_cpu.so.xz" "$OUT/1/"
-cp "$CACHE/libtorch_cuda.so.xz" "$CACHE/jni.tar.xz" "$OUT/2/"
+split -n 2 "$CACHE/libtorch_cpu.so.xz" "$OUT/1/libtorch_cpu.so.xz."
+mv "$OUT/1/libtorch_cpu.so.xz.ab" "$OUT/2/"
+cp "$CACHE/jni.tar.xz" "$OUT/2/"
+cp "$CACHE/libtorch_cuda.so.xz" "$OUT/3/"
 
 # 2. A small JRE.
 if [[ ! -f $CACHE/jre.tar.xz ]]; then
@@ -52,7 +56,7 @@ if [[ ! -f $CACHE/jre.tar.xz ]]; then
   rm -rf "$work/jre/legal"
   tar c -C "$work" jre | xz -6 >"$CACHE/jre.tar.xz"
 fi
-cp "$CACHE/jre.tar.xz" "$OUT/2/"
+cp "$CACHE/jre.tar.xz" "$OUT/3/"
 
 # 3. The Java side of this tree, and the kernels of a copy of it with a shorter list of variants.
 mvn -q -B ${MAVEN_OFFLINE:+-o} -DskipTests -Dnatives=skip -Pranks -pl distributed -am package
@@ -71,21 +75,19 @@ LIST
   mkdir -p "$CACHE/native"
   for name in base sm90; do cp -r "$work/tree/presets/target/natives/$name/." "$CACHE/native/"; done
 fi
-rm -rf "$OUT/1/cp" "$OUT/2/cp"
-mkdir -p "$OUT/1/cp" "$OUT/2/cp/native" "$OUT/2/cp/test-classes"
-cp -r "$CACHE/native/." "$OUT/2/cp/native/"
-cp -r distributed/target/test-classes/. "$OUT/2/cp/test-classes/"
+cp -r "$CACHE/native/." "$OUT/3/cp/native/"
+cp -r distributed/target/test-classes/. "$OUT/3/cp/test-classes/"
 for jar in distributed/target/ranks/*.jar "$(jar_of cuda $CUDA linux-x86_64)"; do
   case "$(basename "$jar")" in
     pytorch-*linux* | openblas-*linux*) ;;
     pytorch-* | cuda-*linux*) cp "$jar" "$OUT/1/cp/" ;;
-    *) cp "$jar" "$OUT/2/cp/" ;;
+    *) cp "$jar" "$OUT/3/cp/" ;;
   esac
 done
-mkdir -p "$OUT/2/syslib"
+mkdir -p "$OUT/3/syslib"
 for name in libz.so.1 libstdc++.so.6 libgcc_s.so.1; do
-  cp -L "$(ldconfig -p | awk -v name="$name" '$1 == name && /x86-64/ { print $NF; exit }')" "$OUT/2/syslib/"
+  cp -L "$(ldconfig -p | awk -v name="$name" '$1 == name && /x86-64/ { print $NF; exit }')" "$OUT/3/syslib/"
 done
-git rev-parse --short HEAD >"$OUT/2/COMMIT"
-cp bench/distributed_results.py bench/distributed_gpu.sh "$OUT/2/"
-du -sm "$OUT/1" "$OUT/2" >&2
+git rev-parse --short HEAD >"$OUT/3/COMMIT"
+cp bench/distributed_results.py bench/distributed_gpu.sh "$OUT/3/"
+du -sm "$OUT"/[123] >&2
