@@ -59,15 +59,10 @@ final class OverlapCheck {
               trial.cudaDevice());
       Tensor o = Tensors.empty(trial.type(), trial.cudaDevice(), mine[0].shape());
       Runnable step = () -> attention.run(mine[0], 0, mine[1], mine[2], o, null, CausalMask.NONE);
-      long block = 2 * mine[1].numel() * mine[1].element_size();
+      long block = (long) most(2.0 * mine[1].numel() * mine[1].element_size());
       double alone = median(step, 0, MESSAGE);
       double ring = median(step, 1, block);
-      double slowest =
-          world.texts("times", Double.toString(alone)).stream()
-              .mapToDouble(Double::parseDouble)
-              .max()
-              .orElseThrow();
-      int many = (int) Math.max(1, Math.ceil(1.5 * slowest * 400e6 / MESSAGE)); // on every rank
+      int many = (int) Math.max(1, Math.ceil(1.5 * most(alone) * 400e6 / MESSAGE));
       double always = median(step, many, MESSAGE);
       Trial.print(
           "what",
@@ -96,6 +91,14 @@ final class OverlapCheck {
     } catch (RuntimeException e) {
       trial.failed("overlap", shape.toString(), e);
     }
+  }
+
+  /** The largest of all ranks' numbers: they send as many messages, of as many bytes. */
+  private double most(double mine) {
+    return world.texts("sizes", Double.toString(mine)).stream()
+        .mapToDouble(Double::parseDouble)
+        .max()
+        .orElseThrow();
   }
 
   /** GPU time of the step, with messages posted before it and joined after it. */
