@@ -1,6 +1,8 @@
 // Checks and times merge_attn_state.
 //
 //   nvcc -std=c++17 -O3 -arch=native -Isrc/main/cpp/include bench/cpp/merge_times.cu -o merge_times -LFOLDER -lattn4j
+//   (or, without the library: -DATTN4J_SM=90 -Isrc/main/cpp and, for -lattn4j, src/main/cpp/quant/merge.cu and
+//   src/main/cpp/host/{merge_api,status,validate}.cpp)
 //   ./merge_times [H:L:D ...]      one batch entry; 40:9450:128 if none is given: a rank of 8 of Wan 720p
 //
 // 8 random parts in fp16, every 7th row of a part without a key, merged in HND and in NHD; 2,000 rows against fp64.
