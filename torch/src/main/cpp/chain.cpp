@@ -56,7 +56,9 @@ class Walk {
     const int64_t site = kernels_.site(*request_);
     if (site < 0) return true;  // no sparse kernel serves: the plan says so
     attn4j::SiteDecision* decision = &choice_->decision;
-    return kernels_.decide(site, mode, stream, decision) == attn4j::Status::kOk && decision->sparse;
+    const bool sparse = kernels_.decide(site, mode, stream, decision) == attn4j::Status::kOk && decision->sparse;
+    choice_->site_refused = !sparse;
+    return sparse;
   }
 
   int64_t sparse_from() const { return facts_.sparse_from; }
@@ -85,6 +87,7 @@ void choose(const Kernels& kernels, const Policy& policy, const Sizes& sizes, CU
             attn4j::PlanRequest* request, Choice* choice) {
   choice->reason = nullptr;
   choice->decision = {};
+  choice->site_refused = false;
   choice->outcome = Outcome::kOptions;
   if ((policy.asked & (kAskSparge | kAskSage | kAskExact)) == 0) return;
   const int32_t start = measured_start(kernels, policy, sizes);

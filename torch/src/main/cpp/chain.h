@@ -60,6 +60,7 @@ struct Choice {
   int64_t workspace_bytes;
   attn4j::PlanHandle plan;
   attn4j::SiteDecision decision;  // what the call site hands SpargeAttn's kernels
+  bool site_refused;              // SpargeAttn would have served, if it paid here
 };
 
 // Finds who serves a request on a device's stream. `attention` has its tensors; the policy's options are set here.

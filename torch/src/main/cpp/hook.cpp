@@ -52,6 +52,11 @@ void keep_reason(const char* reason) {
   last_call.reason[length] = 0;
 }
 
+void add_reason(const char* more) {
+  const size_t used = strnlen(last_call.reason, kReasonSize - 1);
+  std::snprintf(last_call.reason + used, kReasonSize - used, "%s%s", used > 0 ? "; " : "", more);
+}
+
 // Runs what was chosen, with scratch memory of PyTorch's allocator: it goes back as soon as the kernels are enqueued,
 // and the allocator hands it out again on the same stream alone. During a capture it comes from the graph's pool.
 bool run_chosen(const Kernels& kernels, const Choice& choice, const Geometry& g, const attn4j::AttentionParams& params,
@@ -105,6 +110,8 @@ Outcome serve(const Call& call, const Policy& policy, Owned* result) {
   Choice choice;
   choose(*kernels, policy, g.sizes, static_cast<CUstream_st*>(stream), &request, &choice);
   keep_reason(choice.reason);
+  if (choice.site_refused)
+    add_reason("what calls like this one leave out doesn't pay; SparsityDecisions has the figures");
   if (!is_served(choice.outcome)) return choice.outcome;
   return run_chosen(*kernels, choice, g, request.attention, static_cast<CUstream_st*>(stream)) ? choice.outcome
                                                                                                : Outcome::kFailed;

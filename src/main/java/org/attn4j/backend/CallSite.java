@@ -9,7 +9,7 @@ import org.attn4j.AttentionRequest;
 interface CallSite {
   /** Why others serve a call that SpargeAttn could: without figures, as it is logged once. */
   String PAYS_NOT =
-      "what calls like this one leave out doesn't pay; Attention.explain has the figures";
+      "what calls like this one leave out doesn't pay; SparsityDecisions has the figures";
 
   /**
    * Decides a call and counts it. What the decision hands the kernels goes with the thread's next

@@ -235,6 +235,9 @@ public class HookServesTest {
           AttentionOptions.builder().sparsityRule(SparsityRule.FROZEN).callSite("a layer").build();
       TorchHook.setDefaults(frozen, List.of());
       assertAll(counting(() -> sdpa(q, from, from)), HookOutcome.SAGE, 1);
+      Assert.assertTrue(
+          TorchHook.explainLast().contains("fp8_standin; what calls like this one leave out"),
+          TorchHook.explainLast());
       AttentionOptions always =
           AttentionOptions.builder().backend(SdpaBackend.SPARGE).callSite("a layer").build();
       TorchHook.setDefaults(always, List.of());
