@@ -13,7 +13,7 @@ import sys
 import zlib
 
 PAGE = pathlib.Path("docs/server.md")
-SAME = 99.0  # dB, what the study says of pictures that don't differ
+SAME = 99.0  # dB: what is as near differs by the rounding of FP32 alone
 
 
 def db(pair):
@@ -58,7 +58,7 @@ def between(studies):
 def facts(study):
     kept = "" if study.get("bar_kept", True) else " No thresholds kept the bar there, so tuned are SpargeAttn's own."
     return (f"{study['device']}: {study['seeds']} seeds, {study['steps']} steps of {study['sampler']}; thresholds tuned on two other seeds, "
-            f"the fastest of {len(study.get('tried', []))} pairs that kept {study.get('bar_db', 0):.0f} dB.{kept}")
+            f"the fastest of {len(study.get('tried', []))} tried that kept {study.get('bar_db', 0):.0f} dB.{kept}")
 
 
 def write(name, files):

@@ -205,10 +205,12 @@ public class PageTest {
     choose(browser, "#generate-size", Integer.toString(side));
     fill(browser, "#pictures-wanted", Integer.toString(pictures));
     fill(browser, "#steps-wanted", Integer.toString(steps));
+    choose(browser, "#generate-backend", "cpu");
     browser.find("#generate-go").click();
     generated(browser, pictures, side);
     assertEquals(browser.all("#step-rows tr").size(), pictures * steps);
-    assertTrue(browser.text("#generated figcaption").startsWith("coffee: seed 1, cpu, "));
+    String caption = browser.text("#generated figcaption");
+    assertTrue(caption.matches("coffee: seed 1, cpu, .* ms a step"), caption);
     browser.script("document.getElementById('steps').hidden = arguments[0] > 4", steps);
     browser.script("document.getElementById('generate').scrollIntoView()");
     browser.screenshot("page-generate");

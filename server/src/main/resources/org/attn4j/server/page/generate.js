@@ -18,6 +18,7 @@ function wanted() {
   return {
     prompt: $('prompt').value, width: side, height: side, num_images: Number($('pictures-wanted').value),
     steps: Number($('steps-wanted').value), seed: Number($('seed').value), sparsity: $('generate-sparse').checked,
+    backend: $('generate-backend').value,
   };
 }
 
