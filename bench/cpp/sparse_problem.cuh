@@ -210,10 +210,9 @@ struct Problem {
     if (status != Status::kOk) std::printf("status %d: %s\n", static_cast<int>(status), attn4j::last_error());
     return status == Status::kOk;
   }
-  // The shift of K: its mean, of all keys; before FP8 of at most 512 of them (quant/fp8_statistics.cuh). Without
-  // kv_lengths.
+  // The shift of K: its mean, of at most 512 keys (quant/samples.cuh). Without kv_lengths.
   std::vector<float> k_shift() const {
-    const int64_t step = c.fp8 ? std::max<int64_t>(1, (c.lk + 511) / 512) : 1;
+    const int64_t step = std::max<int64_t>(1, (c.lk + 511) / 512);
     const int64_t elements = c.b * c.hkv * c.lk * c.d;
     std::vector<uint16_t> k(elements);
     require(cudaMemcpy(k.data(), params.k.data, elements * 2, cudaMemcpyDeviceToHost), "copy");

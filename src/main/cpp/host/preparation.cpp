@@ -30,16 +30,12 @@ Status enqueue_nothing(const AttentionPlan&, AttentionArgs*, void*, const Fp8Ext
   return Status::kOk;
 }
 
-// Keys that K's mean is taken over, of a dense request: reading all of K for it once more would take as long as
-// quantising it. SpargeAttn's selection compares blocks with the mean of all.
-int32_t mean_keys(const AttentionPlan& plan) { return plan.kernel().function == Function::kSparse ? 0 : kMeanKeys; }
-
 // What both INT8 preparations begin with: the sums that K's mean is made of.
 void plan_int8(AttentionPlan* plan) {
   AttentionArgs& a = plan->mutable_args();
   a.lk_padded = round_up(a.lk, plan->kernel().key_tile);
   if (!plan->smooth_k() || a.lk == 0) return;
-  plan->k_sums = plan->reserve(kv_heads(a) * MeanChunks::of(a.lk, mean_keys(*plan)).count * a.head_dim * sizeof(float));
+  plan->k_sums = plan->reserve(kv_heads(a) * MeanChunks::of(a.lk, kMeanKeys).count * a.head_dim * sizeof(float));
 }
 
 Status enqueue_k_sums(const AttentionPlan& plan, const RowsView& k, void* workspace, const float** sums,
@@ -54,7 +50,7 @@ Status enqueue_k_sums(const AttentionPlan& plan, const RowsView& k, void* worksp
 RowsView keys_of(const AttentionPlan& plan, const AttentionArgs& args) {
   RowsView k = plan.rows_of(AttentionPlan::kK, args);
   k.lengths = args.kv_lengths;
-  k.mean_keys = mean_keys(plan);
+  k.mean_keys = kMeanKeys;
   return k;
 }
 

@@ -1,5 +1,7 @@
 #include "chain.h"
 
+#include <cstring>
+
 namespace attn4j_torch {
 namespace {
 
@@ -105,6 +107,20 @@ void choose(const Kernels& kernels, const Policy& policy, const Sizes& sizes, CU
   if ((asked & kAskExact) != 0 && walk.serves(Outcome::kExact, attn4j::AttentionFunction::kExactAttn)) return;
   choice->outcome = Outcome::kKernels;
   choice->reason = kernels.last_error();
+}
+
+attn4j::PlanAddresses addresses_of(const attn4j::AttentionParams& params, const Choice& choice) {
+  attn4j::PlanAddresses a;
+  a.q = params.q.data;
+  a.k = params.k.data;
+  a.v = params.v.data;
+  a.o = params.o.data;
+  a.seen = params.seen.data;
+  a.bias = params.bias.data;
+  a.trusted = true;
+  a.report = choice.decision.report;
+  std::memcpy(a.dense_heads, choice.decision.dense_heads, sizeof a.dense_heads);
+  return a;
 }
 
 }  // namespace attn4j_torch

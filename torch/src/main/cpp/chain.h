@@ -67,4 +67,8 @@ struct Choice {
 void choose(const Kernels& kernels, const Policy& policy, const Sizes& sizes, CUstream_st* stream,
             attn4j::PlanRequest* request, Choice* choice);
 
+// What a plan of `choice` runs with: the tensors of the request, on the device that their owner says. The workspace is
+// the caller's to add.
+attn4j::PlanAddresses addresses_of(const attn4j::AttentionParams& params, const Choice& choice);
+
 }  // namespace attn4j_torch

@@ -62,7 +62,7 @@ void add_reason(const char* more) {
 bool run_chosen(const Kernels& kernels, const Choice& choice, const Geometry& g, const attn4j::AttentionParams& params,
                 CUstream_st* stream) {
   Owned scratch(torch);
-  attn4j::PlanAddresses addresses;
+  attn4j::PlanAddresses addresses = addresses_of(params, choice);
   if (choice.workspace_bytes > 0) {
     int64_t one = 1;
     if (torch.empty_strided(1, &choice.workspace_bytes, &one, torch.uint8(), g.device_type, g.device, scratch.out()) !=
@@ -73,13 +73,6 @@ bool run_chosen(const Kernels& kernels, const Choice& choice, const Geometry& g,
     torch.data_ptr(scratch.get(), &addresses.workspace.data);
     addresses.workspace.size = choice.workspace_bytes;
   }
-  addresses.q = params.q.data;
-  addresses.k = params.k.data;
-  addresses.v = params.v.data;
-  addresses.o = params.o.data;
-  addresses.trusted = true;  // PyTorch says which device its tensors are on
-  addresses.report = choice.decision.report;
-  std::memcpy(addresses.dense_heads, choice.decision.dense_heads, sizeof addresses.dense_heads);
   if (kernels.run(choice.plan, addresses, stream) == attn4j::Status::kOk) return true;
   keep_reason(kernels.last_error());
   return false;

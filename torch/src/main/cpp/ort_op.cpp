@@ -267,16 +267,9 @@ bool run_ours(const Kernels& kernels, const Choice& choice, const void* context,
               const attn4j::AttentionParams& params, CUstream_st* stream) {
   const Scratch scratch(context, memory, choice.workspace_bytes);
   if (scratch.missing()) return false;
-  attn4j::PlanAddresses addresses;
+  attn4j::PlanAddresses addresses = addresses_of(params, choice);
   addresses.workspace.data = scratch.data();
   addresses.workspace.size = choice.workspace_bytes;
-  addresses.q = params.q.data;
-  addresses.k = params.k.data;
-  addresses.v = params.v.data;
-  addresses.o = params.o.data;
-  addresses.trusted = true;
-  addresses.report = choice.decision.report;
-  std::memcpy(addresses.dense_heads, choice.decision.dense_heads, sizeof addresses.dense_heads);
   if (kernels.run(choice.plan, addresses, stream) == attn4j::Status::kOk) return true;
   keep_reason(kernels.last_error());
   return false;

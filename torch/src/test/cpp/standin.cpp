@@ -148,6 +148,12 @@ ATTN4J_API Status run_plan(const PlanHandle& handle, const PlanAddresses& a, CUs
     error = "the call site's decision didn't reach the kernels";
     return Status::kInvalidArgument;
   }
+  if ((p.seen.data == nullptr) != (a.seen == nullptr) || (p.bias.data == nullptr) != (a.bias == nullptr)) {
+    error = "the plan was made with a mask, or without, and the addresses say otherwise";
+    return Status::kInvalidArgument;
+  }
+  p.seen.data = a.seen;
+  p.bias.data = a.bias;
   p.q.data = const_cast<void*>(a.q);
   p.k.data = const_cast<void*>(a.k);
   p.v.data = const_cast<void*>(a.v);

@@ -196,8 +196,8 @@ struct AttentionParams {
   /// Read by the quantised kernels alone.
   QuantGranularity qk_quant_gran = QuantGranularity::kPerThread;
   PvAccumDType pv_accum_dtype = PvAccumDType::kDefault;
-  /// Subtract a per-head mean of K before INT8 (SageAttention, section 3.1): of at most 512 keys spread over the
-  /// sequence in dense kernels, of all in SpargeAttn's on mma.sync.
+  /// Subtract a per-head mean of K, of at most 512 keys spread over the sequence, before INT8 (SageAttention, section
+  /// 3.1).
   bool smooth_k = true;
 
   /// If there are any, kv_lengths and masks must not be given. lse is fp32 [hq][total_q]. Served by exact_attn alone;

@@ -67,8 +67,8 @@ public class AttentionParams extends Pointer {
   /** Read by the quantised kernels alone. */
   public native QuantGranularity qk_quant_gran(); public native AttentionParams qk_quant_gran(QuantGranularity setter);
   public native PvAccumDType pv_accum_dtype(); public native AttentionParams pv_accum_dtype(PvAccumDType setter);
-  /** Subtract a per-head mean of K before INT8 (SageAttention, section 3.1): of at most 512 keys spread over the
-   *  sequence in dense kernels, of all in SpargeAttn's on mma.sync. */
+  /** Subtract a per-head mean of K, of at most 512 keys spread over the sequence, before INT8 (SageAttention, section
+   *  3.1). */
   public native @Cast("bool") boolean smooth_k(); public native AttentionParams smooth_k(boolean setter);
 
   /** If there are any, kv_lengths and masks must not be given. lse is fp32 [hq][total_q]. Served by exact_attn alone;
