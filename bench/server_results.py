@@ -38,10 +38,12 @@ def table(studies):
 
 
 def label(name, study):
-    if name != "sparge tuned":
+    if study["model"] == "gpu":
+        name = f"{name}, our own tensors"
+    if "tuned" not in name:
         return name
     tuned = study["tuned"]
-    return f"sparge, tuned (simthreshd1 {tuned['simthreshd1']}, cdfthreshd {tuned['cdfthreshd']})"
+    return f"{name} (simthreshd1 {tuned['simthreshd1']}, cdfthreshd {tuned['cdfthreshd']})"
 
 
 def between(studies):
