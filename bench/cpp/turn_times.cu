@@ -6,7 +6,8 @@
 //
 // fp16, N(0, 1), contiguous. Calls in a graph over rotating inputs that together exceed the L2 cache; medians of ROUNDS
 // (5) rounds, in each of which every build has its turn. The kernel alone is the node of a captured call on which no
-// other depends, launched again by itself; where the last round is divided by keys that is the merge, and says nothing. TOPS = 4 B H L L D / time, half of that if causal.
+// other depends, launched again by itself; where the last round is divided by keys that is the merge, and says nothing.
+// TOPS = 4 B H L L D / time, half of that if causal.
 #include <cuda.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
