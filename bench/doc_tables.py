@@ -176,7 +176,7 @@ def sparge_rows():
 
 def drop_in_rows():
   shapes = {}
-  for row in rows_of("pytorch"):
+  for row in rows_of("pytorch", gpu="h200"):
     if "server" in row:
       shapes.setdefault(row["shape"], {})[row["server"]] = row
   for name, shape in shapes.items():
