@@ -34,8 +34,7 @@ final class Results {
   /** Where and when it was measured, and where the numbers are. */
   String source() {
     String commit = file.has("commit") ? ", commit " + text(file, "commit").split("[; ]")[0] : "";
-    return "%s, %s%s (bench/results/%s.json)"
-        .formatted(text(file, "device"), text(file, "date"), commit, name);
+    return "%s, %s%s (bench/results/%s.json)".formatted(device(), text(file, "date"), commit, name);
   }
 
   /** The same of parts of the file, which have dates and commits of their own. */
@@ -45,7 +44,12 @@ final class Results {
             .map(file::getAsJsonObject)
             .map(part -> text(part, "date") + ", commit " + text(part, "commit"))
             .collect(Collectors.joining(" and "));
-    return "%s, %s (bench/results/%s.json)".formatted(text(file, "device"), each, name);
+    return "%s, %s (bench/results/%s.json)".formatted(device(), each, name);
+  }
+
+  /** The first of the machine's GPUs: nvidia-smi has a line for each. */
+  private String device() {
+    return text(file, "device").lines().findFirst().orElseThrow();
   }
 
   List<JsonObject> rows() {

@@ -28,11 +28,12 @@ final class SparsePlots {
     Map<String, Figure> figures = new LinkedHashMap<>();
     figures.put("sparse-speed", speed());
     figures.put("sparse-error", error());
+    figures.put("sparse-auto", auto());
     return figures;
   }
 
   private Figure speed() throws IOException {
-    Results sparge = Results.read(results, "sparge-h100");
+    Results sparge = Results.read(results, "sparge-h200");
     List<Panel> panels = new ArrayList<>();
     for (int d : List.of(128, 64)) {
       List<Series> series = new ArrayList<>();
@@ -116,5 +117,50 @@ final class SparsePlots {
               found.stream().map(row -> row.get(share).getAsDouble() * percent).toList(),
               found.stream().map(row -> row.get("l1").getAsDouble()).toList()));
     }
+  }
+
+  /** Times as ratios to the better of the two fixed choices, in a panel for each shape. */
+  private Figure auto() throws IOException {
+    Results auto = Results.read(results, "auto-h200");
+    Map<String, List<JsonObject>> shapes = new LinkedHashMap<>();
+    for (JsonObject row : auto.rows()) {
+      String shape =
+          "%s tokens, %s heads of %s"
+              .formatted(
+                  Results.text(row, "tokens"),
+                  Results.text(row, "heads"),
+                  Results.text(row, "head_dim"));
+      shapes.computeIfAbsent(shape, key -> new ArrayList<>()).add(row);
+    }
+    List<Panel> panels = new ArrayList<>();
+    shapes.forEach(
+        (shape, rows) ->
+            panels.add(
+                new Panel(
+                    shape,
+                    "data",
+                    Kind.BARS,
+                    List.of(
+                        toBetter("auto, later calls", Tone.OURS, rows, "auto_ms"),
+                        toBetter("auto, first ten calls", Tone.SECOND, rows, "auto_first_ms"),
+                        toBetter("always dense", Tone.PEER, rows, "sage_ms"),
+                        toBetter("always SpargeAttn", Tone.OTHER_PEER, rows, "sparge_ms")))));
+    return new Figure(
+        "Auto mode beside the two fixed choices: time over that of the better one",
+        auto.source() + ", FP16",
+        "ratio of times, logarithmic",
+        Scale.LOGARITHMIC,
+        panels);
+  }
+
+  private static Series toBetter(String name, Tone tone, List<JsonObject> rows, String key) {
+    List<Double> ratios = new ArrayList<>();
+    for (JsonObject row : rows) {
+      double dense = row.get("sage_ms").getAsDouble();
+      double better = Math.min(dense, row.get("sparge_ms").getAsDouble());
+      ratios.add(row.get(key).getAsDouble() / better);
+    }
+    List<String> data = rows.stream().map(row -> Results.text(row, "data")).toList();
+    return new Series(name, tone, data, ratios);
   }
 }

@@ -47,7 +47,7 @@ final class SpeedPlots {
   }
 
   private Figure lengths(int causal) throws IOException {
-    Results dense = Results.read(results, "dense-h100");
+    Results dense = Results.read(results, "dense-h200");
     List<Panel> panels = new ArrayList<>();
     for (int d : List.of(128, 96, 64)) {
       List<Series> series = new ArrayList<>();
@@ -91,7 +91,7 @@ final class SpeedPlots {
   }
 
   private Figure models() throws IOException {
-    Results dense = Results.read(results, "dense-h100");
+    Results dense = Results.read(results, "dense-h200");
     Map<String, String> shapes = new LinkedHashMap<>();
     shapes.put("sdxl_self4096", "SDXL self");
     shapes.put("sdxl_cross77", "SDXL cross");
@@ -182,7 +182,7 @@ final class SpeedPlots {
   }
 
   private Figure dropIn() throws IOException {
-    Results torch = Results.read(results, "pytorch-h100");
+    Results torch = Results.read(results, "pytorch-h200");
     Map<String, String> shapes = new LinkedHashMap<>();
     shapes.put("sdxl_self4096", "SDXL self");
     shapes.put("flux", "Flux");
