@@ -117,7 +117,9 @@ public final class AttentionOptions {
     return callSite;
   }
 
-  /** {@return the picture or video that the tokens of self-attention are; or null: none is named} */
+  /**
+   * {@return the picture or video that the tokens of self-attention are; or null: none is named}
+   */
   public TokenGrid tokenGrid() {
     return tokenGrid;
   }

@@ -94,7 +94,10 @@ public record AttentionState(DeviceTensor o, DeviceTensor lse) {
       AttentionState part, AttentionState result, TensorLayout layout) {
     if (result.o.dtype() != part.o.dtype()) {
       throw invalid(
-          "the result's o is " + result.o.dtype() + " and the part's " + part.o.dtype()
+          "the result's o is "
+              + result.o.dtype()
+              + " and the part's "
+              + part.o.dtype()
               + "; they must be equal");
     }
     requireSizes("the result's o", result.o, part.o.shape().sizes());
@@ -114,7 +117,12 @@ public record AttentionState(DeviceTensor o, DeviceTensor lse) {
     for (int i = 0; i < sizes.length; i++) {
       if (tensor.size(i) != sizes[i]) {
         throw invalid(
-            name + " has size " + tensor.size(i) + " in dimension " + i + "; the part's o has "
+            name
+                + " has size "
+                + tensor.size(i)
+                + " in dimension "
+                + i
+                + "; the part's o has "
                 + sizes[i]);
       }
     }

@@ -65,8 +65,8 @@ public final class TokenGrid {
   }
 
   /**
-   * {@return the order of all tokens of a sequence: those of the grid along the curve, the others in
-   * their places}
+   * {@return the order of all tokens of a sequence: those of the grid along the curve, the others
+   * in their places}
    *
    * @param length of the sequence
    * @throws InvalidAttentionArgumentException if the grid doesn't fit into it

@@ -136,7 +136,8 @@ public final class TokenOrder {
   }
 
   /**
-   * {@return this order for a part of a sequence; the tokens before and behind it keep their places}
+   * {@return this order for a part of a sequence; the tokens before and behind it keep their
+   * places}
    *
    * @param before how many tokens stand before the part
    * @param length of the sequence

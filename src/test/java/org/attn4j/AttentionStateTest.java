@@ -35,8 +35,7 @@ public class AttentionStateTest {
     assertEquals(
         messageOf(() -> new AttentionState(tensor(DType.FLOAT16, 3, 4), null)),
         "o has rank 2; rank 4 is accepted");
-    assertEquals(
-        messageOf(() -> new AttentionState(o, o)), "lse has rank 4; rank 3 is accepted");
+    assertEquals(messageOf(() -> new AttentionState(o, o)), "lse has rank 4; rank 3 is accepted");
     assertEquals(
         messageOf(() -> new AttentionState(o, tensor(DType.FLOAT16, 2, 4, 10))),
         "lse is FLOAT16; FLOAT32 is accepted");
@@ -48,8 +47,7 @@ public class AttentionStateTest {
     AttentionState part = state(DType.BFLOAT16, SIZES);
     assertEquals(refused(sum, null), "part is null; one is needed");
     assertEquals(refused(part, part), "the accumulator's o is BFLOAT16; FLOAT32 is accepted");
-    assertEquals(
-        refused(sum, sum), "the part's o is FLOAT32; FLOAT16 and BFLOAT16 are accepted");
+    assertEquals(refused(sum, sum), "the part's o is FLOAT32; FLOAT16 and BFLOAT16 are accepted");
     assertEquals(
         refused(sum, new AttentionState(part.o(), null)),
         "the part's lse is null; a tensor (b, h, l) of FLOAT32 is needed");
@@ -62,8 +60,7 @@ public class AttentionStateTest {
     DeviceTensor turned = tensor(DType.FLOAT32, 2, 10, 4);
     AttentionState byHead = new AttentionState(sum.o(), turned.permute(0, 2, 1));
     assertEquals(
-        refused(byHead, part),
-        "the accumulator's lse has stride 4 between rows; 1 is accepted");
+        refused(byHead, part), "the accumulator's lse has stride 4 between rows; 1 is accepted");
     assertEquals(
         refused(sum, new AttentionState(part.o(), byHead.lse())),
         "the part's lse has the shape [2, 4, 10] strides [40, 1, 4]; it must be contiguous");

@@ -57,8 +57,7 @@ public final class NativeMerge {
 
   private static void fill(TensorView view, DeviceTensor tensor) {
     view.data(new Address(tensor.address()));
-    view.dtype(
-        tensor.dtype() == DType.FLOAT16 ? attn4j.DType.kFloat16 : attn4j.DType.kBFloat16);
+    view.dtype(tensor.dtype() == DType.FLOAT16 ? attn4j.DType.kFloat16 : attn4j.DType.kBFloat16);
     for (int i = 0; i < 4; i++) {
       view.size(i, tensor.size(i));
       view.stride(i, tensor.stride(i));

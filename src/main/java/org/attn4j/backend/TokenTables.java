@@ -14,8 +14,8 @@ import org.attn4j.TensorShape;
 import org.attn4j.TokenGrid;
 
 /**
- * The orders of token grids in device memory: made once per grid, batch, length and device, and kept, as a
- * kernel or a graph may read one at any time.
+ * The orders of token grids in device memory: made once per grid, batch, length and device, and
+ * kept, as a kernel or a graph may read one at any time.
  */
 final class TokenTables {
   private static final int MOST = 64;

@@ -125,15 +125,13 @@ public final class AutoBench {
 
   private static DeviceTensor tensor(Shape shape, float[] values) {
     return values == null
-        ? DeviceTensor.allocate(
-            0, DType.FLOAT16, 1, shape.heads(), shape.tokens(), shape.headDim())
+        ? DeviceTensor.allocate(0, DType.FLOAT16, 1, shape.heads(), shape.tokens(), shape.headDim())
         : DeviceTensor.of(
             0, DType.FLOAT16, values, 1, shape.heads(), shape.tokens(), shape.headDim());
   }
 
   /** The medians of rounds in which all take turns, so that none has the cooler GPU. */
-  private void measure(
-      Shape shape, String data, AttentionRequest.Builder builder, TokenGrid grid) {
+  private void measure(Shape shape, String data, AttentionRequest.Builder builder, TokenGrid grid) {
     AttentionOptions.Builder options = AttentionOptions.builder().tokenGrid(grid);
     AttentionOptions auto = options.sparsityRule(SparsityRule.LEARN).build();
     options.mode(BackendMode.REQUIRE);

@@ -35,8 +35,7 @@ public class GpuCallSiteTest extends GpuTestBase {
   @BeforeClass
   public void requireSparge() {
     try (Problem p = new Problem(new float[1][], 8192)) {
-      BackendVerdict verdict =
-          Attention.explain(p.request(by(SdpaBackend.SPARGE).build())).get(0);
+      BackendVerdict verdict = Attention.explain(p.request(by(SdpaBackend.SPARGE).build())).get(0);
       if (verdict.outcome() != Outcome.SERVES) {
         throw new SkipException(verdict.reason());
       }
@@ -144,7 +143,8 @@ public class GpuCallSiteTest extends GpuTestBase {
       assertTrue(refusal.startsWith("token_order: is given with a causal mask"), refusal);
       AttentionOptions dense = causal.toBuilder().mode(BackendMode.PREFER).build();
       assertEquals(
-          inside.run(dense), inside.run(by(SdpaBackend.SAGE).causalMask(CausalMask.TOP_LEFT).build()));
+          inside.run(dense),
+          inside.run(by(SdpaBackend.SAGE).causalMask(CausalMask.TOP_LEFT).build()));
     }
   }
 

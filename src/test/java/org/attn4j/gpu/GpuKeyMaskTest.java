@@ -152,8 +152,7 @@ public class GpuKeyMaskTest extends GpuTestBase {
       for (int n = 0; n < CASES; n++) {
         Case test = new Case(random, n % 2 == 0 ? DType.FLOAT16 : DType.BFLOAT16);
         CausalMask causal = n % 4 < 2 ? CausalMask.TOP_LEFT : CausalMask.BOTTOM_RIGHT;
-        AttentionOptions options =
-            GpuKernel.INT8_FP8_SM90.options().causalMask(causal).build();
+        AttentionOptions options = GpuKernel.INT8_FP8_SM90.options().causalMask(causal).build();
         float[][] found;
         try (DeviceTensor mask = DeviceTensor.copyOf(test.mask(), DEVICE)) {
           AttentionRequest.Builder request =
@@ -217,9 +216,7 @@ public class GpuKeyMaskTest extends GpuTestBase {
         DeviceTensor o = DeviceTensor.allocate(DEVICE, test.q.dtype(), sizes);
         DeviceTensor lse =
             DeviceTensor.allocate(DEVICE, DType.FLOAT32, sizes[0], sizes[1], sizes[2])) {
-      Attention.sdpa(
-          request.q(q).k(k).v(v).o(o).lse(lse).options(options).stream(stream)
-              .build());
+      Attention.sdpa(request.q(q).k(k).v(v).o(o).lse(lse).options(options).stream(stream).build());
       return new float[][] {o.toFloatArray(stream), lse.toFloatArray(stream)};
     }
   }

@@ -110,8 +110,7 @@ public class GpuMergeTest extends GpuTestBase {
     }
   }
 
-  private static void compare(
-      Case c, float[] o, float[] lse, double[] expected, double[] sums) {
+  private static void compare(Case c, float[] o, float[] lse, double[] expected, double[] sums) {
     double half = c.type == DType.FLOAT16 ? 0x1p-11 : 0x1p-8;
     for (int row = 0; row < lse.length; row++) {
       double sum = sums[row];
@@ -119,7 +118,8 @@ public class GpuMergeTest extends GpuTestBase {
       for (int i = 0; i < c.d; i++) {
         double value = expected[row * c.d + i] / sum;
         double error = Math.abs(o[c.place(row) * c.d + i] - value);
-        assertTrue(error <= half * Math.abs(value) + 2e-5, c + ", row " + row + ": off by " + error);
+        assertTrue(
+            error <= half * Math.abs(value) + 2e-5, c + ", row " + row + ": off by " + error);
       }
     }
   }

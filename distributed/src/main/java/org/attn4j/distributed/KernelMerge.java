@@ -43,8 +43,7 @@ final class KernelMerge {
     long[] sizes = {o.size(1), o.size(0), o.size(2), o.size(3)};
     long[] strides = {o.stride(1), o.stride(0), o.stride(2), o.stride(3)};
     return new AttentionState(
-        tensor(o, sizes, strides),
-        lse == null ? null : tensor(lse, lse.shape(), strides(lse)));
+        tensor(o, sizes, strides), lse == null ? null : tensor(lse, lse.shape(), strides(lse)));
   }
 
   private static long[] strides(Tensor tensor) {

@@ -62,8 +62,7 @@ final class RingLoop implements KeyLoop {
   }
 
   /** Which of a block's keys which queries see, as calls without a mask, or with the diagonal. */
-  private void compute(
-      Partials partials, Tensor q, KeysValues block, int source, Tensor last) {
+  private void compute(Partials partials, Tensor q, KeysValues block, int source, Tensor last) {
     boolean causal = rank.layout.isCausal();
     if (source == rank.position) {
       CausalMask mask = causal ? CausalMask.TOP_LEFT : CausalMask.NONE;
@@ -83,11 +82,6 @@ final class RingLoop implements KeyLoop {
     }
     KeysValues seen = block.rows(keys);
     partials.add(
-        q,
-        rank.firstHead(),
-        from,
-        partials.operand(seen.k()),
-        partials.operand(seen.v()),
-        last);
+        q, rank.firstHead(), from, partials.operand(seen.k()), partials.operand(seen.v()), last);
   }
 }

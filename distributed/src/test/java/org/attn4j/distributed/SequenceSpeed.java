@@ -252,7 +252,9 @@ public final class SequenceSpeed {
   /** As if the system had: nothing at all runs after it. */
   private static void kill() {
     try {
-      new ProcessBuilder("kill", "-9", Long.toString(ProcessHandle.current().pid())).start().waitFor();
+      new ProcessBuilder("kill", "-9", Long.toString(ProcessHandle.current().pid()))
+          .start()
+          .waitFor();
     } catch (java.io.IOException | InterruptedException e) {
       Runtime.getRuntime().halt(9);
     }

@@ -17,8 +17,8 @@ import org.attn4j.TensorLayout;
 import org.attn4j.TokenOrder;
 
 /**
- * Attention on GPU 0 over our own tensors, in FP16; each call brings q, k and v there and the output
- * back. Sparse, the tokens of a grid go along the Hilbert curve.
+ * Attention on GPU 0 over our own tensors, in FP16; each call brings q, k and v there and the
+ * output back. Sparse, the tokens of a grid go along the Hilbert curve.
  */
 final class DeviceAttention extends SelfAttention {
   private static final int DEVICE = 0;
@@ -95,13 +95,8 @@ final class DeviceAttention extends SelfAttention {
             DeviceTensor.allocate(DEVICE, DType.FLOAT16, queries.shape().sizes());
         DeviceTensor share = DeviceTensor.allocate(DEVICE, DType.FLOAT32, 1, heads)) {
       AttentionRequest.Builder request =
-          AttentionRequest.builder()
-              .q(queries)
-              .k(keys)
-              .v(values)
-              .o(output)
-              .options(options)
-              .stream(stream);
+          AttentionRequest.builder().q(queries).k(keys).v(values).o(output).options(options).stream(
+              stream);
       if (options == sparse) {
         request.sparsityTensors(SparsityTensors.builder().sparsity(share).build());
       }

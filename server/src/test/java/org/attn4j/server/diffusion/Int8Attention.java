@@ -1,9 +1,9 @@
 package org.attn4j.server.diffusion;
 
 /**
- * Exact attention over queries and keys that were rounded as SageAttention rounds them (INT8, K less
- * its mean over the tokens; arXiv:2410.02367, section 4): what the rounding does to a picture, where
- * no GPU is. P V stays in FP32. Its time means nothing.
+ * Exact attention over queries and keys that were rounded as SageAttention rounds them (INT8, K
+ * less its mean over the tokens; arXiv:2410.02367, section 4): what the rounding does to a picture,
+ * where no GPU is. P V stays in FP32. Its time means nothing.
  */
 final class Int8Attention extends SelfAttention {
   private static final int QUERY_BLOCK = 128; // tokens that share a scale
@@ -53,8 +53,6 @@ final class Int8Attention extends SelfAttention {
   }
 
   private static int at(int i, int first, int head, int row) {
-    return (first + i / Layers.HEAD_DIM) * row
-        + head * Layers.HEAD_DIM
-        + i % Layers.HEAD_DIM;
+    return (first + i / Layers.HEAD_DIM) * row + head * Layers.HEAD_DIM + i % Layers.HEAD_DIM;
   }
 }

@@ -40,8 +40,7 @@ record StudyWay(String name, Painter painter, Runnable choose, Supplier<String> 
         List.of(
             new StudyWay("exact", exact, () -> {}, () -> ""),
             new StudyWay("sage's rounding", int8, () -> {}, () -> "")),
-        (name, thresholds) ->
-            new StudyWay(name, model.onCpu(thresholds), () -> {}, () -> ""));
+        (name, thresholds) -> new StudyWay(name, model.onCpu(thresholds), () -> {}, () -> ""));
   }
 
   /** The model in Java, its attention on a GPU over our own tensors. */
@@ -72,10 +71,12 @@ record StudyWay(String name, Painter painter, Runnable choose, Supplier<String> 
     dense.add(hooked("sage", painter, SdpaBackend.SAGE, SparsityOptions.OFF));
     dense.add(
         new StudyWay(
-            "PyTorch's own", painter, () -> TorchHook.setEnabled(false), () -> "hook switched off"));
+            "PyTorch's own",
+            painter,
+            () -> TorchHook.setEnabled(false),
+            () -> "hook switched off"));
     return new Family(
-        dense,
-        (name, thresholds) -> hooked(name, painter, SdpaBackend.SPARGE, thresholds));
+        dense, (name, thresholds) -> hooked(name, painter, SdpaBackend.SPARGE, thresholds));
   }
 
   private static StudyWay hooked(
