@@ -35,7 +35,7 @@ void plan_int8(AttentionPlan* plan) {
   AttentionArgs& a = plan->mutable_args();
   a.lk_padded = round_up(a.lk, plan->kernel().key_tile);
   if (!plan->smooth_k() || a.lk == 0) return;
-  plan->k_sums = plan->reserve(kv_heads(a) * MeanChunks::of(a.lk, kMeanKeys).count * a.head_dim * sizeof(float));
+  plan->k_sums = plan->reserve(kv_heads(a) * MeanChunks::of(a.lk, true).count * a.head_dim * sizeof(float));
 }
 
 Status enqueue_k_sums(const AttentionPlan& plan, const RowsView& k, void* workspace, const float** sums,
@@ -50,7 +50,7 @@ Status enqueue_k_sums(const AttentionPlan& plan, const RowsView& k, void* worksp
 RowsView keys_of(const AttentionPlan& plan, const AttentionArgs& args) {
   RowsView k = plan.rows_of(AttentionPlan::kK, args);
   k.lengths = args.kv_lengths;
-  k.mean_keys = kMeanKeys;
+  k.samples_mean = true;
   return k;
 }
 

@@ -196,7 +196,7 @@ Status SparsePlan::pool(const AttentionPlan& attention, const AttentionArgs& arg
   q.block = s.query_block, q.blocks = s.query_blocks;
   k.x = attention.rows_of(AttentionPlan::kK, args);
   k.x.lengths = s.kv_lengths;
-  k.x.mean_keys = kMeanKeys;
+  k.x.samples_mean = true;
   k.sums = attention.k_sums == AttentionPlan::kNone ? nullptr : slice<float>(workspace, attention.k_sums);
   k.block = s.key_block, k.blocks = s.key_blocks;
   q.pitch = k.pitch = s.pitch;

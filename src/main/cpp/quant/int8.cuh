@@ -7,7 +7,6 @@
 #include "arch/arch.h"
 #include "device/numeric.cuh"
 #include "quant/quantize.h"
-#include "quant/samples.cuh"
 
 namespace attn4j {
 
@@ -66,14 +65,13 @@ __device__ __forceinline__ float scale_of(float max) { return ptx::max_nan(max, 
 // Channels of a head_dim that lane column c holds: 8 but for the last column.
 __device__ __forceinline__ int valid_channels(int head_dim, int c) { return min(max(head_dim - 8 * c, 0), 8); }
 
-// mean[d] of one head from its chunk sums, in a fixed order. head_index = b * heads + h.
+// mean[d] of one head from its chunks' parts, in a fixed order. head_index = b * heads + h.
 __device__ __forceinline__ float mean_channel(const RowsView& k, const float* sums, int chunks, int64_t head_index,
                                               int d) {
-  const int batch = static_cast<int>(head_index / k.heads);
-  const int rows = k.lengths != nullptr ? min(max(k.lengths[batch], 0), k.rows) : k.rows;
   float sum = 0.f;
+#pragma unroll 2  // with more ptxas spills registers on 12.x
   for (int i = 0; i < chunks; i++) sum += sums[(head_index * chunks + i) * k.head_dim + d];
-  return rows > 0 ? sum / static_cast<float>(SampledKeys(rows, k.mean_keys).count) : 0.f;
+  return sum;
 }
 
 // Where quantised queries go.

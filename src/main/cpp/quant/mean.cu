@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(kThreads) mean_sums_kernel(const RowsView k, f
   const int head = blockIdx.x % k.heads, batch = blockIdx.x / k.heads;
   const int valid = valid_channels(k.head_dim, c);
   const int rows = k.lengths != nullptr ? min(max(k.lengths[batch], 0), k.rows) : k.rows;
-  const SampledKeys samples(rows, k.mean_keys);
+  const SampledKeys samples(rows, k.samples_mean ? kMeanKeys : 0);
   const int first = blockIdx.y * chunk_rows, last = min(first + chunk_rows, samples.count);
   const auto* base =
       static_cast<const typename Element<T>::type*>(k.data) + batch * k.stride.batch + head * k.stride.head + 8 * c;
@@ -38,7 +38,8 @@ __global__ void __launch_bounds__(kThreads) mean_sums_kernel(const RowsView k, f
   if (d >= k.head_dim) return;
   float sum = 0.f;
   for (int i = 0; i < kPass; i++) sum += part[i][d];
-  sums[(static_cast<int64_t>(blockIdx.x) * gridDim.y + blockIdx.y) * k.head_dim + d] = sum;
+  sums[(static_cast<int64_t>(blockIdx.x) * gridDim.y + blockIdx.y) * k.head_dim + d] =
+      samples.count > 0 ? sum / static_cast<float>(samples.count) : 0.f;
 }
 
 __global__ void __launch_bounds__(128)

@@ -12,6 +12,9 @@
 
 namespace attn4j {
 
+// Keys that stand for all where a mean is wanted: any shift leaves the softmax unchanged.
+constexpr int32_t kMeanKeys = 512;
+
 // A (b, h, s, d) tensor as kernels see it.
 struct RowsView {
   const void* data = nullptr;
@@ -20,8 +23,8 @@ struct RowsView {
   const int32_t* lengths = nullptr;  // [b] or null: rows from lengths[b] on don't exist
   const int32_t* places = nullptr;   // [b][rows] or null: row r stands in place places[b][r] of the tensor
   DType dtype = DType::kFloat16;
-  bool vector_io = true;  // 16-byte aligned in base and strides, head_dim a multiple of 8
-  int32_t mean_keys = 0;  // that the mean is taken over, at most; 0: all
+  bool vector_io = true;      // 16-byte aligned in base and strides, head_dim a multiple of 8
+  bool samples_mean = false;  // the mean is of at most kMeanKeys rows, not of all
 };
 
 // Where row r, which exists, stands in the tensor.
@@ -58,16 +61,13 @@ struct MeanChunks {
     count = (total_rows + rows - 1) / rows;
   }
   // Of the keys that k's mean is taken over: few are divided into more chunks, or one CTA would wait for their loads.
-  ATTN4J_HOST_DEVICE static MeanChunks of(int32_t rows, int32_t mean_keys) {
-    return mean_keys == 0 ? MeanChunks(rows) : MeanChunks(mean_keys < rows ? mean_keys : rows, 128);
+  ATTN4J_HOST_DEVICE static MeanChunks of(int32_t rows, bool samples) {
+    return samples ? MeanChunks(kMeanKeys < rows ? kMeanKeys : rows, 128) : MeanChunks(rows);
   }
-  ATTN4J_HOST_DEVICE explicit MeanChunks(const RowsView& k) : MeanChunks(of(k.rows, k.mean_keys)) {}
+  ATTN4J_HOST_DEVICE explicit MeanChunks(const RowsView& k) : MeanChunks(of(k.rows, k.samples_mean)) {}
 };
 
-// Keys that stand for all where a mean is wanted: any shift leaves the softmax unchanged.
-constexpr int32_t kMeanKeys = 512;
-
-// sums[b][h][chunk][d] (fp32) of each chunk of the keys that k's mean is taken over. head_dim <= 128.
+// sums[b][h][chunk][d] (fp32): what each chunk of the keys that k's mean is taken over adds to it. head_dim <= 128.
 cudaError_t enqueue_mean_sums(const RowsView& k, float* sums, cudaStream_t stream);
 
 // mean[b][h][d] from the sums.
