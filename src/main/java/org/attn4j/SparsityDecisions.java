@@ -180,9 +180,10 @@ public final class SparsityDecisions {
      * @param sparseCalls as above
      */
     public Site {
-      if (key == null || state == null) {
+      if (key == null || state == null || denseHeads == null) {
         throw new InvalidAttentionArgumentException(
-            (key == null ? "key" : "state") + " is null; a value is needed");
+            (key == null ? "key" : state == null ? "state" : "denseHeads")
+                + " is null; a value is needed");
       }
       for (int head : denseHeads) {
         if (head < 0 || head >= MAX_HEADS) {

@@ -26,6 +26,10 @@ import org.attn4j.torch.TorchHook;
  * <p>All methods may be called from any thread.
  */
 public final class OrtAttention {
+  private static final String LOADED_ELSEWHERE =
+      "the hook's library was loaded by the program itself (PYTORCH_EXTRA_LIBRARY_PATH?), so that"
+          + " ONNX Runtime can't be told its file";
+
   private OrtAttention() {}
 
   /**
@@ -38,6 +42,9 @@ public final class OrtAttention {
    */
   public static Optional<String> register(SessionOptions options) throws OrtException {
     Optional<String> problem = OrtHost.install();
+    if (problem.isEmpty() && OrtHost.library() == null) {
+      problem = Optional.of(LOADED_ELSEWHERE);
+    }
     if (problem.isEmpty()) {
       options.registerCustomOpLibrary(OrtHost.library().toString());
     }

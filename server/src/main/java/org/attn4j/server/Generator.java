@@ -7,6 +7,7 @@ import java.nio.file.Path;
 import java.util.Base64;
 import java.util.Locale;
 import java.util.logging.Logger;
+import org.attn4j.UnsupportedAttentionException;
 import org.attn4j.samples.Picture;
 import org.attn4j.server.diffusion.Model;
 import org.attn4j.server.diffusion.Painter;
@@ -105,9 +106,20 @@ final class Generator {
 
   /** Paints, a step after the other. */
   JsonObject generate(GenerateRequest request, Progress progress) {
+    Painter painter = painter(request);
+    try {
+      return paint(request, painter, progress);
+    } catch (UnsupportedAttentionException e) { // sparsity on a GPU that has no SpargeAttn
+      if (!request.backend().equals("auto")) {
+        throw Problem.notHere("backend is " + request.backend() + ": " + e.getMessage());
+      }
+      return paint(request, model.onCpu(request.sparsity()), progress);
+    }
+  }
+
+  private JsonObject paint(GenerateRequest request, Painter painter, Progress progress) {
     JsonArray images = new JsonArray();
     double[] millis = new double[1];
-    Painter painter = painter(request);
     for (int i = 0; i < request.images(); i++) {
       String name = request.images() == 1 ? "step" : "picture " + (i + 1);
       float[] x =
