@@ -35,7 +35,7 @@ Status validate_part(const MergeAttnStateParams& p, const Shape& s) {
                 static_cast<long long>(s.head_dim), static_cast<long long>(kMaxHeadDim));
   }
   const int64_t groups = s.rows / kMergeRows + 1;
-  if (s.rows > INT32_MAX || (s.batch > 0 && s.heads > kMaxGroups / s.batch / groups)) {
+  if (s.rows > INT32_MAX - kMergeRows || (s.batch > 0 && s.heads > kMaxGroups / s.batch / groups)) {
     return fail(Status::kUnsupported,
                 "part: has %lld * %lld heads of %lld rows; at most 2^31 - 1 groups of %d rows are supported",
                 static_cast<long long>(s.batch), static_cast<long long>(s.heads), static_cast<long long>(s.rows),

@@ -149,8 +149,8 @@ int32_t items_of(const KernelEntry& e, const AttentionArgs& a) {
 ItemParts parts_of(const KernelEntry& e, const AttentionArgs& a, const Machine& machine) {
   ItemParts whole;
   if (!e.divides_items || a.packed.q != nullptr || e.cost.plain <= 0 || a.causal_offset != kNotCausal) return whole;
-  const int32_t items = items_of(e, a), last = items % (machine.multiprocessors * e.streams);
-  if (last == 0) return whole;
+  const int32_t streams = machine.multiprocessors * e.streams, items = items_of(e, a), last = items % streams;
+  if (last == 0 || items > INT32_MAX - kMostParts * streams) return whole;
   ItemParts best = whole;
   double least = last_round_seconds(e, a, machine, last, 1);
   for (int32_t parts = 2; parts <= std::min(kMostParts, a.lk / kLeastPartKeys); parts++) {

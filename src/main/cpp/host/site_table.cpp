@@ -164,6 +164,8 @@ SiteKey key_of(const PlanRequest& request, const Shape& q, const Shape& k) {
                         p.window.left >= 0 || p.window.right >= 0,
                         p.packed.cu_seqlens_q != nullptr};
   for (int i = 0; i < 11; i++) key.flags |= flags[i] ? 1 << i : 0;
+  // They choose the sparse kernel, and so what must be left out.
+  key.flags |= static_cast<int32_t>(p.pv_accum_dtype) << 11 | static_cast<int32_t>(p.qk_quant_gran) << 16;
   key.sm_scale = p.has_sm_scale ? p.sm_scale : 0.f;
   key.simthreshd1 = s.simthreshd1, key.cdfthreshd = s.cdfthreshd, key.topk = s.topk, key.pvthreshd = s.pvthreshd;
   key.caller = request.site_key;

@@ -54,6 +54,11 @@ Status require_presence(const char* name, bool planned, const void* found) {
               planned ? "" : "not", planned ? "wasn't" : "was");
 }
 
+Status require_order(const void* order) {
+  if (reinterpret_cast<uintptr_t>(order) % 4 == 0) return Status::kOk;
+  return fail(Status::kInvalidArgument, "token_order: is at %p; int32 needs an address aligned to 4 bytes", order);
+}
+
 int32_t blocks_of(int32_t rows, int32_t block) { return (rows + block - 1) / block; }
 
 }  // namespace
@@ -71,6 +76,7 @@ BlockGrid block_grid(const AttentionPlan& attention) {
 Status SparsePlan::make(BlockSource source, const SparsityParams& sparsity, const AttentionPlan& attention,
                         Refusal* refusal) {
   ATTN4J_RETURN_IF_ERROR(validate_sparsity(source, sparsity));
+  ATTN4J_RETURN_IF_ERROR(require_order(sparsity.token_order));
   source_ = source;
   pv_threshold_ = sparsity.pvthreshd;
   mask_given_ = source == BlockSource::kGiven;
@@ -149,6 +155,7 @@ Status SparsePlan::placed(const AttentionPlan& attention, const PlanAddresses& t
   ATTN4J_RETURN_IF_ERROR(require_presence("pvthreshd_per_head", per_head_[3], to.pvthreshd_per_head));
   ATTN4J_RETURN_IF_ERROR(require_presence("block_mask", mask_given_, to.block_mask));
   ATTN4J_RETURN_IF_ERROR(require_presence("token_order", ordered_, to.token_order));
+  ATTN4J_RETURN_IF_ERROR(require_order(to.token_order));
   ATTN4J_RETURN_IF_ERROR(require_presence("block_map", map_wanted_, to.block_map));
   ATTN4J_RETURN_IF_ERROR(require_presence("sparsity", sparsity_wanted_, to.sparsity));
   void* own = slice<void>(to.workspace.data, attention.workspace_size());

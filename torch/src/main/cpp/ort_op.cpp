@@ -239,8 +239,8 @@ bool fill_request(const Node& node, const Tensor in[kInputs], const Tensor& outp
   return node.causal == 0 || q.size[2] == k.size[2];  // for other lengths, the two may mean different things
 }
 
-// Scratch memory of ONNX Runtime's allocator, for as long as the call takes the host: the arena hands it out again on
-// the same stream.
+// Scratch memory of ONNX Runtime's allocator, for as long as the call takes the host. The arena hands it to whoever
+// asks next, on any stream: calls on several streams at once are a limit (docs/onnxruntime.md).
 class Scratch {
  public:
   Scratch(const void* context, const void* memory_info, int64_t bytes) {
@@ -384,7 +384,8 @@ Op make(bool cuda, int elements) {
   op.destroy = [](void* kernel) { delete static_cast<Node*>(kernel); };
   op.character_of_input = optional;
   op.character_of_output = optional;
-  op.memory_of_input = [](const CustomOp*, size_t) { return 0; };
+  // ONNX Runtime's CUDA kernel reads this one on the host (OrtMemTypeCPUInput).
+  op.memory_of_input = [](const CustomOp*, size_t i) { return i == kPastLength ? -2 : 0; };
   for (auto& variadic : op.variadic) variadic = none;
   op.create_kernel_v2 = create;
   op.compute_v2 = compute;
