@@ -210,8 +210,8 @@ struct AttentionParams {
 // Each function returns kOk once its kernels are enqueued on `stream`. Each *_workspace_size returns the bytes that the
 // call needs (0 is possible), or -status with the reason in last_error(): a size >= 0 is the promise that this build
 // has a kernel for the request. It reads shapes, strides, pointer alignment and options, never device memory, and needs
-// no GPU. Kernels on mma.sync divide their last round by the number of multiprocessors of the current device (132 without
-// one), so ask for the size while the device is current that the call will run on.
+// no GPU. Kernels on mma.sync divide their last round by the number of multiprocessors of the current device (132
+// without one), so ask for the size while the device is current that the call will run on.
 
 /// SageAttention with the kernel that suits this architecture and shape best. d <= 128. On Hopper, the exact kernel
 /// serves problems that are too small for quantisation to pay (docs/choice.md), unless qk_quant_gran or pv_accum_dtype
