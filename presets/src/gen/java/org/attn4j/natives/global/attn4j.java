@@ -19,8 +19,8 @@ public class attn4j extends org.attn4j.presets.attn4j {
 // once, run often) and device.h (memory, streams, graphs) stand beside it. JavaCPP parses all four.
 //
 // The library knows no framework. A tensor is a non-owning view of device memory; the caller provides the output, the
-// scratch memory and the stream. A call validates, enqueues at most three kernels (and one copy for each tensor that
-// isn't aligned to 16 bytes) and returns: it allocates nothing, waits for nothing, never throws and never ends the
+// scratch memory and the stream. A call validates, enqueues a few kernels (PlanFacts::launches of plan.h says how many)
+// and returns: it allocates nothing, waits for nothing, never throws and never ends the
 // process. It may be captured into a CUDA graph, may be made from any host thread, and leaves the current device as it
 // found it.
 //
@@ -254,7 +254,8 @@ public static final int
 // Each function returns kOk once its kernels are enqueued on `stream`. Each *_workspace_size returns the bytes that the
 // call needs (0 is possible), or -status with the reason in last_error(): a size >= 0 is the promise that this build
 // has a kernel for the request. It reads shapes, strides, pointer alignment and options, never device memory, and needs
-// no GPU.
+// no GPU. Kernels on mma.sync divide their last round by the number of multiprocessors of the current device (132
+// without one), so ask for the size while the device is current that the call will run on.
 
 /** SageAttention with the kernel that suits this architecture and shape best. d <= 128. On Hopper, the exact kernel
  *  serves problems that are too small for quantisation to pay (docs/choice.md), unless qk_quant_gran or pv_accum_dtype
