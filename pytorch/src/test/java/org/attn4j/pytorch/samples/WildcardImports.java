@@ -25,6 +25,7 @@ final class WildcardImports {
     AttentionRequest.class,
     AttentionResult.class,
     AttentionScope.class,
+    AttentionState.class,
     AttentionTensor.class,
     Attn4j.class,
     BFloat16Bits.class,
