@@ -141,7 +141,7 @@ public class WaysInTest {
     String output =
         Child.ofBytedeco(BytedecoProgram.class)
             .withStandIn()
-            .environment("JAVA_TOOL_OPTIONS", "-javaagent:" + agentJar())
+            .environment("JAVA_TOOL_OPTIONS", "-javaagent:'" + agentJar() + "'")
             .option("-DprintCounts=true")
             .argument(model)
             .run();
