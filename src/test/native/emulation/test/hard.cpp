@@ -73,14 +73,17 @@ std::vector<Data> all_data(bool bf16) {
 
 bool holds(const std::string& kernel, int64_t d, bool bf16, const Data& data) {
   Case c;
-  c.kernel = kernel, c.hq = 1, c.lq = 128, c.lk = data.keys, c.d = d, c.bf16 = bf16;
+  c.kernel = kernel, c.lq = 128, c.lk = data.keys, c.d = d, c.bf16 = bf16;
+  // All rows of a head share what rounding makes of its few heavy keys: one head says little of the mean error.
+  c.hq = c.hkv = data.keys > 2048 ? 4 : 1;
   Problem problem(c);
   std::mt19937 random(11);
   const std::function<float(std::mt19937&, int64_t)>* makers[3] = {&data.q, &data.k, &data.v};
   const attn4j::TensorView* tensors[3] = {&problem.params.q, &problem.params.k, &problem.params.v};
   for (int i = 0; i < 3; i++) {
     auto* p = static_cast<uint16_t*>(tensors[i]->data);
-    for (int64_t n = 0; n < tensors[i]->size[2] * d; n++) p[n] = bits_of(bf16, (*makers[i])(random, n / d));
+    const int64_t rows = tensors[i]->size[2], numbers = tensors[i]->size[1] * rows * d;
+    for (int64_t n = 0; n < numbers; n++) p[n] = bits_of(bf16, (*makers[i])(random, n / d % rows));
   }
   Output got;
   const std::string error = problem.run(&got);
