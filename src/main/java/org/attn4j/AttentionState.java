@@ -20,7 +20,12 @@ import org.attn4j.backend.NativeMerge;
  *     where only an output is wanted
  */
 public record AttentionState(DeviceTensor o, DeviceTensor lse) {
-  /** Checks what no kernel could accept. */
+  /**
+   * Checks what no kernel could accept.
+   *
+   * @param o as above
+   * @param lse as above
+   */
   public AttentionState {
     if (o == null) {
       throw invalid("o is null; a tensor of rank 4 is needed");
@@ -34,12 +39,24 @@ public record AttentionState(DeviceTensor o, DeviceTensor lse) {
     }
   }
 
-  /** Makes this FP32 state equal to a part: the first one. */
+  /**
+   * Makes this FP32 state equal to a part: the first one.
+   *
+   * @param part a part of 16 bits, with its log-sum-exp
+   * @param layout of both outputs
+   * @param stream where the kernel is enqueued
+   */
   public void set(AttentionState part, TensorLayout layout, CudaStream stream) {
     merge(part, null, layout, true, stream);
   }
 
-  /** Adds a part to this FP32 state. */
+  /**
+   * Adds a part to this FP32 state.
+   *
+   * @param part a part of 16 bits, with its log-sum-exp
+   * @param layout of both outputs
+   * @param stream where the kernel is enqueued
+   */
   public void add(AttentionState part, TensorLayout layout, CudaStream stream) {
     merge(part, null, layout, false, stream);
   }
@@ -49,6 +66,9 @@ public record AttentionState(DeviceTensor o, DeviceTensor lse) {
    * is.
    *
    * @param result of the part's type; its lse may be null
+   * @param part a part of 16 bits, with its log-sum-exp
+   * @param layout of all outputs
+   * @param stream where the kernel is enqueued
    */
   public void addTo(
       AttentionState result, AttentionState part, TensorLayout layout, CudaStream stream) {

@@ -20,7 +20,14 @@ import java.util.List;
  */
 public record PackedSequences(
     AttentionTensor cuSeqlensQ, AttentionTensor cuSeqlensK, long maxSeqlenQ, long maxSeqlenK) {
-  /** Checks what can be checked without a request. */
+  /**
+   * Checks what can be checked without a request.
+   *
+   * @param cuSeqlensQ as above
+   * @param cuSeqlensK as above
+   * @param maxSeqlenQ as above
+   * @param maxSeqlenK as above
+   */
   public PackedSequences {
     checkOffsets(cuSeqlensQ, "cuSeqlensQ");
     checkOffsets(cuSeqlensK, "cuSeqlensK");
