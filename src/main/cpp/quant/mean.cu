@@ -1,5 +1,6 @@
-// The mean of K over the sequence (K smoothing: SageAttention, arXiv:2410.02367, section 3.1), as sums of chunks. What
-// isn't finite counts as 0: any shift serves, and one bad row, which a mask may hide, must not reach all others.
+// The mean of K over the sequence, or over samples of it (K smoothing: SageAttention, arXiv:2410.02367, section 3.1),
+// in parts that chunks of keys add. What isn't finite counts as 0: any shift serves, and one bad row, which a mask may
+// hide, must not reach all others.
 #include "device/launch.cuh"
 #include "quant/int8.cuh"
 #include "quant/quantize.h"

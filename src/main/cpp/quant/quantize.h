@@ -50,8 +50,8 @@ struct KeyList {
 };
 cudaError_t enqueue_key_list(const KeyList& list, cudaStream_t stream);
 
-// The mean of K over the sequence takes two steps: sums of chunks of keys, then the sum of these. The second step is
-// part of whatever kernel needs the mean. Both run in a fixed order: results are bitwise repeatable.
+// The mean of K takes two steps: what each chunk of keys adds to it, then the sum of these. The second step is part of
+// whatever kernel needs the mean. Both run in a fixed order: results are bitwise repeatable.
 struct MeanChunks {
   static constexpr int kMax = 16;
   int32_t count;  // chunks per head

@@ -8,20 +8,12 @@
 #include <string>
 
 #include "attention/split/plan.h"
+#include "expect.h"
 #include "standin.h"
 
 using namespace attn4j;
 
 namespace {
-
-int checks = 0, failures = 0;
-
-void expect(bool condition, const std::string& what) {
-  checks++;
-  if (condition) return;
-  failures++;
-  std::fprintf(stderr, "FAILED: %s (last_error: %s)\n", what.c_str(), last_error());
-}
 
 bool says(const char* text) { return std::strstr(last_error(), text) != nullptr; }
 

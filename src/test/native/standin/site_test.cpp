@@ -10,20 +10,12 @@
 #include <thread>
 #include <vector>
 
+#include "expect.h"
 #include "standin.h"
 
 using namespace attn4j;
 
 namespace {
-
-int checks = 0, failures = 0;
-
-void expect(bool condition, const std::string& what) {
-  checks++;
-  if (condition) return;
-  failures++;
-  std::fprintf(stderr, "FAILED: %s (last_error: %s)\n", what.c_str(), last_error());
-}
 
 constexpr uintptr_t kStep = uintptr_t{1} << 34;
 
